@@ -23,12 +23,11 @@ from filters.long_form.language import check_languages
 from filters.long_form.scorer import describe_scorer
 from filters.music.detector import BUILTIN, TFHUB_YAMNET, DetectorError, MusicGateConfig, load_detector
 from filters.short_form.rules import RULES_DIGEST
-from filters.tokens import NO_TOKENIZER, load_tokenizer
+from filters.tokens import DEFAULT_TOKENIZER, NO_TOKENIZER, load_tokenizer
 from pipeline.clip import DecodeConfig, ShortPolicy
 from pipeline.fetching.config import FetchConfig, YouTubeConfig
 from pipeline.settings import (
     DEFAULT_PASS_BYTES,
-    DEFAULT_TOKENIZER,
     KEEP,
     NONE,
     REFUSE,

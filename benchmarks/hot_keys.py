@@ -11,6 +11,7 @@ caps hold.
 """
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from typing import Any
 import psutil
 import pyarrow.parquet as pq
 
-from benchmarks.machine import write_result
+from benchmarks.machine import pss_bytes, write_result
 from pipeline.settings import TextConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -118,23 +119,12 @@ def plan(paths: dict[str, Path], output: Path, workers: int) -> dict[str, Any]:
         peak_bytes = 0
         tree = psutil.Process(process.pid)
         while process.poll() is None:
-            peak_bytes = max(peak_bytes, _tree_bytes(tree))
+            with contextlib.suppress(psutil.Error):  # it has just ended
+                peak_bytes = max(peak_bytes, pss_bytes([tree, *tree.children(recursive=True)]))
             time.sleep(SAMPLE_S)
     if process.returncode:
         raise SystemExit(f"mulan mine left with {process.returncode}")
     return {"wall_s": round(time.monotonic() - started, 1), "peak_mib": round(peak_bytes / 2**20)}
-
-
-def _tree_bytes(root: psutil.Process) -> int:
-    """Proportional set size of a process and all of its children, so that shared pages count once."""
-    total = 0
-    try:
-        for process in [root, *root.children(recursive=True)]:
-            memory = process.memory_full_info()
-            total += getattr(memory, "pss", memory.uss)
-    except psutil.Error:
-        pass  # one of them has just ended
-    return total
 
 
 def plan_content(output: Path) -> dict[str, bytes]:

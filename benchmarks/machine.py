@@ -1,13 +1,17 @@
 """What a benchmark says of where it ran, and how it writes its result down."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -33,6 +37,16 @@ def machine(packages: tuple[str, ...]) -> dict[str, Any]:
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def pss_bytes(processes: Iterable[psutil.Process]) -> int:
+    """Proportional set size of all of them, so that shared pages count once; what has just ended counts nothing."""
+    total = 0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            memory = process.memory_full_info()
+            total += getattr(memory, "pss", memory.uss)
+    return total
 
 
 def write_result(name: str, result: dict[str, Any], *, packages: tuple[str, ...], command: str) -> Path:

@@ -34,7 +34,7 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import write_result
+from benchmarks.machine import pss_bytes, write_result
 from filters.music.detector import MusicGateConfig, load_detector, music_fraction
 from pipeline.clip_protocol import ClipSpec, DecodeConfig
 from pipeline.clip_worker import answer
@@ -86,16 +86,6 @@ def kernels_cpu_s(folder: Path, recordings: int, detector_spec: str) -> float:
     return time.process_time() - start
 
 
-def pss_bytes(pid: int) -> int:
-    try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:  # it has ended
-        pass
-    return 0
-
-
 @contextmanager
 def watched_memory() -> Iterator[list[int]]:
     """The largest sum of PSS over all descendants of this process, as the list's one element."""
@@ -104,7 +94,7 @@ def watched_memory() -> Iterator[list[int]]:
     def watch() -> None:
         this = psutil.Process()
         while not done.wait(SAMPLE_EVERY_S):
-            largest[0] = max(largest[0], sum(pss_bytes(child.pid) for child in this.children(recursive=True)))
+            largest[0] = max(largest[0], pss_bytes(this.children(recursive=True)))
 
     thread = threading.Thread(target=watch)
     thread.start()

@@ -39,6 +39,7 @@ from pipeline.clip_protocol import (
     DecodeConfig,
     ShortPolicy,
 )
+from pipeline.memory import LARGE_BLOCK_BYTES
 from schemas.reasons import Reason
 
 __all__ = ["Clip", "ClipDecoder", "ClipError", "ClipSpec", "DecodeConfig", "DecoderUnavailableError", "ShortPolicy"]
@@ -67,8 +68,8 @@ PIPE_BYTES = 1 << 20  # fewer switches between the two processes than the 64 KiB
 _BOOTSTRAP = "import sys; sys.path.extend(sys.argv[2:]); from pipeline.clip_worker import main; main(sys.argv[1])"
 # The dynamic linker may need this one to find what the interpreter is linked to.
 _KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH",)
-# glibc gives blocks from 128 KiB back as soon as they are freed, so that the helper does not grow by what it decoded.
-_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+# What pipeline/memory.py asks of a worker; the helper gets it with its environment.
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES)}
 
 
 class ClipError(Exception):

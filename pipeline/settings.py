@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from filters.music.detector import BUILTIN, MusicGateConfig
+from filters.tokens import DEFAULT_TOKENIZER
 from pipeline.clip import DecodeConfig
 from pipeline.fetching.config import FetchConfig
 from schemas.digest import digest_json
@@ -17,7 +18,6 @@ from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 
 DEFAULT_ROWS_PER_SHARD = 512
-DEFAULT_TOKENIZER = "bert-base-uncased"
 NONE = "none"
 
 # Text of one pass of the plan on a local runner, which keeps grouped text in memory.

@@ -1,10 +1,10 @@
 """Writes `docs/reasons.md` from the list of reasons: `python -m schemas.reasons_page [FILE]`."""
 
-import argparse
 import itertools
 import sys
 from pathlib import Path
 
+from schemas.generated import write_page
 from schemas.reasons import Outcome, Reason
 
 DEFAULT_PATH = Path("docs/reasons.md")
@@ -75,15 +75,7 @@ def _row(reason: Reason) -> str:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m schemas.reasons_page", description=__doc__)
-    parser.add_argument(
-        "file", nargs="?", type=Path, default=DEFAULT_PATH, help="where to write (default: %(default)s)"
-    )
-    path: Path = parser.parse_args(argv).file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"wrote {path}\n")
-    return 0
+    return write_page(argv, module="schemas.reasons_page", description=__doc__, default=DEFAULT_PATH, page=page)
 
 
 if __name__ == "__main__":

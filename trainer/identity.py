@@ -6,10 +6,12 @@ manifest. A run goes on with the manifests that it began with, even where mining
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from schemas.digest import canonical_json, digest_json
+from trainer.checkpoint import checkpoints
 from trainer.data import Corpus
 from trainer.recipes import Recipe
 
@@ -27,6 +29,28 @@ def identity(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
     }
     plain: dict[str, Any] = json.loads(canonical_json(value))
     return plain
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFolder:
+    """An output folder that fits recipe and data; `last` is the checkpoint to go on from, where there is one."""
+
+    checkpoints: Path
+    last: Path | None
+    corpus: Corpus
+    identity: dict[str, Any]
+
+
+def open_run(output: Path, recipe: Recipe, data: tuple[str, ...]) -> RunFolder:
+    """Raises ValueError where the folder holds another run, RunError where the data cannot be read."""
+    folder = output / "checkpoints"
+    last = next(reversed(checkpoints(folder)), None)
+    known = read_identity(output) if last is not None else None
+    corpus = Corpus.open(data, recipe.data, known["manifests"] if known else None)
+    now = identity(recipe, corpus)
+    if known is not None:
+        check_same(known, now, output)
+    return RunFolder(checkpoints=folder, last=last, corpus=corpus, identity=now)
 
 
 def write_identity(output: Path, value: dict[str, Any]) -> None:

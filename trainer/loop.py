@@ -22,14 +22,13 @@ from typing import Protocol
 import torch
 
 from trainer import dist
-from trainer.augment import SpecAugment
 from trainer.card import write_card
-from trainer.checkpoint import checkpoints, load_checkpoint, save_checkpoint
-from trainer.data import Corpus, Split
+from trainer.checkpoint import load_checkpoint, save_checkpoint
+from trainer.data import Split
 from trainer.dist import Ranks
 from trainer.estimate import StepFlops, estimate_memory, peak_flops
 from trainer.gradcache import accumulate_gradients
-from trainer.identity import check_same, identity, read_identity, write_identity
+from trainer.identity import open_run, write_identity
 from trainer.loader import Batch, Loader
 from trainer.logs import MetricLog
 from trainer.loss import chance_loss
@@ -101,13 +100,8 @@ class _Trainer:
     def __init__(self, recipe: Recipe, options: TrainOptions, ranks: Ranks) -> None:
         self.recipe, self.options, self.ranks = recipe, options, ranks
         self.device = torch.device(f"cuda:{ranks.local_rank}" if options.device == "cuda" else options.device)
-        self.folder = options.output / "checkpoints"
-        last = checkpoints(self.folder)[-1:] if self.folder.is_dir() else []
-        known = read_identity(options.output) if last else None
-        self.corpus = Corpus.open(options.data, recipe.data, known["manifests"] if known else None)
-        self.identity = identity(recipe, self.corpus)
-        if known is not None:
-            check_same(known, self.identity, options.output)
+        opened = open_run(options.output, recipe, options.data)
+        self.folder, self.corpus, self.identity = opened.checkpoints, opened.corpus, opened.identity
         self.mixture = self.corpus.mixture()
         recordings = self.corpus.recordings[Split.TRAIN]
         self.steps_per_epoch = recordings / recipe.batch_size
@@ -123,25 +117,19 @@ class _Trainer:
             betas=(recipe.optimizer.beta1, recipe.optimizer.beta2),
             fused=True,
         )
-        mel = recipe.audio.log_mel
         self.batches = GlobalBatches(
             self.corpus,
             self.mixture,
             recipe.batch_size,
             recipe.seed,
-            augment=SpecAugment(
-                mel_bins=mel.mel_bins,
-                mel_frames=mel.frames,
-                max_bins=recipe.audio.max_masked_bins,
-                max_frames=recipe.audio.max_masked_frames,
-            ),
+            augment=recipe.audio.augment,
         )
         self.step = 0
-        if last:
-            state = load_checkpoint(last[0], self.towers, self.optimizer)
+        if opened.last is not None:
+            state = load_checkpoint(opened.last, self.towers, self.optimizer)
             self.batches.restore(state["batches"])
             self.step = state["step"]
-            log.info("going on after step %d from %s", self.step, last[0])
+            log.info("going on after step %d from %s", self.step, opened.last)
         self.validation = Validation.open(self.corpus, self.model, self.mixture, ranks)
         self.results: dict[str, float] = {}
 
@@ -164,8 +152,9 @@ class _Trainer:
                     started = time.perf_counter()
                     batch = next(batches)
                     waited_s = time.perf_counter() - started
-                    values = self._step(batch)
-                    values |= self._speed(batch, flops, peak, time.perf_counter() - started, waited_s)
+                    chunks = self._chunks(batch)
+                    values = self._step(batch, chunks)
+                    values |= self._speed(batch, chunks, flops, peak, time.perf_counter() - started, waited_s)
                     if metrics is not None:
                         metrics.write(self.step, "train", values)
                     self.step += 1
@@ -188,7 +177,7 @@ class _Trainer:
             write_card(self.model, options.output / MODEL_NAME, self.corpus, self.mixture, self.step, self.results)
         return Outcome.DONE
 
-    def _step(self, batch: Batch) -> dict[str, float | None]:
+    def _step(self, batch: Batch, chunks: list[TextChunk]) -> dict[str, float | None]:
         recipe, optimizer = self.recipe, self.optimizer
         rate = recipe.optimizer.rate(self.step)
         for group in optimizer.param_groups:
@@ -198,7 +187,7 @@ class _Trainer:
             self.towers,
             batch.wave_RS,
             batch.masks_R4,
-            self._chunks(batch),
+            chunks,
             batch.text_ids_R,
             loss=recipe.loss,
             compute=recipe.compute,
@@ -231,10 +220,16 @@ class _Trainer:
         )
 
     def _speed(
-        self, batch: Batch, flops: StepFlops, peak: float | None, step_s: float, waited_s: float
+        self,
+        batch: Batch,
+        chunks: list[TextChunk],
+        flops: StepFlops,
+        peak: float | None,
+        step_s: float,
+        waited_s: float,
     ) -> dict[str, float | None]:
         pairs = len(batch.tokens)
-        padded = [chunk.tokens_BL.shape[1] for chunk in self._chunks(batch) for _ in range(len(chunk.order_B))]
+        padded = [chunk.tokens_BL.shape[1] for chunk in chunks for _ in range(len(chunk.order_B))]
         return {
             "pairs_per_s": pairs * self.ranks.count / step_s,
             "wait_share": waited_s / step_s,

@@ -28,13 +28,12 @@ from torch.nn import functional
 from schemas.run import RunError
 from schemas.shard import TextSource
 from trainer import dist
-from trainer.augment import SpecAugment
 from trainer.batchnorm import recorded
-from trainer.checkpoint import WEIGHTS_NAME, checkpoints, load_checkpoint, save_checkpoint
+from trainer.checkpoint import WEIGHTS_NAME, load_checkpoint, save_checkpoint
 from trainer.data import Corpus, Split
 from trainer.dist import Ranks
 from trainer.gradcache import autocast
-from trainer.identity import check_same, identity, read_identity, write_identity
+from trainer.identity import open_run, write_identity
 from trainer.loader import Batch, Loader
 from trainer.logs import MetricLog, loss_table
 from trainer.loop import MODEL_NAME, Outcome, TrainOptions, termination
@@ -82,13 +81,8 @@ class _Pretrainer:
     def __init__(self, recipe: Recipe, options: TrainOptions, ranks: Ranks, classes: Sequence[str] | None) -> None:
         self.recipe, self.options, self.ranks = recipe, options, ranks
         self.device = torch.device(f"cuda:{ranks.local_rank}" if options.device == "cuda" else options.device)
-        self.folder = options.output / "checkpoints"
-        last = checkpoints(self.folder)[-1:] if self.folder.is_dir() else []
-        known = read_identity(options.output) if last else None
-        self.corpus = Corpus.open(options.data, recipe.data, known["manifests"] if known else None)
-        self.identity = identity(recipe, self.corpus)
-        if known is not None:
-            check_same(known, self.identity, options.output)
+        opened = open_run(options.output, recipe, options.data)
+        self.folder, self.corpus, self.identity = opened.checkpoints, opened.corpus, opened.identity
         mixture = self.corpus.mixture()
         rates = class_rates(self.corpus)
         self.classes = list(classes) if classes is not None else sorted(rates)
@@ -102,20 +96,13 @@ class _Pretrainer:
         self.model = Classifier(AudioTower(recipe.audio), len(self.classes)).to(self.device).train()
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.optimizer.learning_rate, fused=True)
-        mel = recipe.audio.log_mel
-        augment = SpecAugment(
-            mel_bins=mel.mel_bins,
-            mel_frames=mel.frames,
-            max_bins=recipe.audio.max_masked_bins,
-            max_frames=recipe.audio.max_masked_frames,
-        )
-        self.batches = GlobalBatches(self.corpus, mixture, recipe.batch_size, recipe.seed, augment=augment)
+        self.batches = GlobalBatches(self.corpus, mixture, recipe.batch_size, recipe.seed, augment=recipe.audio.augment)
         self.step = 0
-        if last:
-            state = load_checkpoint(last[0], self.model, self.optimizer)
+        if opened.last is not None:
+            state = load_checkpoint(opened.last, self.model, self.optimizer)
             self.batches.restore(state["batches"])
             self.step = state["step"]
-            log.info("going on after step %d from %s", self.step, last[0])
+            log.info("going on after step %d from %s", self.step, opened.last)
         self.validation = self._validation_batch(mixture)
 
     def run(self) -> Outcome:

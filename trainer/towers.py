@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ASTConfig, ASTFeatureExtractor, ASTModel, BertConfig, BertModel, ResNetConfig, ResNetModel
 
-from trainer.augment import apply_masks
+from trainer.augment import SpecAugment, apply_masks
 from trainer.batchnorm import use_ghost_batches
 from trainer.logmel import LogMel, LogMelConfig
 
@@ -53,6 +53,16 @@ class AudioTowerConfig:
     def block_size(self) -> int:
         """Examples that must stay together in chunks and on ranks."""
         return self.ghost_batch_size if self.body == "resnet" and not self.freeze_batch_norm else 1
+
+    @property
+    def augment(self) -> SpecAugment:
+        """Raises ValueError where a mask is larger than the log-mel."""
+        return SpecAugment(
+            mel_bins=self.log_mel.mel_bins,
+            mel_frames=self.log_mel.frames,
+            max_bins=self.max_masked_bins,
+            max_frames=self.max_masked_frames,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
 """Writes `docs/short-form-rules.md` from the rules: `python -m filters.short_form.docs [FILE]`."""
 
-import argparse
 import sys
 from pathlib import Path
 
 from filters.short_form.rules import MAX_CHARS, MAX_RAW_CHARS, RULES, Example, Field
+from schemas.generated import write_page
 
 DEFAULT_PATH = Path("docs/short-form-rules.md")
 
@@ -58,15 +58,7 @@ def _cell(text: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m filters.short_form.docs", description=__doc__)
-    parser.add_argument(
-        "file", nargs="?", type=Path, default=DEFAULT_PATH, help="where to write (default: %(default)s)"
-    )
-    path: Path = parser.parse_args(argv).file
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"wrote {path}\n")
-    return 0
+    return write_page(argv, module="filters.short_form.docs", description=__doc__, default=DEFAULT_PATH, page=page)
 
 
 if __name__ == "__main__":
