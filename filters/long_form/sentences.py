@@ -49,7 +49,7 @@ _SPACES = re.compile(r"\s+")
 _RUN = re.compile(r"([^\w\s])\1{3,}")
 _LONG_RUN = re.compile(r"([^\W\d_])\1{5,}")
 _NOT_WORD = re.compile(r"[\W_]+")
-_REPEATED_LETTER = re.compile(r"(\w)\1{2,}")
+_REPEATED_LETTER = re.compile(r"([^\W\d_])\1{2,}")
 
 
 def prepare(text: str) -> str:

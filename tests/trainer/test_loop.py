@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -153,6 +154,14 @@ def test_two_ranks_have_the_loss_curve_of_one(
     assert losses(output)[0] == pytest.approx(losses(straight)[0], rel=1e-6)
     ours, theirs = (read_metrics(folder, "validation")[0]["loss"] for folder in (output, straight))
     assert ours == pytest.approx(theirs, rel=1e-3)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler here")
+def test_compiled_towers_learn_the_same(straight: Path, tone_run: Path, text_checkpoint: Path, tmp_path: Path) -> None:
+    plain = smallest(text_checkpoint)
+    compiled = dataclasses.replace(plain, compute=dataclasses.replace(plain.compute, compile=True))
+    assert train(compiled, options(tone_run, tmp_path, steps=2)) == Outcome.DONE
+    assert losses(tmp_path) == pytest.approx(losses(straight)[:2], rel=1e-4)
 
 
 def test_the_loss_leaves_chance_and_the_log_says_so(straight: Path) -> None:

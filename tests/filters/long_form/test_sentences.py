@@ -105,6 +105,7 @@ def test_gates(sentence: str, reason: Reason | None) -> None:
 def test_duplicate_key_ignores_case_punctuation_and_emphasis() -> None:
     assert duplicate_key("Sooooo  GOOD!!!") == duplicate_key("soo good")
     assert duplicate_key("good bass") != duplicate_key("good base")
+    assert duplicate_key("97777 views") != duplicate_key("9777 views")
     assert duplicate_key("!!!") == "!!!"
 
 
