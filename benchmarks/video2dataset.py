@@ -20,9 +20,8 @@ starting Python and importing its libraries; `command_s` has those too. The runs
 the one in the middle is reported (`exact`, which takes minutes, is run once). The server, in this process, takes its
 share of the same cores.
 
-`cpu_ms_each` is the CPU time of a side's processes for each recording asked for, less that of a run over a handful of
-them, which is the start. Unlike seconds it depends little on what else the machine does, and two cores over it is the
-rate that a side can have at most. `load` is what the machine was doing besides (its load average before the first run).
+`command_cpu_s` is the CPU time of all of a side's processes, starts included. `load` is what the machine was doing
+besides (its load average before the first run): rates that were taken on a busy machine say little.
 """
 
 import argparse
@@ -284,12 +283,7 @@ def median(runs: list[dict[str, Any]]) -> dict[str, Any]:
     ordered = sorted(runs, key=lambda run: run["delivered_per_s"])
     middle = ordered[len(ordered) // 2]
     assert statistics.median_high(run["delivered_per_s"] for run in runs) == middle["delivered_per_s"]
-    return {
-        **middle,
-        "cpu_ms_each": statistics.median(run["cpu_ms_each"] for run in runs),
-        "rates_of_all_runs": [run["delivered_per_s"] for run in runs],
-        "cpu_ms_each_of_all_runs": [run["cpu_ms_each"] for run in runs],
-    }
+    return {**middle, "rates_of_all_runs": [run["delivered_per_s"] for run in runs]}
 
 
 STREAM_COPY, EXACT, MULAN = "video2dataset, stream copy", "video2dataset, exact", "mulan"
@@ -308,19 +302,12 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
         f"m4a, {EXACT}": lambda: theirs(python, m4a, **their, precision="exact"),
     }
     load = os.getloadavg()[0]
-    few = max(given.workers, given.their_processes)
-    starts = {
-        "video2dataset": theirs(python, m4a[:few], **their, precision="low")["command_cpu_s"],
-        "mulan": ours(m4a[:few], workers=given.workers)["command_cpu_s"],
-    }
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in sides}
     for repeat in range(given.repeats):
         for name, side in sides.items():
             if EXACT in name and repeat:
                 continue
             made = side()
-            start_cpu_s = next(cpu_s for part, cpu_s in starts.items() if part in name)
-            made["cpu_ms_each"] = round(1_000 * (made["command_cpu_s"] - start_cpu_s) / (made["asked"] - few), 1)
             runs[name].append(made)
             sys.stderr.write(f"{name}: {made}\n")
     return {
@@ -336,19 +323,15 @@ def compare(given: argparse.Namespace) -> dict[str, Any]:
 def summary(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """The run in the middle of each side, and how many times as fast `mulan` is."""
     middle = {name: median(of) for name, of in runs.items() if of}
-    times: dict[str, dict[str, float | None]] = {}
+    times: dict[str, float | None] = {}
     for name, run_of_ours in middle.items():
         for other, run_of_theirs in middle.items():
             if name.endswith(MULAN) and not other.endswith(MULAN):
-                times[f"{name}, to {other}"] = {
-                    "by_rate": ratio(run_of_ours["delivered_per_s"], run_of_theirs["delivered_per_s"]),
-                    "by_cpu_time": ratio(run_of_theirs["cpu_ms_each"], run_of_ours["cpu_ms_each"]),
-                }
+                theirs_per_s = run_of_theirs["delivered_per_s"]
+                times[f"{name}, to {other}"] = (
+                    round(run_of_ours["delivered_per_s"] / theirs_per_s, 2) if theirs_per_s else None
+                )
     return {"runs": middle, "times_as_fast": times}
-
-
-def ratio(ours: float, theirs: float) -> float | None:
-    return round(ours / theirs, 2) if theirs else None
 
 
 def main() -> None:

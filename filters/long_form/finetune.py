@@ -3,7 +3,8 @@
 What keeps few examples from ruining a pretrained encoder, each by its source: bias-corrected Adam, warm-up and more
 than three epochs (Mosbach et al. 2021, Zhang et al. 2021), smaller steps in lower layers, a head that starts as a
 logistic regression on the frozen features, so that the first steps do not distort them (Kumar et al. 2022), and the
-mean of several runs' weights in place of one lucky run (Wortsman et al. 2022), which costs no speed.
+mean of several runs' weights in place of one lucky run, and a part of the weights from before (both Wortsman et al.
+2022), which cost no speed.
 
 Shapes: B sentences of a batch, T tokens, H hidden, N sentences.
 """
@@ -50,7 +51,7 @@ class FineTuneConfig:
     max_gradient_norm: float = 1.0
     dropout: float = 0.1
     head_c: float = 0.003
-    interpolation: float = 1.0
+    interpolation: float = 0.7
     augmentation: bool = True
     half: bool = True
 

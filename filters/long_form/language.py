@@ -8,8 +8,8 @@ from functools import cache
 from typing import Any
 
 # Something else must be likely, and what is wanted must not: the first spares fragments, of which nothing is likely,
-# the second sentences in a neighbour of a wanted language. No English sentence of the seed is lost even at 0.5.
-MIN_OTHER = 0.7
+# the second sentences in a neighbour of a wanted language. At 0.7 the seed loses an English name.
+MIN_OTHER = 0.8
 MAX_WANTED = 0.01
 
 

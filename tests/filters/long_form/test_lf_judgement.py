@@ -1,6 +1,7 @@
 """What the classifier's figures rest on: labels, folds, metrics, calibration, thresholds, augmentation, audits."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_seed_is_seven_hundred_sentences_as_the_job_would_see_them() -> None:
     rows = [json.loads(line) for line in SEED_PATH.read_text(encoding="utf-8").splitlines()]
     examples = read_seed()
     assert len(rows) == len(examples) == 700
-    assert Counter(example.is_music for example in examples) == {True: 300, False: 400}
+    assert Counter(example.is_music for example in examples) == {True: 246, False: 454}
     assert all(example.text == row["text"] for example, row in zip(examples, rows, strict=True))
     assert len({row["language"] for row in rows}) >= 10
     assert sum(judge(example.text) is None for example in examples) > 600
@@ -53,7 +54,7 @@ def test_no_english_sentence_of_the_seed_is_taken_for_another_language() -> None
     rows = [json.loads(line) for line in SEED_PATH.read_text(encoding="utf-8").splitlines()]
     surely_other = [row for row in rows if is_surely_other(row["text"], frozenset({"en"}))]
     assert [row["text"] for row in surely_other if row["language"] == "en"] == []
-    assert len(surely_other) >= 40, "of 84 short sentences in other languages about half are certain"
+    assert len(surely_other) >= 50, "most of 82 short sentences in other languages are certain"
     spanish = "la guitarra del final es hermosa y la voz suena muy triste en toda la canción"
     assert judge(spanish, frozenset({"en"})) is Reason.OTHER_LANGUAGE
     assert judge(spanish, frozenset({"en", "es"})) is None
@@ -188,6 +189,14 @@ def test_augmentation_keeps_labels_by_the_guideline() -> None:
     assert all(example.is_music == ("nice" in example.text) for example in made)
     assert len({example.text for example in made}) > 150
     assert any("guitar" not in example.text for example in made)
+
+
+def test_augmentation_speaks_of_other_things() -> None:
+    no = Example(item_id="n", text="The dog opens the fridge", is_music=False, group="n")
+    made = {example.text for example in augment([no], count=200, seed=0, join_share=0)}
+    assert no.text in made
+    assert len(made) > 50
+    assert all(re.fullmatch(r"The \S+ opens the \S+", text) for text in made)
 
 
 def _sentences(count: int, seed: int) -> tuple[list[ScoredSentence], dict[str, bool]]:
