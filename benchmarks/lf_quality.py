@@ -3,9 +3,9 @@
     python -m benchmarks.lf_quality --model DIR ../shared/data/labels
 
 Declared before each run: the model is what `mulan lf-filter fit --encoder MINILM` makes of the packaged seed, its
-settings were chosen on sentences of our own alone, and this is run once on it. Evaluated are the sentences on which both
-annotators agree and whose source is not MusicCaps. Beside the model stand a TF-IDF baseline and frozen embeddings, both
-trained on the same seed.
+settings were chosen on sentences of our own alone, and this is run once on it. Evaluated are the sentences on which
+both annotators agree and whose source is not MusicCaps. Beside the model stand a TF-IDF baseline and frozen embeddings,
+both trained on the same seed.
 """
 
 import argparse
