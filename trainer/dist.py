@@ -31,6 +31,10 @@ def start(device: str, timeout_s: float = 1800.0) -> Ranks:
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return Ranks()
     if not dist.is_initialized():
+        # Checkpointing and optimizers import this. Imported once a group exists it keeps the group for good: gloo's
+        # threads outlive `stop`, and now and then one of them aborts the interpreter that is shutting down.
+        import torch._dynamo  # noqa: F401
+
         dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(seconds=timeout_s))
     return Ranks(rank=dist.get_rank(), count=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", "0")))
 
