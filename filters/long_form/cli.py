@@ -61,9 +61,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--name", default="openmulan-lf", help="what the report calls it (default: %(default)s)")
     fit.add_argument("--folds", type=int, default=5, help="outer folds of the cross-validation (default: %(default)s)")
     fit.add_argument("--seeds", type=int, default=2, help="runs whose weights are averaged (default: %(default)s)")
-    fit.add_argument("--epochs", type=int, metavar="N", help="at most; the folds choose how many")
-    fit.add_argument("--learning_rate", type=float, metavar="R")
-    fit.add_argument("--pooling", choices=("mean", "cls"))
+    fit.add_argument("--epochs", type=int, metavar="N", help="at most; the folds choose how many (default: 8)")
+    fit.add_argument(
+        "--learning_rate", type=float, metavar="R", help="of the top layer (default: 0.0768 over the encoder's width)"
+    )
+    fit.add_argument("--pooling", choices=("mean", "cls"), help="what of the last layer is classified (default: mean)")
     fit.add_argument("--no_augmentation", action="store_true", help="train on the sentences as they are")
     fit.add_argument("--no_cross_validation", action="store_true", help="one fold left out for calibration, no figures")
     fit.add_argument(

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 _BATCHES_SORTED_TOGETHER = 8
+# The step that suited the one encoder it was chosen on, MiniLM with its 384 hidden units.
+_RATE_TIMES_WIDTH = 2e-4 * 384
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,13 +39,15 @@ class FineTuneConfig:
 
     `interpolation` is the share of the fine-tuned weights in the result; the rest is what the run started from.
     `half` trains with bfloat16 products, which is several times as fast where the processor has them.
+    Without a `learning_rate` the top layer's is 2e-4 for 384 hidden units and in inverse proportion to them for others
+    (Yang et al. 2022): 1e-4 for BERT-base.
     """
 
     pooling: str = "mean"
     max_tokens: int = 128
     epochs: int = 8
     batch_size: int = 16
-    learning_rate: float = 1e-4
+    learning_rate: float | None = None
     head_learning_rate: float = 1e-3
     layer_decay: float = 0.9
     warmup_share: float = 0.1
@@ -62,6 +66,12 @@ class FineTuneConfig:
             raise ValueError("epochs must be 1 to 100, batch_size at least 1, max_tokens at least 8")
         if not 0 <= self.interpolation <= 1:
             raise ValueError("interpolation must be from 0 to 1")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError("learning_rate must be above 0")
+
+    def rate(self, hidden_size: int) -> float:
+        """The top layer's learning rate for an encoder of this width."""
+        return _RATE_TIMES_WIDTH / hidden_size if self.learning_rate is None else self.learning_rate
 
 
 class SentenceClassifier(nn.Module):
@@ -72,7 +82,8 @@ class SentenceClassifier(nn.Module):
         self.encoder = encoder
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(int(encoder.config.hidden_size), 1)  # type: ignore[union-attr, arg-type]
+        self.hidden_size = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        self.head = nn.Linear(self.hidden_size, 1)
 
     def features(self, ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
         hidden_BTH: Tensor = self.encoder(input_ids=ids_BT, attention_mask=mask_BT).last_hidden_state
@@ -176,13 +187,14 @@ def start_head(model: SentenceClassifier, features_NH: NDArray[np.float64], is_m
 def parameter_groups(model: SentenceClassifier, config: FineTuneConfig) -> list[dict[str, Any]]:
     """Learning rates that shrink from the head down; embeddings stay as they are (most words occur once)."""
     layers = int(model.encoder.config.num_hidden_layers)  # type: ignore[union-attr, arg-type]
+    top_rate = config.rate(model.hidden_size)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if name.startswith("head."):
             rate = config.head_learning_rate
         elif ".layer." in name:
             depth = int(name.split(".layer.")[1].split(".")[0])
-            rate = config.learning_rate * config.layer_decay ** (layers - 1 - depth)
+            rate = top_rate * config.layer_decay ** (layers - 1 - depth)
         else:
             parameter.requires_grad_(False)
             continue

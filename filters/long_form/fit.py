@@ -176,7 +176,7 @@ def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool 
             "examples_digest": examples_digest(examples),
             "seeds": config.seeds,
             "epochs": final_epochs,
-            "tuning": asdict(config.tuning),
+            "tuning": {**asdict(config.tuning), "learning_rate": config.tuning.rate(trainer.model.hidden_size)},
         },
         "cross_validation": figures,
         "first_stage": first_stage_record,

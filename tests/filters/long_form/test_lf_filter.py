@@ -13,7 +13,14 @@ from filters.long_form import cli, model_files
 from filters.long_form.bert_scorer import BertScorer
 from filters.long_form.data import SEED_PATH, read_seed
 from filters.long_form.encoder import FastEncoder, Precision
-from filters.long_form.finetune import FineTuneConfig, SentenceClassifier, Tokenize, load_encoder, predict
+from filters.long_form.finetune import (
+    FineTuneConfig,
+    SentenceClassifier,
+    Tokenize,
+    load_encoder,
+    parameter_groups,
+    predict,
+)
 from filters.long_form.fit import FitConfig, Fitted, fit, save
 from filters.long_form.model_files import ModelError
 from filters.long_form.scorer import SentenceScorer, describe_scorer
@@ -144,6 +151,17 @@ def test_fit_is_reproducible(checkpoint: Path) -> None:
     assert all(torch.equal(one.state[name], two.state[name]) for name in one.state)
 
 
+def test_the_learning_rate_follows_the_width_of_the_encoder_unless_given(fitted: Fitted, checkpoint: Path) -> None:
+    assert FineTuneConfig().rate(384) == pytest.approx(2e-4)
+    assert FineTuneConfig().rate(768) == pytest.approx(1e-4)
+    assert fitted.record["training"]["tuning"]["learning_rate"] == 1e-3
+    encoder, _ = load_encoder(str(checkpoint))
+    model = SentenceClassifier(encoder, "mean", 0.0)
+    config = FineTuneConfig()
+    rates = {group["lr"] for group in parameter_groups(model, config)} - {config.head_learning_rate}
+    assert max(rates) == config.rate(model.hidden_size)
+
+
 def test_first_stage_spares_the_encoder_the_hopeless(checkpoint: Path, tmp_path: Path) -> None:
     config = FitConfig(
         encoder=str(checkpoint),
@@ -228,6 +246,7 @@ def test_user_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
         ["fit", "--output", str(tmp_path / "m"), "--labels", str(few), "--encoder", str(checkpoint)],
         ["fit", "--output", str(tmp_path / "m"), "--encoder", str(tmp_path)],
         ["fit", "--output", str(tmp_path / "m"), "--folds", "2"],
+        ["fit", "--output", str(tmp_path / "m"), "--learning_rate", "0"],
         ["score", str(few), "--lf_model", str(tmp_path)],
         ["score", str(tmp_path / "missing.txt"), "--lf_model", str(tmp_path)],
     ):
