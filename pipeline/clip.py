@@ -211,19 +211,21 @@ def _clip(meta: dict[str, Any], samples_T: NDArray[np.float32], spec: ClipSpec) 
         reason = HELPER_REASONS[meta["reason"]]
         detail = "".join(c if c.isprintable() else "?" for c in str(meta["detail"])[:LONGEST_DETAIL])
         raise ClipError(reason, detail)
-    if len(samples_T) != spec.samples:
-        raise ValueError(f"{len(samples_T)} samples instead of {spec.samples}")
     numbers = {name: meta[name] for name in ("start_sample", "padded_samples", "source_rate_hz", "source_channels")}
     if any(type(number) is not int or number < 0 for number in numbers.values()):
         raise ValueError(f"numbers {numbers}")
+    if len(samples_T) + numbers["padded_samples"] != spec.samples:
+        raise ValueError(f"{len(samples_T)} samples and {numbers['padded_samples']} zeros instead of {spec.samples}")
     if not np.isfinite(samples_T).all():
         raise ClipError(Reason.NOT_FINITE, "NaN or infinite samples within the clip")
     # As swresample makes 16 bits of floats: round to nearest, halves to even, then clip.
     samples_T *= np.float32(1 << 15)
     np.rint(samples_T, out=samples_T)
     np.clip(samples_T, -(1 << 15), (1 << 15) - 1, out=samples_T)
+    pcm_T = np.zeros(spec.samples, np.int16)
+    pcm_T[: len(samples_T)] = samples_T
     return Clip(
-        pcm_T=samples_T.astype(np.int16),
+        pcm_T=pcm_T,
         start_s=numbers["start_sample"] / CLIP_RATE_HZ,
         padded_samples=numbers["padded_samples"],
         source_rate_hz=numbers["source_rate_hz"],
@@ -314,7 +316,8 @@ class _Helper:
             magic != MAGIC
             or echoed != number
             or meta_bytes > MAX_JSON_BYTES
-            or sample_bytes not in (0, most_sample_bytes)
+            or sample_bytes > most_sample_bytes
+            or sample_bytes % SAMPLE_BYTES
         ):
             raise _HelperDiedError("the helper's reply is not one to this request")
         meta_json = bytearray(meta_bytes)

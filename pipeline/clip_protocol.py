@@ -3,8 +3,9 @@
 `pipeline.clip` (the parent) and `pipeline.clip_worker` (the helper process) both read this file and nothing else of
 each other. It imports the standard library only, because every start of a helper pays for its imports.
 
-A request is a header, the `ClipSpec` as JSON and the media; a reply is a header, a JSON object and float32 samples.
-Both carry the number of the request, and each side checks magic, number and lengths before it reads on.
+A request is a header, the `ClipSpec` as JSON and the media; a reply is a header, a JSON object and float32 samples:
+those that the recording has, while the zeros after its end are only counted. Both carry the number of the request, and
+each side checks magic, number and lengths before it reads on.
 """
 
 import dataclasses

@@ -594,7 +594,7 @@ def cut_clip(media: bytes, spec: ClipSpec, config: DecodeConfig) -> tuple[dict[s
         "codec": recording.codec,
         "walked": cut.walked,
     }
-    return meta, cut.samples + bytes(missing * SAMPLE_BYTES)
+    return meta, cut.samples
 
 
 def answer(media: bytes, spec: ClipSpec, config: DecodeConfig) -> tuple[dict[str, Any], bytes]:

@@ -420,7 +420,15 @@ def act():
         ("    while True: pass", Reason.DECODE_TIMEOUT, "3 s"),
         ("    time.sleep(600)", Reason.DECODE_TIMEOUT, "3 s"),
         ("    bytearray(400 << 20)", Reason.DECODER_MEMORY, "bytes"),
-        ("    return {'start_sample': 0}, bytes(4)", Reason.DECODER_CRASHED, "not one to this request"),
+        ("    return {'start_sample': 0}, bytes(3)", Reason.DECODER_CRASHED, "not one to this request"),
+        ("    return {'start_sample': 0}, bytes(4 * 16_001)", Reason.DECODER_CRASHED, "not one to this request"),
+        ("    return {'start_sample': 0}, bytes(4)", Reason.DECODER_CRASHED, "no sense"),
+        (
+            "    return dict.fromkeys(('start_sample', 'padded_samples', 'source_rate_hz', 'source_channels'), 1)"
+            " | {'container': '', 'codec': '', 'walked': True}, bytes(4)",
+            Reason.DECODER_CRASHED,
+            "no sense",
+        ),
         ("    return {'reason': 'removed', 'detail': ''}, b''", Reason.DECODER_CRASHED, "no sense"),
         ("    return {'reason': ['x'], 'detail': ''}, b''", Reason.DECODER_CRASHED, "no sense"),
         ("    return ['x'] * 3, b''", Reason.DECODER_CRASHED, ""),
