@@ -10,6 +10,7 @@ from typing import Any
 
 from filters.long_form.data import SEED_PATH, DataError, Example, read_examples
 from filters.long_form.model_files import ModelError
+from filters.long_form.tuning import RATE_TIMES_WIDTH, FineTuneConfig
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,26 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--name", default="openmulan-lf", help="what the report calls it (default: %(default)s)")
     fit.add_argument("--folds", type=int, default=5, help="outer folds of the cross-validation (default: %(default)s)")
     fit.add_argument("--seeds", type=int, default=2, help="runs whose weights are averaged (default: %(default)s)")
-    fit.add_argument("--epochs", type=int, metavar="N", help="at most; the folds choose how many (default: 8)")
+    tuning = FineTuneConfig()
     fit.add_argument(
-        "--learning_rate", type=float, metavar="R", help="of the top layer (default: 0.0768 over the encoder's width)"
+        "--epochs",
+        type=int,
+        default=tuning.epochs,
+        metavar="N",
+        help="at most; the folds choose how many (default: %(default)s)",
     )
-    fit.add_argument("--pooling", choices=("mean", "cls"), help="what of the last layer is classified (default: mean)")
+    fit.add_argument(
+        "--learning_rate",
+        type=float,
+        metavar="R",
+        help=f"of the top layer (default: {RATE_TIMES_WIDTH:g} over the encoder's width)",
+    )
+    fit.add_argument(
+        "--pooling",
+        choices=("mean", "cls"),
+        default=tuning.pooling,
+        help="what of the last layer is classified (default: %(default)s)",
+    )
     fit.add_argument("--no_augmentation", action="store_true", help="train on the sentences as they are")
     fit.add_argument("--no_cross_validation", action="store_true", help="one fold left out for calibration, no figures")
     fit.add_argument(
@@ -122,14 +138,8 @@ def _fit(arguments: argparse.Namespace) -> int:
         paths.append(SEED_PATH)
     examples = [example for path in paths for example in _without_frozen(read_examples(path), path)]
     from filters.long_form.encoder import Precision
-    from filters.long_form.finetune import FineTuneConfig
     from filters.long_form.fit import FitConfig, fit, save, use_threads
 
-    chosen: dict[str, Any] = {
-        name: value
-        for name in ("epochs", "learning_rate", "pooling")
-        if (value := getattr(arguments, name)) is not None
-    }
     config = FitConfig(
         encoder=arguments.encoder,
         name=arguments.name,
@@ -140,7 +150,12 @@ def _fit(arguments: argparse.Namespace) -> int:
         keep_rate=arguments.keep_rate,
         first_stage_recall=arguments.first_stage_recall,
         scoring_precision=Precision(arguments.scoring_precision),
-        tuning=FineTuneConfig(augmentation=not arguments.no_augmentation, **chosen),
+        tuning=FineTuneConfig(
+            epochs=arguments.epochs,
+            learning_rate=arguments.learning_rate,
+            pooling=arguments.pooling,
+            augmentation=not arguments.no_augmentation,
+        ),
     )
     use_threads(arguments.threads)
     fitted = fit(examples, config, cross_validate=not arguments.no_cross_validation)

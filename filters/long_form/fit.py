@@ -30,7 +30,6 @@ from filters.long_form.card import card
 from filters.long_form.data import Example, check_trainable, examples_digest, grouped_folds
 from filters.long_form.encoder import Precision
 from filters.long_form.finetune import (
-    FineTuneConfig,
     SentenceClassifier,
     State,
     Tokenize,
@@ -50,6 +49,7 @@ from filters.long_form.metrics import (
     wilson,
 )
 from filters.long_form.ngrams import FirstStage, NgramModel, threshold_for_recall
+from filters.long_form.tuning import FineTuneConfig
 
 log = logging.getLogger(__name__)
 

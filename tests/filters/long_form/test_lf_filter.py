@@ -13,17 +13,11 @@ from filters.long_form import cli, model_files
 from filters.long_form.bert_scorer import BertScorer
 from filters.long_form.data import SEED_PATH, read_seed
 from filters.long_form.encoder import FastEncoder, Precision
-from filters.long_form.finetune import (
-    FineTuneConfig,
-    SentenceClassifier,
-    Tokenize,
-    load_encoder,
-    parameter_groups,
-    predict,
-)
+from filters.long_form.finetune import SentenceClassifier, Tokenize, load_encoder, parameter_groups, predict
 from filters.long_form.fit import FitConfig, Fitted, fit, save
 from filters.long_form.model_files import ModelError
 from filters.long_form.scorer import SentenceScorer, describe_scorer
+from filters.long_form.tuning import FineTuneConfig
 from tests.filters.long_form.tiny_bert import make_checkpoint
 
 TEXTS = [
