@@ -9,6 +9,7 @@ Beam and of its runners can be given beside these; one that nobody knows is an e
 """
 
 import argparse
+import atexit
 import contextlib
 import json
 import logging
@@ -42,6 +43,7 @@ from schemas.exclusion import ExclusionList, read_exclusions
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
+from schemas.signals import held_back
 
 DONE, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 # Named in full, since the short name `DirectRunner` may pick, and try to download, another one.
@@ -277,11 +279,11 @@ def main(argv: list[str] | None = None) -> int:
     except (KeyboardInterrupt, WorkerLostError) as stop:
         what = stop if isinstance(stop, WorkerLostError) else "interrupted"
         sys.stderr.write(f"mulan mine: {what}; what is committed is safe, run the same command to go on\n")
-        if is_local:
-            # Threads of the runner may wait for ever, or be in the middle of a shard.
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+        sys.stderr.flush()
+        if not is_local:
+            atexit._run_exitfuncs()  # by these Beam ends a job server that it has started
+        # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
+        os._exit(INTERRUPTED)
     except Exception:
         log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
         return INTERRUPTED
@@ -362,13 +364,14 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
 
 def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
     """Run to the end; a job that is interrupted here is cancelled there."""
+    steps(pipeline)
+    job: Any = None
     try:
-        with pipeline:
-            steps(pipeline)
+        with held_back():  # until the job has a name by which it can be cancelled
+            job = pipeline.run()
+        job.wait_until_finish()
     except KeyboardInterrupt:
-        job = getattr(pipeline, "result", None)
         if job is not None:
-            log.warning("cancelling the job on the engine")
             job.cancel()
         raise
 
