@@ -37,6 +37,7 @@ from pipeline.settings import (
     MineConfig,
     TextConfig,
 )
+from pipeline.watch import Watch, WorkerLostError, hush, job_folder
 from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
@@ -262,7 +263,6 @@ def main(argv: list[str] | None = None) -> int:
     from pipeline.lock import LockedError
     from pipeline.mine import mine
     from pipeline.report import render_text
-    from pipeline.watch import WorkerLostError
 
     is_local = False
     try:
@@ -311,8 +311,6 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
     import apache_beam as beam
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
-
-    from pipeline.watch import Watch, job_folder
 
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for options_class in PipelineOptions.__subclasses__():
@@ -371,6 +369,7 @@ def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
             job = pipeline.run()
         job.wait_until_finish()
     except KeyboardInterrupt:
+        hush()
         if job is not None:
             job.cancel()
         raise
