@@ -39,15 +39,21 @@ from pipeline.settings import (
 )
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
+from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 
-DONE, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 # Named in full, since the short name `DirectRunner` may pick, and try to download, another one.
 LOCAL_RUNNER = "FnApiRunner"
 # As Beam reads them: in any case, the word "runner" left out or not.
 LOCAL_RUNNERS = ("fnapi", "direct", "bundlebaseddirect", "switchingdirect")
+# Loggers of Beam that tell at length, and several times over, of an exception which the launcher gets in the end.
+SAID_AT_THE_END = (
+    "apache_beam.runners.common",
+    "apache_beam.runners.portability.local_job_service",
+    "apache_beam.runners.worker.sdk_worker",
+)
 
 log = logging.getLogger("mulan.mine")
 
@@ -260,16 +266,19 @@ def main(argv: list[str] | None = None) -> int:
     from pipeline.lock import LockedError
     from pipeline.mine import mine
     from pipeline.report import render_text
+    from pipeline.scratch import NoScratchError, scratch_folder
 
     try:
-        with beam_run(beam_arguments) as (run, is_local):
+        with scratch_folder(), beam_run(beam_arguments) as (run, is_local):
             try:
+                if "://" not in arguments.output:
+                    check_output(arguments.output)
                 job = job_settings(arguments, is_local)
                 config, tokenizer, detector = mine_config(arguments, job.exclude)
             except ValueError as error:
                 raise InputError(str(error)) from error
             mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run)
-    except (InputError, LockedError, DetectorError) as error:
+    except (InputError, LockedError, DetectorError, NoScratchError) as error:
         sys.stderr.write(f"mulan mine: {error}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -277,8 +286,13 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.flush()
         # Worker threads of the runner may be in the middle of a shard; what is committed is safe, so do not wait.
         os._exit(INTERRUPTED)
-    except Exception:
-        log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
+    except Exception as error:
+        found = fault(error, where=arguments.output)
+        if found is None:
+            log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
+        else:
+            advice = found.advice or "run the same command to go on"
+            sys.stderr.write(f"mulan mine: the job broke off ({found.what}); what is committed is safe, {advice}\n")
         return INTERRUPTED
     if arguments.audioset:
         sys.stdout.write(audioset.render(audioset.write_report(job.output)))
@@ -294,8 +308,8 @@ def set_up_logging(*, quiet: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for name in ("mulan", "pipeline", "filters"):
         logging.getLogger(name).setLevel(logging.WARNING if quiet else logging.INFO)
-    # It repeats what a worker process has written to the terminal itself.
-    logging.getLogger("apache_beam.runners.portability.local_job_service").setLevel(logging.ERROR)
+    for name in SAID_AT_THE_END:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -348,7 +362,7 @@ def local_workers(options: Any) -> Iterator[None]:
         path = Path(folder) / "options.json"
         given = options.get_all_options(drop_default=True)
         given["default_sdk_harness_log_level"] = "WARNING"
-        given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR"}
+        given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR", **dict.fromkeys(SAID_AT_THE_END, "CRITICAL")}
         path.write_text(json.dumps(given, default=str), encoding="utf-8")
         # Workers import this project from here, whatever folder the job is started in.
         python_path = [str(Path(__file__).resolve().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -477,4 +491,6 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from openmulan import main as mulan
+
+    leave(mulan(["mine", *sys.argv[1:]]))

@@ -7,6 +7,7 @@ import importlib
 import sys
 from typing import Any
 
+from schemas.exits import ended, leave
 from schemas.version import VERSION as __version__
 
 # Public name -> the module that it lives in.
@@ -37,6 +38,8 @@ _OPTIONAL: dict[str, str] = {
     "tensorflow_hub": "tensorflow",
     "yt_dlp": "youtube",
 }
+# What these print is their work: once nobody reads it, they end.
+_STREAMS = ("lf-filter",)
 _OWN = ("beam_runner", "filters", "openmulan", "pipeline", "schemas", "trainer")
 
 __all__ = ["__version__", "main", *_API]
@@ -49,8 +52,13 @@ def __getattr__(name: str) -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted)."""
-    arguments = sys.argv[1:] if argv is None else argv
+    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted).
+
+    Without `argv` it is the command that this process was started for, and ends the process.
+    """
+    if argv is None:
+        leave(main(sys.argv[1:]))
+    arguments = argv
     usage = "usage: mulan COMMAND …\n\n" + "\n".join(f"  {name:10} {what}" for name, (*_, what) in _COMMANDS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(f"{usage}\n\n`mulan COMMAND --help` says more.\n")
@@ -63,7 +71,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     module, extra, _ = _COMMANDS[arguments[0]]
     try:
-        code: int = importlib.import_module(module).main(arguments[1:])
+        run = importlib.import_module(module).main
+        return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package in _OWN:
@@ -74,7 +83,6 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
-    return code
 
 
 if __name__ == "__main__":

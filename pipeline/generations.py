@@ -6,8 +6,10 @@ from typing import Any
 
 from pipeline import layout, storage
 from pipeline.build import committed_shard
+from pipeline.settings import InputError
 from schemas.accounting import Account
 from schemas.commit import PartRecord, ShardRecord
+from schemas.record import record_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,8 @@ class Plan:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Plan":
+        """Raises KeyError, TypeError or ValueError where the plan is not of this version."""
+        record_of(cls, value, "the plan")
         return cls(
             **{
                 **value,
@@ -59,7 +63,11 @@ class RunState:
     def read(cls, run_dir: str) -> "RunState":
         state = cls(run_dir=run_dir)
         while (value := storage.read_json(layout.plan_path(run_dir, len(state.plans) + 1))) is not None:
-            state.plans.append(Plan.from_json(value))
+            try:
+                state.plans.append(Plan.from_json(value))
+            except (KeyError, TypeError, ValueError) as error:
+                path = layout.plan_path(run_dir, len(state.plans) + 1)
+                raise InputError(f"{path}: not a plan that this openmulan reads ({error})") from error
         return state
 
     @property

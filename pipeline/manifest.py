@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline import layout, storage
 from pipeline.generations import RunState
-from pipeline.settings import MineConfig
+from pipeline.settings import InputError, MineConfig
 from pipeline.shard_file import open_shard
 from schemas.accounting import Account
 from schemas.commit import FileEntry, ShardRecord
@@ -88,7 +88,11 @@ def read_newest(run_dir: str) -> Manifest | None:
     newest = None
     while (value := storage.read_json(storage.join(run_dir, manifest_name(number + 1)))) is not None:
         number += 1
-        newest = Manifest.from_json(value)
+        try:
+            newest = Manifest.from_json(value)
+        except (KeyError, TypeError, ValueError) as error:
+            path = storage.join(run_dir, manifest_name(number))
+            raise InputError(f"{path}: not a manifest that this openmulan reads ({error})") from error
     return newest
 
 

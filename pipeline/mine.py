@@ -20,7 +20,7 @@ from pipeline.memory import give_back_freed
 from pipeline.plan import plan, rewrite_parts
 from pipeline.progress import watching
 from pipeline.report import write_report
-from pipeline.settings import GZIP_RATIO, KEEP, REFUSE, TOMBSTONE, InputError, JobSettings, MineConfig
+from pipeline.settings import GZIP_RATIO, KEEP, REFUSE, TOMBSTONE, InputError, JobSettings, MineConfig, RunFile
 from pipeline.survey import catalogue_digest, find_cutoff, survey
 from pipeline.tables import Selection
 from schemas.accounting import Account, sum_counts
@@ -87,6 +87,7 @@ def _check_settings(config: MineConfig, run_dir: str, detector: DetectorEntry) -
             {"config": config.to_json(), "config_digest": config.digest(), "detector": dataclasses.asdict(detector)},
         )
         return
+    RunFile.from_json(fixed, path)
     if fixed["config_digest"] != config.digest():
         before, now = fixed["config"], config.to_json()
         changes = [f"{name} {before.get(name)!r} → {now[name]!r}" for name in now if before.get(name) != now[name]]
