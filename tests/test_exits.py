@@ -167,13 +167,18 @@ def on_small_disk(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., "su
 class TestFullDisk:
     """A disk that fills while a command is at work; room is made, and the same command goes on."""
 
-    def test_mining(self, on_small_disk: Callable[..., "subprocess.CompletedProcess[str]"], catalogue: Path) -> None:
+    @pytest.mark.parametrize("workers", ["1", "2"])
+    def test_mining(
+        self, on_small_disk: Callable[..., "subprocess.CompletedProcess[str]"], catalogue: Path, workers: str
+    ) -> None:
         script = """
 "$@" --output "$DISK/run" --quiet 2> "$DISK.err" > /dev/null; echo $?; cat "$DISK.err"; ls "$DISK/run/tmp"
 mount -o remount,size=50m "$DISK"
 "$@" --output "$DISK/run" --quiet > /dev/null; echo again $?
 """
-        done = on_small_disk(script, *command("mine", "--catalog", catalogue, *OPTIONS), size="200k")
+        done = on_small_disk(
+            script, *command("mine", "--catalog", catalogue, *OPTIONS, "--direct_num_workers", workers), size="200k"
+        )
         code, line, *rest = done.stdout.splitlines()
         assert int(code) == INTERRUPTED, done.stdout + done.stderr
         assert line.startswith("mulan mine: the job broke off (")

@@ -44,6 +44,7 @@ def main(argv: list[str]) -> int:
         found = fault(error)
         return found.code if found is not None else 2
     except KeyboardInterrupt:
+        sys.stderr.write("mulan label: interrupted\n")
         return 3
 
 
