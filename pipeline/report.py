@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import layout, storage
 from pipeline.generations import RunState
-from pipeline.manifest import accounting, read_newest
+from pipeline.manifest import Published, accounting
 from schemas.accounting import Account, sum_counts
 from schemas.commit import HISTOGRAM_BINS, TextTotals
 from schemas.reasons import Outcome, Reason
@@ -47,7 +47,7 @@ def build_report(run_dir: str) -> dict[str, Any]:
     for record in records:
         texts.add(record.texts)
         histogram = [a + b for a, b in zip(histogram, record.music_fractions, strict=True)]
-    manifest = read_newest(run_dir)
+    manifest = Published.read(run_dir).newest
     recordings = Account.from_json(totals["recordings"])
     planned = sum(part.file.rows for part, _ in committed)
     pending = planned - sum(record.recordings.read for record in records)

@@ -16,14 +16,19 @@ COMMIT_POINTS = (
     "part_published",
     "part_committed",
     "plan_parts_committed",
+    "plan_checked",
     "plan_committed",
     "shard_written",
     "rejects_published",
     "shard_published",
+    "shard_checked",
     "shard_committed",
     "groups_published",
+    "manifest_checked",
     "manifest_written",
+    "pointer_checked",
     "pointer_written",
+    "sweep_listed",
 )
 
 # A server that has imported the job once forks each child from a process without threads.
