@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,29 +12,43 @@ import pytest
 from pipeline import storage
 from pipeline.storage import DamagedError
 from pipeline.stores import StoreError
-from tests.s3.store import BUCKET, server
+from tests.object_stores import gcs, s3
 
+Bucket = tuple[str, tuple[str, ...]]  # its address, and the options of a job that uses it
 ODD_NAMES = ("run*", "run[1]", "ru?", "**", "a b", "{x}", "Ünïcode", "run\\1")
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """A bucket, with the options of a job that uses it."""
+def s3_bucket() -> Iterator[Bucket]:
+    with s3.server() as found:
+        yield f"s3://{s3.BUCKET}", found.options()
+
+
+@pytest.fixture(scope="module")
+def gcs_bucket() -> Iterator[Bucket]:
+    with gcs.server():
+        yield f"gs://{gcs.BUCKET}", gcs.OPTIONS
+
+
+@contextmanager
+def options_of_a_job(given: tuple[str, ...]) -> Iterator[None]:
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    with server() as found:
-        before = FileSystems._pipeline_options
-        FileSystems.set_options(PipelineOptions([*found.options()]))
-        yield f"s3://{BUCKET}"
-        FileSystems._pipeline_options = before
+    before = FileSystems._pipeline_options
+    FileSystems.set_options(PipelineOptions([*given]))
+    yield
+    FileSystems._pipeline_options = before
 
 
-@pytest.fixture(params=["disk", "s3"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["disk", "s3", "gcs"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     if request.param == "disk":
-        return str(tmp_path)
-    return f"{request.getfixturevalue('bucket')}/{request.node.name.translate(str.maketrans('[]*?', '----'))}"
+        yield str(tmp_path)
+        return
+    bucket, options = request.getfixturevalue(f"{request.param}_bucket")
+    with options_of_a_job(options):
+        yield f"{bucket}/{request.node.name.translate(str.maketrans('[]*?', '----'))}"
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
@@ -57,7 +72,7 @@ def test_a_path_is_a_name_and_never_a_pattern(folder: str, name: str) -> None:
 
 def test_create_and_swap_keep_two_writers_apart(folder: str) -> None:
     path = storage.join(folder, "pointer.json")
-    assert storage.swap(path, b"early", "no version") is None
+    assert storage.swap(path, b"early", "1") is None
     first = storage.create(path, b"one")
     assert first is not None
     assert storage.create(path, b"two") is None
@@ -105,8 +120,8 @@ def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(tmp_path: Path) -> N
         storage.list_folders(str(tmp_path / "file"))
 
 
-def test_a_store_that_is_not_there_is_an_error(bucket: str) -> None:
-    with pytest.raises(StoreError, match="s3://none/run: cannot be listed"):
+def test_a_store_that_is_not_there_is_an_error(s3_bucket: Bucket) -> None:
+    with options_of_a_job(s3_bucket[1]), pytest.raises(StoreError, match="s3://none/run: cannot be listed"):
         storage.list_folder("s3://none/run")
 
 

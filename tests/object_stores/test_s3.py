@@ -12,11 +12,11 @@ import pytest
 
 from beam_runner import BAD_INPUT, DONE, INTERRUPTED
 from pipeline import stores
+from tests.object_stores.s3 import BUCKET, Bucket, Gate, server
 from tests.pipeline.killing import COMMIT_POINTS, Suspended, mine_and_die_at
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
-from tests.s3.store import BUCKET, Bucket, Gate, server
 
-pytestmark = pytest.mark.s3
+pytestmark = pytest.mark.stores
 
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5", "--lock_lease_s=1", "--lock_renew_s=0.2")
 CATALOGUE = f"s3://{BUCKET}/corpus/catalog.jsonl"
