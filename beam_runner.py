@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -39,6 +38,7 @@ from pipeline.settings import (
     MineConfig,
     TextConfig,
 )
+from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
 from schemas.manifest import DetectorEntry
@@ -277,7 +277,9 @@ def main(argv: list[str] | None = None) -> int:
     from pipeline.report import render_text
     from pipeline.storage import DamagedError
     from pipeline.stores import StoreError
+    from pipeline.watch import WorkerLostError
 
+    is_local = False
     try:
         with beam_run(beam_arguments) as (run, is_local):
             try:
@@ -294,11 +296,14 @@ def main(argv: list[str] | None = None) -> int:
     except (StoreError, LostLockError) as error:
         sys.stderr.write(f"mulan mine: {error}; run the same command to go on\n")
         return INTERRUPTED
-    except KeyboardInterrupt:
-        sys.stderr.write("mulan mine: interrupted; run the same command to go on\n")
-        sys.stderr.flush()
-        # Worker threads of the runner may be in the middle of a shard; what is committed is safe, so do not wait.
-        os._exit(INTERRUPTED)
+    except (KeyboardInterrupt, WorkerLostError) as stop:
+        what = stop if isinstance(stop, WorkerLostError) else "interrupted"
+        sys.stderr.write(f"mulan mine: {what}; what is committed is safe, run the same command to go on\n")
+        if is_local:
+            # Threads of the runner may wait for ever, or be in the middle of a shard.
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        return INTERRUPTED
     except Exception:
         log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
         return INTERRUPTED
@@ -327,6 +332,8 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
 
+    from pipeline.watch import Watch, job_folder
+
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for options_class in PipelineOptions.__subclasses__():
         options_class._add_argparse_args(known)
@@ -350,41 +357,73 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
     in_process.view_as(DirectOptions).direct_running_mode = "in_memory"
     in_process.view_as(DirectOptions).direct_num_workers = 1
 
+    has_workers = is_local and direct.direct_running_mode == "multi_processing"
+    if has_workers and " " in sys.executable:
+        raise InputError(f"Beam cannot start worker processes by {sys.executable}: its path has a space")
+
     def run(name: str, steps: Callable[[Any], None], *, small: bool = False) -> None:
         log.info("%s", name)
-        with beam.Pipeline(options=in_process if is_local and small else options) as pipeline:
-            steps(pipeline)
+        if not is_local:
+            run_on_engine(beam.Pipeline(options=options), steps)
+            return
+
+        def to_end() -> None:
+            with beam.Pipeline(options=in_process if small else options) as pipeline:
+                steps(pipeline)
+
+        if small or not has_workers:
+            Watch(None).run(to_end)
+            return
+        with job_folder() as folder, local_workers(options, folder):
+            Watch(folder).run(to_end)
 
     # Input is looked at before the first pipeline, which would hand them over itself.
     FileSystems.set_options(options)
-    with local_workers(options) if is_local else contextlib.nullcontext():
-        yield run, is_local
+    yield run, is_local
+
+
+def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
+    """Run to the end; a job that is interrupted here is cancelled there."""
+    try:
+        with pipeline:
+            steps(pipeline)
+    except KeyboardInterrupt:
+        job = getattr(pipeline, "result", None)
+        if job is not None:
+            log.warning("cancelling the job on the engine")
+            job.cancel()
+        raise
 
 
 @contextlib.contextmanager
-def local_workers(options: Any) -> Iterator[None]:
-    """Give the local runner's worker processes what it does not: the options, quiet logs, and a way to this project."""
-    if options.get_all_options()["direct_running_mode"] == "multi_processing" and " " in sys.executable:
-        raise InputError(f"Beam cannot start worker processes by {sys.executable}: its path has a space")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "options.json"
-        given = options.get_all_options(drop_default=True)
-        given["default_sdk_harness_log_level"] = "WARNING"
-        given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR"}
-        path.write_text(json.dumps(given, default=str), encoding="utf-8")
-        # Workers import this project from here, whatever folder the job is started in.
-        python_path = [str(Path(__file__).resolve().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        changes = {"PIPELINE_OPTIONS_FILE": str(path), "PYTHONPATH": os.pathsep.join(python_path)}
-        before = {name: os.environ.get(name) for name in changes}
-        os.environ.update(changes)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+def local_workers(options: Any, folder: Path) -> Iterator[None]:
+    """Give the local runner's worker processes what it does not: the options, quiet logs, a way to this project, and
+    what makes them end with this process (`pipeline.worker`).
+    """
+    path = folder / "options.json"
+    given = options.get_all_options(drop_default=True)
+    given["default_sdk_harness_log_level"] = "WARNING"
+    given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR"}
+    path.write_text(json.dumps(given, default=str), encoding="utf-8")
+    (folder / HOOK_NAME).write_text(HOOK, encoding="utf-8")
+    # Workers import this project from here, whatever folder the job is started in.
+    project = str(Path(__file__).resolve().parent)
+    python_path = [project, str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    changes = {
+        "PIPELINE_OPTIONS_FILE": str(path),
+        "PYTHONPATH": os.pathsep.join(python_path),
+        JOB_FOLDER: str(folder),
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
@@ -504,4 +543,6 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from openmulan import main as mulan
+
+    sys.exit(mulan(["mine", *sys.argv[1:]]))

@@ -42,6 +42,7 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"mulan label: {error}\n")
         return 2
     except KeyboardInterrupt:
+        sys.stderr.write("mulan label: interrupted\n")
         return 3
 
 
