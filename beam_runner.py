@@ -41,15 +41,21 @@ from pipeline.settings import (
 from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
+from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 
-DONE, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
 # Named in full, since the short name `DirectRunner` may pick, and try to download, another one.
 LOCAL_RUNNER = "FnApiRunner"
 # As Beam reads them: in any case, the word "runner" left out or not.
 LOCAL_RUNNERS = ("fnapi", "direct", "bundlebaseddirect", "switchingdirect")
+# Loggers of Beam that tell at length, and several times over, of an exception which the launcher gets in the end.
+SAID_AT_THE_END = (
+    "apache_beam.runners.common",
+    "apache_beam.runners.portability.local_job_service",
+    "apache_beam.runners.worker.sdk_worker",
+)
 
 log = logging.getLogger("mulan.mine")
 
@@ -272,17 +278,21 @@ def main(argv: list[str] | None = None) -> int:
     # Beam takes seconds to import; --help and bad arguments need not wait for it.
     from pipeline import audioset
     from pipeline.dry_run import estimate, render
+    from pipeline.faults import told_fault
     from pipeline.lock import LockedError, LostLockError
     from pipeline.mine import mine
     from pipeline.report import render_text
+    from pipeline.scratch import NoScratchError, scratch_folder
     from pipeline.storage import DamagedError
     from pipeline.stores import StoreError
     from pipeline.watch import WorkerLostError
 
     is_local = False
     try:
-        with beam_run(beam_arguments) as (run, is_local):
+        with scratch_folder(), beam_run(beam_arguments) as (run, is_local):
             try:
+                if "://" not in arguments.output:
+                    check_output(arguments.output)
                 job = job_settings(arguments, is_local)
                 config, tokenizer, detector = mine_config(arguments, job.exclude)
             except ValueError as error:
@@ -290,22 +300,28 @@ def main(argv: list[str] | None = None) -> int:
             mined = mine(
                 config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments)
             )
-    except (InputError, LockedError, DetectorError, DamagedError) as error:
+    except (InputError, LockedError, DetectorError, DamagedError, NoScratchError) as error:
         sys.stderr.write(f"mulan mine: {error}\n")
         return BAD_INPUT
     except (StoreError, LostLockError) as error:
         sys.stderr.write(f"mulan mine: {error}; run the same command to go on\n")
         return INTERRUPTED
     except (KeyboardInterrupt, WorkerLostError) as stop:
-        what = stop if isinstance(stop, WorkerLostError) else "interrupted"
-        sys.stderr.write(f"mulan mine: {what}; what is committed is safe, run the same command to go on\n")
+        ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"
+        sys.stderr.write(f"mulan mine: {ended_by}; what is committed is safe, run the same command to go on\n")
         if is_local:
             # Threads of the runner may wait for ever, or be in the middle of a shard.
             sys.stderr.flush()
             os._exit(INTERRUPTED)
         return INTERRUPTED
-    except Exception:
-        log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
+    except Exception as error:
+        found = fault(error, where=arguments.output)
+        what = told_fault(error) or (found.what if found is not None else None)
+        if what is None:
+            log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
+        else:
+            advice = (found.advice if found is not None else "") or "run the same command to go on"
+            sys.stderr.write(f"mulan mine: the job broke off ({what}); what is committed is safe, {advice}\n")
         return INTERRUPTED
     if arguments.audioset:
         sys.stdout.write(audioset.render(audioset.write_report(job.output)))
@@ -321,8 +337,8 @@ def set_up_logging(*, quiet: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for name in ("mulan", "pipeline", "filters"):
         logging.getLogger(name).setLevel(logging.WARNING if quiet else logging.INFO)
-    # It repeats what a worker process has written to the terminal itself.
-    logging.getLogger("apache_beam.runners.portability.local_job_service").setLevel(logging.ERROR)
+    for name in SAID_AT_THE_END:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -403,7 +419,7 @@ def local_workers(options: Any, folder: Path) -> Iterator[None]:
     path = folder / "options.json"
     given = options.get_all_options(drop_default=True)
     given["default_sdk_harness_log_level"] = "WARNING"
-    given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR"}
+    given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR", **dict.fromkeys(SAID_AT_THE_END, "CRITICAL")}
     path.write_text(json.dumps(given, default=str), encoding="utf-8")
     (folder / HOOK_NAME).write_text(HOOK, encoding="utf-8")
     # Workers import this project from here, whatever folder the job is started in.
@@ -545,4 +561,4 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 if __name__ == "__main__":
     from openmulan import main as mulan
 
-    sys.exit(mulan(["mine", *sys.argv[1:]]))
+    leave(mulan(["mine", *sys.argv[1:]]))

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
+from schemas.exits import INTERRUPTED, ended, leave
 from schemas.version import VERSION as __version__
 
 # Public name -> the module that it lives in.
@@ -45,7 +46,8 @@ _OPTIONAL: dict[str, str] = {
     "tensorflow_hub": "tensorflow",
     "yt_dlp": "youtube",
 }
-INTERRUPTED = 3
+# What these print is their work: once nobody reads it, they end.
+_STREAMS = ("lf-filter",)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # One Ctrl-C may come twice, from the terminal and from who started the command; a person's second one comes later.
 _ONE_SIGNAL_S = 2.0
@@ -61,8 +63,13 @@ def __getattr__(name: str) -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted)."""
-    arguments = sys.argv[1:] if argv is None else argv
+    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted).
+
+    Without `argv` it is the command that this process was started for, and ends the process.
+    """
+    if argv is None:
+        leave(main(sys.argv[1:]))
+    arguments = argv
     usage = "usage: mulan COMMAND …\n\n" + "\n".join(f"  {name:10} {what}" for name, (*_, what) in _COMMANDS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(f"{usage}\n\n`mulan COMMAND --help` says more.\n")
@@ -77,7 +84,8 @@ def main(argv: list[str] | None = None) -> int:
     _let_write_what_the_locale_lacks()
     try:
         with _interruptible():
-            code: int = importlib.import_module(module).main(arguments[1:])
+            run = importlib.import_module(module).main
+            return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)
     except KeyboardInterrupt:
         sys.stderr.write(f"mulan {arguments[0]}: interrupted\n")
         return INTERRUPTED
@@ -91,7 +99,6 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
-    return code
 
 
 @contextlib.contextmanager

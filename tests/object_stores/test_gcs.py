@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from beam_runner import DONE, INTERRUPTED
+from schemas.exits import DONE, INTERRUPTED
 from tests.object_stores.gcs import BUCKET, OPTIONS, server
 from tests.pipeline.killing import Suspended, mine_and_die_at
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from beam_runner import BAD_INPUT, DONE, INTERRUPTED
 from pipeline import stores
+from schemas.exits import BAD_INPUT, DONE, INTERRUPTED
 from tests.object_stores.s3 import BUCKET, Bucket, Gate, server
 from tests.pipeline.killing import COMMIT_POINTS, Suspended, mine_and_die_at
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue

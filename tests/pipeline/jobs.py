@@ -97,9 +97,9 @@ def _lives(process: psutil.Process) -> bool:
 
 
 @contextlib.contextmanager
-def running(*arguments: Any, **environment: str) -> Iterator[Job]:
+def running(folder: Path, catalogue: Path, output: Path, *options: str, **environment: str) -> Iterator[Job]:
     """A job that does not outlive the body."""
-    job = Job(*arguments, **environment)
+    job = Job(folder, catalogue, output, *options, **environment)
     try:
         yield job
     finally:

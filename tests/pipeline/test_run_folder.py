@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_runner import BAD_INPUT, DONE
+from schemas.exits import BAD_INPUT, DONE
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
 
 OPTIONS = ("--rows_per_shard=2", "--on_removed=tombstone")
