@@ -15,6 +15,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from pipeline.settings import (
     TOMBSTONE,
     InputError,
     JobSettings,
+    LockConfig,
     MineConfig,
     TextConfig,
 )
@@ -66,7 +68,7 @@ def parser() -> argparse.ArgumentParser:
         "`--runner` without anything else is a local run in this process.",
         allow_abbrev=False,
     )
-    text, gate, decode = TextConfig(), MusicGateConfig(), DecodeConfig()
+    text, gate, decode, lock = TextConfig(), MusicGateConfig(), DecodeConfig(), LockConfig()
     data = made.add_argument_group("what to read and where to write")
     data.add_argument("--catalog", action="append", default=[], metavar="GLOB", help="recordings; may be repeated")
     data.add_argument("--output", required=True, metavar="DIR", help="run folder, local or in an object store")
@@ -163,6 +165,19 @@ def parser() -> argparse.ArgumentParser:
         default=DEFAULT_PASS_BYTES,
         metavar="N",
         help="local runner: text that one pass of the plan may hold (default: %(default)s)",
+    )
+    limits.add_argument(
+        "--take_over", action="store_true", help="take the run folder from a job that you know to be dead"
+    )
+    limits.add_argument(
+        "--lock_lease_s",
+        type=float,
+        default=lock.lease_s,
+        metavar="S",
+        help="a job that gave no sign of life for so long has lost its run folder (default: %(default)g)",
+    )
+    limits.add_argument(
+        "--lock_renew_s", type=float, default=lock.renew_s, metavar="S", help="between two signs (default: %(default)g)"
     )
     limits.add_argument("--quiet", action="store_true", help="warnings and the report only")
     return made
@@ -264,10 +279,12 @@ def main(argv: list[str] | None = None) -> int:
     from pipeline import audioset
     from pipeline.dry_run import estimate, render
     from pipeline.faults import told_fault
-    from pipeline.lock import LockedError
+    from pipeline.lock import LockedError, LostLockError
     from pipeline.mine import mine
     from pipeline.report import render_text
     from pipeline.scratch import NoScratchError, scratch_folder
+    from pipeline.storage import DamagedError
+    from pipeline.stores import StoreError
     from pipeline.watch import WorkerLostError
 
     is_local = False
@@ -280,10 +297,15 @@ def main(argv: list[str] | None = None) -> int:
                 config, tokenizer, detector = mine_config(arguments, job.exclude)
             except ValueError as error:
                 raise InputError(str(error)) from error
-            mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run)
-    except (InputError, LockedError, DetectorError, NoScratchError) as error:
+            mined = mine(
+                config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments)
+            )
+    except (InputError, LockedError, DetectorError, DamagedError, NoScratchError) as error:
         sys.stderr.write(f"mulan mine: {error}\n")
         return BAD_INPUT
+    except (StoreError, LostLockError) as error:
+        sys.stderr.write(f"mulan mine: {error}; run the same command to go on\n")
+        return INTERRUPTED
     except (KeyboardInterrupt, WorkerLostError) as stop:
         ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"
         sys.stderr.write(f"mulan mine: {ended_by}; what is committed is safe, run the same command to go on\n")
@@ -422,6 +444,7 @@ def local_workers(options: Any, folder: Path) -> Iterator[None]:
 
 def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
     from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS, Table, find_tables
+    from pipeline.layout import audioset_path
 
     columns: dict[str, dict[str, str]] = {}
     tables: dict[str, Table[Any]] = {"": CATALOGUE, COMMENTS.kind: COMMENTS, PLAYLISTS.kind: PLAYLISTS}
@@ -437,7 +460,7 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
     if bool(arguments.catalog) == bool(arguments.audioset):
         raise InputError("name either --catalog or --audioset; an AudioSet run has a folder of its own")
     if arguments.audioset:
-        catalogues = [_audioset_catalogue(arguments)]
+        catalogues = [audioset_path(local_absolute(arguments.output), "catalog.jsonl")]
         roots += map(local_absolute, arguments.audioset_audio)
     else:
         catalogues = find_tables(map(local_absolute, arguments.catalog), "--catalog")
@@ -453,6 +476,7 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
         on_removed=arguments.on_removed,
         max_failure_rate=arguments.max_failure_rate,
         dry_run=arguments.dry_run,
+        lock=LockConfig(lease_s=arguments.lock_lease_s, renew_s=arguments.lock_renew_s, take_over=arguments.take_over),
         pass_bytes=arguments.pass_bytes if is_local else None,
     )
 
@@ -465,7 +489,10 @@ def exclusions(arguments: argparse.Namespace) -> ExclusionList:
     return ExclusionList.of(line for path in arguments.exclude for line in read_exclusions(Path(path)))
 
 
-def _audioset_catalogue(arguments: argparse.Namespace) -> str:
+def catalogue_maker(arguments: argparse.Namespace) -> Callable[[], str] | None:
+    """Writes the catalogue that --audioset asks for. Raises InputError where its arguments are wrong."""
+    if not arguments.audioset:
+        return None
     from pipeline.audioset import AudioSetInput, write_catalogue
     from pipeline.catalogue import find_tables
 
@@ -477,7 +504,7 @@ def _audioset_catalogue(arguments: argparse.Namespace) -> str:
         folders=tuple(map(local_absolute, arguments.audioset_audio)),
         by_id=arguments.audioset_by_id,
     )
-    return write_catalogue(source, local_absolute(arguments.output))
+    return partial(write_catalogue, source, local_absolute(arguments.output))
 
 
 def local_absolute(path: str) -> str:

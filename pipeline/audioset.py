@@ -175,7 +175,7 @@ def _rank(path: str) -> tuple[int, str]:
 
 def _files(folder: str) -> Iterator[str]:
     if not storage.is_local(folder):
-        yield from (str(metadata.path) for metadata in storage.match(f"{folder}/**"))
+        yield from (info.path for info in storage.list_folder(folder, deep=True))
         return
     for inner, _, names in os.walk(folder):
         yield from (os.path.join(inner, name) for name in names)

@@ -25,10 +25,12 @@ from pipeline.encode import encode
 from pipeline.faults import is_fault_of_machine
 from pipeline.fetch import FetchConfig, Fetcher, FetchError, shown
 from pipeline.heartbeat import HEARTBEAT
+from pipeline.lock import Hold
 from pipeline.memory import give_back_large_blocks
 from pipeline.plan import read_part
 from pipeline.settings import MineConfig
 from pipeline.shard_file import ShardWriter, open_shard
+from pipeline.storage import DamagedError
 from schemas.accounting import Account
 from schemas.catalogue import MusicGate
 from schemas.commit import HISTOGRAM_BINS, FileEntry, PartRecord, ShardRecord, TextTotals
@@ -214,8 +216,9 @@ class Settled:
         return self._group[1][i]
 
 
-def build_shard(run_dir: str, task: BuildTask, config: MineConfig, maker: ClipMaker) -> ShardRecord:
-    """Build and commit one shard."""
+def build_shard(hold: Hold, task: BuildTask, config: MineConfig, maker: ClipMaker) -> ShardRecord:
+    """Build and commit one shard. Raises LostLockError where another job has the folder by now."""
+    run_dir = hold.run_dir
     start = time.perf_counter()
     maker.stopwatch = Stopwatch()
     part = task.part
@@ -275,6 +278,8 @@ def build_shard(run_dir: str, task: BuildTask, config: MineConfig, maker: ClipMa
         seconds={**maker.stopwatch.seconds, "total": time.perf_counter() - start},
     )
     HEARTBEAT.stay_if_ending()
+    hold.check()
+    storage.reached("shard_checked")
     storage.write_json(layout.shard_commit_path(run_dir, part.key), record.to_json())
     storage.reached("shard_committed")
     return record
@@ -294,12 +299,13 @@ def _reject_line(row: dict[str, Any], rejected: Rejected) -> str:
 
 def committed_shard(run_dir: str, part: PartRecord, config_digest: str) -> ShardRecord | None:
     """The record of a shard that is whole and built from this very part, or None."""
-    value = storage.read_json(layout.shard_commit_path(run_dir, part.key))
-    if value is None:
-        return None
     try:
+        value = storage.read_json(layout.shard_commit_path(run_dir, part.key))
+        if value is None:
+            return None
         record = ShardRecord.from_json(value)
-    except (KeyError, TypeError, ValueError) as error:
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
+        # Built again from the same part it says the same, so nothing is lost.
         log.warning("commit record of shard %s is not whole and is ignored: %s", part.key, error)
         return None
     if record.part_sha256 != part.file.sha256 or record.config_digest != config_digest:
@@ -319,7 +325,7 @@ def build(
     begin: Any,
     *,
     tasks: list[BuildTask],
-    run_dir: str,
+    hold: Hold,
     config: MineConfig,
     allow_roots: tuple[str, ...],
     fetch: FetchConfig | None = None,
@@ -330,20 +336,20 @@ def build(
         begin
         | beam.Create(tasks, reshuffle=False)
         | beam.Reshuffle()
-        | "build shard" >> beam.ParDo(_BuildShard(run_dir, config, allow_roots, fetch, exclude))
+        | "build shard" >> beam.ParDo(_BuildShard(hold, config, allow_roots, fetch, exclude))
     )
 
 
 class _BuildShard(beam.DoFn):
     def __init__(
         self,
-        run_dir: str,
+        hold: Hold,
         config: MineConfig,
         allow_roots: tuple[str, ...],
         fetch: FetchConfig | None = None,
         exclude: ExclusionList | None = None,
     ) -> None:
-        self._run_dir = run_dir
+        self._hold = hold
         self._config = config
         self._allow_roots = allow_roots
         self._fetch = fetch
@@ -357,7 +363,7 @@ class _BuildShard(beam.DoFn):
         self._maker.close()
 
     def process(self, task: BuildTask) -> Iterator[str]:
-        done = committed_shard(self._run_dir, task.part, self._config.digest())
+        done = committed_shard(self._hold.run_dir, task.part, self._config.digest())
         if done is None or (task.donor is not None and wants_retry(done)):
-            build_shard(self._run_dir, task, self._config, self._maker)
+            build_shard(self._hold, task, self._config, self._maker)
         yield task.part.key

@@ -17,7 +17,9 @@ MACHINE_ERRNOS = frozenset(
 
 # A runner sends an exception of a worker to the launcher as text.
 _TOLD = re.compile(
-    r"(?:MachineFaultError|DecoderUnavailableError): (?P<what>[^\n]+?)(?: \[while running [^\n]*)?$", re.MULTILINE
+    r"(?:MachineFaultError|DecoderUnavailableError|StoreError|DamagedError|LostLockError): "
+    r"(?P<what>[^\n]+?)(?: \[while running [^\n]*)?$",
+    re.MULTILINE,
 )
 
 

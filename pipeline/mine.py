@@ -14,19 +14,30 @@ from typing import Any, Protocol
 from pipeline import layout, manifest, storage
 from pipeline.build import BuildTask, Donor, build, wants_retry
 from pipeline.catalogue import COMMENTS, PLAYLISTS
-from pipeline.generations import Plan, RunState, forget_parts, read_part_records
-from pipeline.lock import locked
+from pipeline.generations import Plan, RunState, read_part_records
+from pipeline.lock import Hold, LostLockError, locked
 from pipeline.memory import give_back_freed
 from pipeline.plan import plan, rewrite_parts
 from pipeline.progress import watching
 from pipeline.report import write_report
-from pipeline.settings import GZIP_RATIO, KEEP, REFUSE, TOMBSTONE, InputError, JobSettings, MineConfig, RunFile
+from pipeline.settings import (
+    GZIP_RATIO,
+    KEEP,
+    REFUSE,
+    TOMBSTONE,
+    InputError,
+    JobSettings,
+    MineConfig,
+    RunFile,
+)
+from pipeline.storage import DamagedError
+from pipeline.stores import StoreError
 from pipeline.survey import catalogue_digest, find_cutoff, survey
-from pipeline.tables import Selection
+from pipeline.tables import Attempt, Selection
 from schemas.accounting import Account, sum_counts
 from schemas.commit import PartRecord
 from schemas.exclusion import ExclusionList
-from schemas.manifest import POINTER_NAME, DetectorEntry
+from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
 
 
@@ -54,39 +65,74 @@ class Mined:
     built: bool
 
 
-def mine(config: MineConfig, job: JobSettings, *, tokenizer: str, detector: DetectorEntry, run: RunPipeline) -> Mined:
-    """Mine a catalogue into `job.output`. `tokenizer` is a serialised TokenCounter, or empty.
+def mine(
+    config: MineConfig,
+    job: JobSettings,
+    *,
+    tokenizer: str,
+    detector: DetectorEntry,
+    run: RunPipeline,
+    prepare: Callable[[], object] | None = None,
+) -> Mined:
+    """Mine a catalogue into `job.output`. `tokenizer` is a serialised TokenCounter, or empty; `prepare` is called first
+    once the folder is locked, to write there what the job reads.
 
-    Raises InputError for what the user has to settle, LockedError where another job writes to the folder.
+    Raises InputError for what the user has to settle, DamagedError where a file of the run is not whole, LockedError
+    where another job writes to the folder, and LostLockError where another has taken it over.
     """
-    with locked(job.output):
-        _check_settings(config, job.output, detector)
-        state = RunState.read(job.output)
-        _plan_generation(config, job, state, tokenizer, run)
-        newest = state.newest
-        assert newest is not None
-        give_back_freed()  # a local runner has joined the text in this process
-        if not job.dry_run:
-            _build_pending(config, job, state, run)
-            manifest.finish(state, config, detector)
-        return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
+    with locked(job.output, job.lock) as hold:
+        try:
+            if prepare is not None:
+                prepare()
+            return _mine(config, job, tokenizer, detector, run, hold)
+        except (InputError, DamagedError, StoreError):
+            raise
+        except Exception:
+            hold.check()  # why a worker could not commit matters more than how its runner says so
+            raise
 
 
-def _check_settings(config: MineConfig, run_dir: str, detector: DetectorEntry) -> None:
+def _mine(
+    config: MineConfig, job: JobSettings, tokenizer: str, detector: DetectorEntry, run: RunPipeline, hold: Hold
+) -> Mined:
+    published = manifest.Published.read(job.output)
+    state = RunState.read(job.output)
+    _check_settings(config, job.output, detector, state, published)
+    _plan_generation(config, job, state, tokenizer, run, hold)
+    newest = state.newest
+    assert newest is not None
+    give_back_freed()  # a local runner has joined the text in this process
+    if not job.dry_run:
+        _build_pending(config, job, state, run, hold)
+        manifest.finish(state, published, config, detector, hold)
+    hold.check()
+    return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
+
+
+def _check_settings(
+    config: MineConfig, run_dir: str, detector: DetectorEntry, state: RunState, published: manifest.Published
+) -> None:
     """A run folder keeps the settings of its first command, since shards of different settings do not mix."""
     path = storage.join(run_dir, layout.RUN)
+    planned = len(state.plans)
+    built = max((shard.generation for shard in published.newest.shards), default=0) if published.newest else 0
     fixed = storage.read_json(path)
     if fixed is None:
-        if storage.read_json(storage.join(run_dir, POINTER_NAME)) is not None:
+        if planned:
+            raise DamagedError(f"{path} is gone, although the run has plans; restore it from a copy")
+        if published.numbers:
             raise InputError(
                 f"{run_dir} holds a run without its plan, as `mulan lf-filter score RUN --output` writes it: it can be "
                 "read and trained on, not mined into; use another --output, with the --lf_model that you want"
             )
-        storage.write_json(
-            path,
-            {"config": config.to_json(), "config_digest": config.digest(), "detector": dataclasses.asdict(detector)},
-        )
+        value = {"config": config.to_json(), "config_digest": config.digest(), "detector": dataclasses.asdict(detector)}
+        if storage.create(path, storage.json_bytes(value)) is None:
+            raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
         return
+    if built > planned:
+        raise DamagedError(
+            f"{layout.plan_path(run_dir, built)} is gone, although the manifest has its shards; restore it from a copy"
+        )
     RunFile.from_json(fixed, path)
     if fixed["config_digest"] != config.digest():
         before, now = fixed["config"], config.to_json()
@@ -96,7 +142,9 @@ def _check_settings(config: MineConfig, run_dir: str, detector: DetectorEntry) -
         )
 
 
-def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, tokenizer: str, run: RunPipeline) -> None:
+def _plan_generation(
+    config: MineConfig, job: JobSettings, state: RunState, tokenizer: str, run: RunPipeline, hold: Hold
+) -> None:
     """Plan what the catalogue has that no generation has planned yet, if there is anything."""
     inputs = {
         "catalogue": _describe(job.catalogues),
@@ -111,7 +159,8 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
     text_bytes = _text_bytes(inputs)
     passes = _passes(job, text_bytes)
     run = partial(run, small=text_bytes < SMALL_BYTES)
-    totals, cutoff = _survey(config, job, state, generation, passes, run)
+    attempt = Attempt(run_dir=job.output, generation=generation, name=hold.attempt)
+    totals, cutoff = _survey(config, job, state, attempt, passes, run)
     digest = catalogue_digest(totals)
     if newest is not None:
         if newest.catalogue_digest == digest:
@@ -124,6 +173,13 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
                 )
             return
         gone = totals.get("gone", 0)
+        unreadable = totals.get(f"reason:{Reason.UNREADABLE_FILE}", 0)
+        if gone and unreadable and job.on_removed == TOMBSTONE:
+            raise InputError(
+                f"{unreadable} files of the catalogue could not be read to their end, and {gone} recordings of "
+                f"{job.output} are not in what was read: nothing is removed; mend the files, see "
+                + ", ".join(storage.join(job.output, entry.path) for entry in attempt.lines("rejects-catalogue"))
+            )
         if gone and job.on_removed == REFUSE:
             raise InputError(
                 f"{gone} recordings of {job.output} are not in this catalogue any more: "
@@ -132,13 +188,12 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
     if not totals.get("recordings"):
         raise InputError(
             f"{', '.join(job.catalogues)}: no row can be used ({totals.get('rows', 0)} read); see "
-            f"{layout.table_rejects_path(job.output, generation, 'catalogue')}"
+            + ", ".join(storage.join(job.output, entry.path) for entry in attempt.lines("rejects-catalogue"))
         )
     fresh = totals.get("new", 0) + totals.get("changed", 0)
     shards = -(-fresh // config.rows_per_shard)
     known = state.live_parts()
     removed = totals.get("changed", 0) + (totals.get("gone", 0) if job.on_removed == TOMBSTONE else 0)
-    forget_parts(job.output, generation)
     for index in range(passes):
         step = partial(
             plan,
@@ -149,8 +204,7 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
             selection=Selection(cutoff=cutoff, shards=max(shards, 1), passes=passes, index=index),
             known=known,
             keep_gone=job.on_removed == KEEP,
-            run_dir=job.output,
-            generation=generation,
+            attempt=attempt,
             tokenizer=tokenizer,
             text=config.text,
             lf_model=config.lf_model,
@@ -160,15 +214,14 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
     if removed:
         step = partial(
             rewrite_parts,
-            removed=[layout.removed_path(job.output, generation, index) for index in range(passes)],
+            removed=[storage.join(job.output, entry.path) for entry in attempt.lines("removed-")],
             known=known,
-            run_dir=job.output,
-            generation=generation,
+            attempt=attempt,
             first_index=shards,
         )
         run(f"rewrite {generation}", step)
     storage.reached("plan_parts_committed")
-    parts = read_part_records(job.output, generation)
+    parts = read_part_records(attempt)
     made = Plan(
         generation=generation,
         shards=shards,
@@ -177,49 +230,53 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
         inputs=inputs,
         rows=_row_account(totals),
         annotations=_annotations(parts),
-        orphans=_orphans(job.output, generation, passes),
+        orphans=_orphans(attempt, passes),
         removed=removed,
         parts=tuple(parts),
+        rejects=attempt.lines("rejects-"),
+        removed_lists=attempt.lines("removed-"),
     )
     planned = sum(part.file.rows for part in parts if part.replaces is None)
     if planned != fresh:
         raise RuntimeError(f"generation {generation} planned {planned} of {fresh} recordings; run the command again")
-    storage.write_json(layout.plan_path(job.output, generation), made.to_json())
+    hold.check()
+    storage.reached("plan_checked")
+    path = layout.plan_path(job.output, generation)
+    if storage.create(path, storage.json_bytes(made.to_json())) is None:
+        raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
     storage.reached("plan_committed")
     state.plans.append(made)
 
 
 def _survey(
-    config: MineConfig, job: JobSettings, state: RunState, generation: int, passes: int, run: RunPipeline
+    config: MineConfig, job: JobSettings, state: RunState, attempt: Attempt, passes: int, run: RunPipeline
 ) -> tuple[dict[str, int], int | None]:
     """Totals of the catalogue, and the largest hash within --limit."""
     cutoff = None
     paths = list(job.catalogues)
     if config.limit is not None:
-        limit, cutoff_path = config.limit, layout.survey_path(job.output, generation, "cutoff")
+        limit, cutoff_path = config.limit, attempt.totals_path("cutoff")
         run("find limit", partial(find_cutoff, paths=paths, columns=job.columns, limit=limit, path=cutoff_path))
         cutoff = (storage.read_json(cutoff_path) or {})["cutoff"]
     totals = []
     for index in range(passes):
         suffix = f"-{index:03d}" if passes > 1 else ""
-        totals_path = layout.survey_path(job.output, generation, f"survey{suffix}")
         step = partial(
             survey,
             paths=paths,
             columns=job.columns,
             selection=Selection(cutoff=cutoff, passes=passes, index=index),
             known=state.live_parts(),
-            run_dir=job.output,
-            totals_path=totals_path,
-            rejects_path=layout.table_rejects_path(job.output, generation, f"catalogue{suffix}"),
+            attempt=attempt,
+            suffix=suffix,
         )
-        run(f"survey {generation}.{index + 1}", step)
-        totals.append(storage.read_json(totals_path) or {})
+        run(f"survey {attempt.generation}.{index + 1}", step)
+        totals.append(storage.read_json(attempt.totals_path(f"survey{suffix}")) or {})
     storage.reached("survey_written")
     return sum_counts(totals), cutoff
 
 
-def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: RunPipeline) -> None:
+def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: RunPipeline, hold: Hold) -> None:
     """Build what is not committed, and try again what failed for now."""
     tasks = []
     committed = state.committed(config.digest())
@@ -228,6 +285,7 @@ def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: R
             tasks.append(BuildTask(part=part, donor=_donor(state, part, config.digest())))
         elif wants_retry(record):
             tasks.append(BuildTask(part=part, donor=Donor.of(record)))
+    _check_parts(job.output, [task.part for task in tasks])
     if not tasks:
         log.info("build: all %d shards are committed", len(committed))
         return
@@ -236,13 +294,26 @@ def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: R
         step = partial(
             build,
             tasks=tasks,
-            run_dir=job.output,
+            hold=hold,
             config=config,
             allow_roots=job.allow_roots,
             fetch=job.fetch,
             exclude=job.exclude,
         )
         run(f"build {len(tasks)} shards", step)
+
+
+def _check_parts(run_dir: str, parts: list[PartRecord]) -> None:
+    """That the plan parts are there, before any worker is sent to them. Raises DamagedError."""
+    sizes: dict[str, int] = {}
+    for generation in sorted({part.generation for part in parts}):
+        files = storage.list_folder(layout.plan_dir(run_dir, generation))
+        sizes.update((info.path, info.size) for info in files)
+    for part in parts:
+        path = storage.join(run_dir, part.file.path)
+        if sizes.get(path) != part.file.bytes:
+            state = "is gone" if path not in sizes else f"has {sizes[path]} bytes instead of {part.file.bytes}"
+            raise DamagedError(f"{path} {state}; restore it from a copy, or mine into another --output")
 
 
 def _donor(state: RunState, part: PartRecord, config_digest: str) -> Donor | None:
@@ -274,8 +345,10 @@ def _passes(job: JobSettings, text_bytes: int) -> int:
 def _describe(paths: tuple[str, ...]) -> list[list[Any]]:
     described = []
     for path in paths:
-        (metadata,) = storage.match(path)
-        described.append([path, metadata.size_in_bytes, metadata.last_updated_in_seconds])
+        info = storage.stat(path)
+        if info is None:
+            raise InputError(f"{path}: there is no such file any more")
+        described.append([path, info.size, info.modified_s])
     return described
 
 
@@ -297,6 +370,6 @@ def _annotations(parts: list[PartRecord]) -> dict[str, Account]:
     return accounts
 
 
-def _orphans(run_dir: str, generation: int, passes: int) -> dict[str, int]:
+def _orphans(attempt: Attempt, passes: int) -> dict[str, int]:
     names = ["orphans"] if passes == 1 else [f"orphans-{index:03d}" for index in range(passes)]
-    return sum_counts(storage.read_json(layout.survey_path(run_dir, generation, name)) or {} for name in names)
+    return sum_counts(storage.read_json(attempt.totals_path(name)) or {} for name in names)

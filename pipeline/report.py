@@ -14,11 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import layout, storage
 from pipeline.generations import RunState
-from pipeline.manifest import accounting, read_newest
+from pipeline.manifest import Published, accounting
 from pipeline.settings import InputError, RunFile
+from pipeline.storage import DamagedError
+from pipeline.stores import StoreError
 from schemas.accounting import Account, sum_counts
 from schemas.commit import HISTOGRAM_BINS, TextTotals
-from schemas.exits import BAD_INPUT, DONE, fault
+from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, fault
 from schemas.reasons import Outcome, Reason
 from schemas.shard import TextSource
 
@@ -51,7 +53,7 @@ def build_report(run_dir: str) -> dict[str, Any]:
     for record in records:
         texts.add(record.texts)
         histogram = [a + b for a, b in zip(histogram, record.music_fractions, strict=True)]
-    manifest = read_newest(run_dir)
+    manifest = Published.read(run_dir).newest
     recordings = Account.from_json(totals["recordings"])
     planned = sum(part.file.rows for part, _ in committed)
     pending = planned - sum(record.recordings.read for record in records)
@@ -232,9 +234,12 @@ def main(argv: list[str]) -> int:
 
             return report_damage(run_dir)
         report = build_report(run_dir)
-    except (FileNotFoundError, InputError) as error:
+    except (FileNotFoundError, InputError, DamagedError) as error:
         sys.stderr.write(f"mulan report: {error}\n")
         return BAD_INPUT
+    except StoreError as error:
+        sys.stderr.write(f"mulan report: {error}\n")
+        return INTERRUPTED
     sys.stdout.write(render_text(report))
     try:
         save_report(run_dir, report)

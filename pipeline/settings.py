@@ -106,6 +106,22 @@ def _grouped(value: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LockConfig:
+    """`lease_s`: how long a holder may go without a sign of life; `renew_s`: how often it gives one."""
+
+    lease_s: float = 150.0
+    renew_s: float = 30.0
+    take_over: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.renew_s <= self.lease_s / 2:
+            raise ValueError(
+                f"lock_renew_s is {self.renew_s:g} and lock_lease_s {self.lease_s:g}; a lease must be renewed twice "
+                "in its time"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFile:
     """`run.json`: the settings of a run's first command, which later ones must share."""
 
@@ -137,6 +153,7 @@ class JobSettings:
     on_removed: str = REFUSE
     max_failure_rate: float = 0.05
     dry_run: bool = False
+    lock: LockConfig = field(default_factory=LockConfig)
     pass_bytes: int | None = None  # None: one pass, the runner spills
 
     def __post_init__(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.catalogue import CATALOGUE
-from pipeline.tables import REJECTS, ROWS, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
+from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from schemas.commit import PartRecord
 from schemas.digest import digest_bytes, digest_json, hash64
 from schemas.reasons import Reason
@@ -71,14 +71,13 @@ def survey(
     columns: dict[str, dict[str, str]],
     selection: Selection,
     known: list[PartRecord],
-    run_dir: str,
-    totals_path: str,
-    rejects_path: str,
+    attempt: Attempt,
+    suffix: str,
 ) -> None:
-    """Write the totals of one pass and the rejects of its rows."""
+    """Write the totals of one pass, and the rejects of its rows; `suffix` tells the passes apart."""
     tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns)
     candidates = tables[ROWS] | "candidates" >> beam.FlatMap(_candidates, selection)
-    earlier = begin | "known" >> ReadKnown(run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection)
+    earlier = begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection)
     chosen = (
         (candidates, earlier)
         | beam.Flatten()
@@ -88,8 +87,12 @@ def survey(
     over_limit = tables[ROWS] | "over limit" >> beam.FlatMap(_over_limit, selection)
     bad = tables[REJECTS] | "rejects of first pass" >> beam.Filter(lambda _: selection.index == 0)
     bad_counts = bad | "count rejects" >> beam.Map(lambda reject: {"rows": 1, f"reason:{reject['reason']}": 1})
-    (chosen[ROWS], over_limit, bad_counts) | "all counts" >> beam.Flatten() | WriteTotals(totals_path)
-    (bad, chosen[REJECTS]) | "all rejects" >> beam.Flatten() | WriteLines(rejects_path)
+    (
+        (chosen[ROWS], over_limit, bad_counts)
+        | "all counts" >> beam.Flatten()
+        | WriteTotals(attempt.totals_path(f"survey{suffix}"))
+    )
+    (bad, chosen[REJECTS]) | "all rejects" >> beam.Flatten() | WriteLines(attempt, f"rejects-catalogue{suffix}")
 
 
 def _candidates(row: tuple[str, int, Any], selection: Selection) -> Iterator[tuple[str, Choice]]:

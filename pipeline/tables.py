@@ -1,7 +1,12 @@
 """Beam transforms that the survey and the plan share: tables in, rejects and totals out."""
 
+import contextlib
+import dataclasses
+import heapq
 import io
+import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +14,15 @@ from typing import Any
 import apache_beam as beam
 import pyarrow.parquet as pq
 
-from pipeline import storage
+from pipeline import layout, storage
 from pipeline.catalogue import Reject, Table, read_table
 from schemas.accounting import sum_counts
-from schemas.commit import PartRecord
+from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64, shard_of
 
 ROWS, REJECTS = "rows", "rejects"
+LINES = "lines"  # folder of an attempt with the records of its files of lines
+SORTED_LINES = 100_000  # at a time, in memory
 
 
 class ReadTables(beam.PTransform):
@@ -52,29 +59,82 @@ class _Read(beam.DoFn):
                 yield path, line, record
 
 
-class WriteLines(beam.PTransform):
-    """Values as lines of one JSONL file, which is there, if empty, when the job is done."""
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """Where one attempt at a generation's plan writes."""
 
-    def __init__(self, path: str) -> None:
+    run_dir: str
+    generation: int
+    name: str
+
+    @property
+    def folder(self) -> str:
+        return layout.attempt_dir(self.run_dir, self.generation, self.name)
+
+    def totals_path(self, name: str) -> str:
+        return storage.join(self.folder, f"{name}.json")
+
+    def commit_path(self, index: int) -> str:
+        """Says that a plan part is whole."""
+        return storage.join(self.folder, layout.COMMITS, f"{index:05d}.json")
+
+    def lines_path(self, name: str) -> str:
+        """Says that a file of lines is whole, and what it is called."""
+        return storage.join(self.folder, LINES, f"{name}.json")
+
+    def lines(self, prefix: str) -> tuple[FileEntry, ...]:
+        """The whole files of lines whose names begin so, in order."""
+        records = storage.list_folder(storage.join(self.folder, LINES))
+        named = [info.path for info in records if storage.name_of(info.path).startswith(prefix)]
+        return tuple(FileEntry(**storage.parse_json(path, storage.read_bytes(path))) for path in named)
+
+
+class WriteLines(beam.PTransform):
+    """Values as lines of one JSONL file, in order; it is there, if empty, when the job is done.
+
+    Its name holds its content's hash, and the attempt's record names it.
+    """
+
+    def __init__(self, attempt: Attempt, name: str) -> None:
         super().__init__()
-        self._path = path
+        self._write = _WriteLines(attempt, name)
 
     def expand(self, values: Any) -> Any:
         nothing = values.pipeline | beam.Create([(0, None)])
         keyed = values | beam.Map(lambda value: (0, json.dumps(value, sort_keys=True, ensure_ascii=False)))
-        return (keyed, nothing) | beam.Flatten() | beam.GroupByKey() | beam.ParDo(_WriteLines(self._path))
+        return (keyed, nothing) | beam.Flatten() | beam.GroupByKey() | beam.ParDo(self._write)
 
 
 class _WriteLines(beam.DoFn):
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, attempt: Attempt, name: str) -> None:
+        self._attempt = attempt
+        self._name = name
 
     def process(self, group: tuple[int, Iterable[str | None]]) -> Iterator[str]:
-        with storage.staged(storage.parent(self._path)) as staged:
+        attempt, count = self._attempt, 0
+        with storage.staged(attempt.run_dir) as staged:
             with open(staged, "w", encoding="utf-8") as stream:
-                stream.writelines(f"{line}\n" for line in group[1] if line is not None)
-            storage.publish(staged, self._path)
-        yield self._path
+                for line in _in_order(line for line in group[1] if line is not None):
+                    stream.write(f"{line}\n")
+                    count += 1
+            entry = storage.file_entry(staged, layout.lines_name_pattern(attempt.generation, self._name), count)
+            storage.publish(staged, storage.join(attempt.run_dir, entry.path))
+        storage.write_json(attempt.lines_path(self._name), dataclasses.asdict(entry))
+        yield entry.path
+
+
+def _in_order(lines: Iterable[str]) -> Iterator[str]:
+    """Lines sorted, whatever the order in which a runner brings them, without holding them all."""
+    with contextlib.ExitStack() as files:
+        runs: list[Iterable[str]] = []
+        source = iter(lines)
+        while some := list(itertools.islice(source, SORTED_LINES)):
+            run = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
+            run.writelines(f"{line}\n" for line in sorted(some))
+            run.seek(0)
+            runs.append(run)
+        for line in heapq.merge(*runs):
+            yield line.removesuffix("\n")
 
 
 class WriteTotals(beam.PTransform):

@@ -21,9 +21,10 @@ from tqdm import tqdm
 from pipeline import layout, storage
 from pipeline.generations import RunState
 from pipeline.shard_file import open_shard
+from pipeline.storage import DamagedError
 from schemas.commit import FileEntry, ShardRecord
 from schemas.exits import DONE, FAILURES
-from schemas.manifest import POINTER_NAME, Manifest, manifest_name
+from schemas.manifest import POINTER_NAME, Manifest
 from schemas.shard_reader import companions
 from schemas.tfrecord import INDEX_SCHEMA
 
@@ -100,7 +101,7 @@ def verify(run_dir: str) -> tuple[list[Damage], list[Named]]:
             continue  # replaced, so that older manifests alone name its shard; or not built yet
         try:
             record = ShardRecord.from_json(storage.read_json(path) or {})
-        except (KeyError, TypeError, ValueError) as error:
+        except (DamagedError, KeyError, TypeError, ValueError) as error:
             damage.append(Damage(path=relative, what=f"is no whole record ({error})", advice=BUILT_AGAIN))
             continue
         if record.part_sha256 != part.file.sha256:
@@ -108,17 +109,22 @@ def verify(run_dir: str) -> tuple[list[Damage], list[Named]]:
         for entry in (record.shard, record.rejects):
             if entry is not None:
                 name(entry, BUILT_AGAIN)
+    for entry in (entry for plan in state.plans for entry in (*plan.rejects, *plan.removed_lists)):
+        name(entry, PLANNED_ONCE)
     manifests = _manifests(run_dir)
     if not state.plans and not manifests:
         raise FileNotFoundError(f"{run_dir}: not the output folder of `mulan mine` (it has neither plan nor manifest)")
-    pointer = storage.read_json(storage.join(run_dir, POINTER_NAME))
+    try:
+        pointer = storage.read_json(layout.pointer_path(run_dir))
+    except DamagedError:
+        pointer = None
     if manifests and (pointer is None or pointer.get("manifest") not in manifests):
         what = "is gone or not whole" if pointer is None else f"names {pointer.get('manifest')}, which is not here"
         damage.append(Damage(path=POINTER_NAME, what=what, advice=WRITTEN_AGAIN))
     for number in sorted(manifests):
         try:
             manifest = Manifest.from_json(storage.read_json(storage.join(run_dir, number)) or {})
-        except (KeyError, TypeError, ValueError) as error:
+        except (DamagedError, KeyError, TypeError, ValueError) as error:
             damage.append(Damage(path=number, what=f"is no whole manifest ({error})", advice=FROM_A_COPY))
             continue
         is_newest = number == max(manifests)
@@ -187,9 +193,8 @@ def _index_difference(run_dir: str, shard_path: str, path: str) -> str | None:
 
 def _manifests(run_dir: str) -> set[str]:
     """Names of the manifests that are here."""
-    found = storage.match(storage.join(run_dir, "manifest-*.json"))
-    names = {str(info.path).rsplit("/", 1)[-1] for info in found}
-    return {name for name in names if name == manifest_name(int(re.sub(r"\D", "", name) or 0))}
+    names = {storage.name_of(info.path) for info in storage.list_folder(run_dir)}
+    return {name for name in names if layout.MANIFEST_NAME.fullmatch(name)}
 
 
 def _bad_tombstones(run_dir: str, manifest: Manifest) -> Iterator[Damage]:

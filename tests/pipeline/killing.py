@@ -1,4 +1,4 @@
-"""Run the mining job in a process of its own, and kill it or what it has started: at a commit point, or at any moment.
+"""Run the mining job in a process of its own; kill or suspend it, or kill what it started, at a point or a moment.
 
 `Ordeal` is one kill with all that must hold afterwards; `benchmarks/kills.py` goes through many of them.
 """
@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -28,20 +29,26 @@ import pipeline.mine
 from pipeline import storage
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
 
+START_TIMEOUT_S = 120.0
 COMMIT_POINTS = (
     "survey_written",
     "part_written",
     "part_published",
     "part_committed",
     "plan_parts_committed",
+    "plan_checked",
     "plan_committed",
     "shard_written",
     "rejects_published",
     "shard_published",
+    "shard_checked",
     "shard_committed",
     "groups_published",
+    "manifest_checked",
     "manifest_written",
+    "pointer_checked",
     "pointer_written",
+    "sweep_listed",
 )
 
 # A server that has imported the job once forks each child from a process without threads.
@@ -49,7 +56,7 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.pipeline.mining"])
 
 
-def mine_and_die_at(point: str, catalogue: Path, output: Path, options: tuple[str, ...]) -> None:
+def mine_and_die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:
     """Raises AssertionError where the job ends before it gets to the point."""
     child = _processes.Process(target=_die_at, args=(point, catalogue, output, options))
     child.start()
@@ -57,7 +64,7 @@ def mine_and_die_at(point: str, catalogue: Path, output: Path, options: tuple[st
     assert child.exitcode == -signal.SIGKILL, f"the job did not get to {point}: exit code {child.exitcode}"
 
 
-def mine_and_die_after(seconds: float, catalogue: Path, output: Path, options: tuple[str, ...]) -> bool:
+def mine_and_die_after(seconds: float, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> bool:
     """Kill the job so many seconds after it started; whether it was still at work."""
     child = _processes.Process(target=mine, args=(catalogue, output, *options))
     child.start()
@@ -67,13 +74,60 @@ def mine_and_die_after(seconds: float, catalogue: Path, output: Path, options: t
     return child.exitcode == -signal.SIGKILL
 
 
-def _die_at(point: str, catalogue: Path, output: Path, options: tuple[str, ...]) -> None:
+def _die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:
     def die(name: str) -> None:
         if name == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
     storage.on_commit_point = die
     mine(catalogue, output, *options)
+
+
+class Suspended:
+    """A launcher that was suspended at a commit point, so that another may take its run folder. Ends with the body."""
+
+    def __init__(
+        self, point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path
+    ) -> None:
+        self._said = said
+        self._child = _processes.Process(target=_stop_at, args=(point, catalogue, output, options, said))
+        self._child.start()
+        assert self._child.pid is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while psutil.Process(self._child.pid).status() != psutil.STATUS_STOPPED:
+            assert self._child.is_alive(), f"the job did not get to {point}: {said.read_text(encoding='utf-8')}"
+            assert time.monotonic() < deadline, f"the job did not get to {point} in time"
+            time.sleep(0.02)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.join()
+
+    def wake(self) -> tuple[int, str]:
+        """Let it go on to its end: exit code and what it has said."""
+        assert self._child.pid is not None
+        os.kill(self._child.pid, signal.SIGCONT)
+        self._child.join(START_TIMEOUT_S)
+        assert self._child.exitcode is not None, "the woken job hangs"
+        return self._child.exitcode, self._said.read_text(encoding="utf-8")
+
+
+def _stop_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path) -> None:
+    def stop(name: str) -> None:
+        if name == point:
+            storage.on_commit_point = storage.no_op
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    storage.on_commit_point = stop
+    with said.open("w", encoding="utf-8", buffering=1) as stream:
+        sys.stderr = stream
+        code = mine(catalogue, output, *options)
+        stream.flush()
+    # Not through multiprocessing's own end, which turns codes into others.
+    os._exit(code)
 
 
 def random_moments(seed: int, count: int, longest_s: float) -> list[float]:
@@ -104,6 +158,7 @@ BEGINS = {Phase.BUILD: "plan_committed", Phase.FINISH: "groups_published"}
 HANG_S = 60.0
 LEAVE_WITHIN_S = 10.0
 RESUMES = 3
+MISSES = 6
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5")
 
 
@@ -170,9 +225,8 @@ class Job:
         receive, send = multiprocessing.Pipe(duplex=False)
         options = (*OPTIONS, "--on_removed=tombstone", f"--direct_num_workers={kill.workers}")
         where = (kill.point, kill.occurrence) if die else None
-        self.process = _processes.Process(
-            target=_work, args=(send, catalogue, output, folder, options, kill.way[1], where)
-        )
+        arguments = (send, catalogue, output, folder, options, kill.way[1], where)
+        self.process = _processes.Process(target=_work, args=arguments)
         self.process.start()
         send.close()
         self.started = time.monotonic()
@@ -315,13 +369,15 @@ class Ordeal:
         return self._folder
 
     def go_through(self, kill: Kill) -> Result:
-        """The kill, the same command until it ends, and what must hold then. A moment that is too late is made earlier."""
+        """The kill, the same command until it ends, and what must hold then. A moment too late is made earlier."""
         share = kill.share
-        while True:
+        for _ in range(MISSES):
             result = self._try(kill, share)
             if result.phase is not None or result.wrong:
                 return result
             share *= 0.6
+        result.wrong.append(f"{kill} was not hit in {MISSES} tries")
+        return result
 
     def _try(self, kill: Kill, share: float) -> Result:
         expected = self.undisturbed(kill)

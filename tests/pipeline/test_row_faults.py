@@ -14,11 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from filters.music.detector import load_detector
 from pipeline import build
 from pipeline.catalogue import CATALOGUE, Reject, read_table
 from pipeline.clip import DecoderUnavailableError
 from pipeline.encode import encode
 from pipeline.fetching import objects
+from pipeline.settings import MineConfig
 from schemas.reasons import Reason
 from tests.pipeline.mining import mine, rejects, report, row, shard_hashes, write_catalogue
 
@@ -133,8 +135,8 @@ def test_a_full_disk_reaches_the_runner(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.fixture
 def maker(tmp_path: Path) -> Iterator[build.ClipMaker]:
     write_catalogue(tmp_path, [row(0)])
-    detector = build.load_detector(build.MineConfig().detector)
-    made = build.ClipMaker(build.MineConfig(detector_digest=detector.digest), ())
+    detector = load_detector(MineConfig().detector)
+    made = build.ClipMaker(MineConfig(detector_digest=detector.digest), ())
     yield made
     made.close()
 
