@@ -5,8 +5,12 @@ import contextlib
 import json
 import logging
 import secrets
+import signal
+import sqlite3
 import sys
 import tempfile
+import threading
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +34,8 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        with _ended_by_signals():
+            code: int = arguments.run(arguments)
         return code
     except formats.FormatError as error:
         for problem in error.problems[:_SHOWN_PROBLEMS]:
@@ -38,11 +43,34 @@ def main(argv: list[str]) -> int:
         if len(error.problems) > _SHOWN_PROBLEMS:
             sys.stderr.write(f"mulan label: … and {len(error.problems) - _SHOWN_PROBLEMS} more\n")
         return 2
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, sqlite3.Error) as error:
         sys.stderr.write(f"mulan label: {error}\n")
         return 2
     except KeyboardInterrupt:
         return 3
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as Ctrl-C does, so that its database is closed and all of it in the one file."""
+
+    def end(*_: object) -> None:
+        # One is enough: what follows must not be broken off.
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            # Under nohup SIGHUP is ignored, and stays so.
+            if signal.getsignal(number) is signal.SIG_DFL:
+                before[number] = signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -125,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
 
     check = command("check", _check, "check that the log is whole and that the labels follow from it")
     check.add_argument("db", type=Path)
+    check.add_argument(
+        "--accept", action="store_true", help="take a file as it is that was copied without its -wal, if that is lost"
+    )
 
     erase = command("erase", _erase, "forget a person's name and notes; the labels stay, under a name without meaning")
     erase.add_argument("db", type=Path)
@@ -329,7 +360,9 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    with Log(arguments.db) as log:
+    with Log(arguments.db, warn=False) as log:
+        if arguments.accept:
+            log.accept_without_wal()
         check = log.verify()
     if check.problems:
         raise AnnotationError(f"{arguments.db}: " + "; ".join(check.problems))

@@ -5,10 +5,12 @@ themselves and no lock is needed. Nothing is kept in memory between requests but
 killed server loses nothing that it has answered for, and the page sends again what was not answered.
 """
 
+import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -306,10 +308,22 @@ _USED_UP = "A link works once and for a week. Ask the person who runs this page 
 
 
 def serve(log: Log, settings: ServerSettings, on_start: Callable[[], None] = lambda: None) -> None:
-    """Serve until interrupted."""
+    """Serve until SIGINT, SIGTERM or SIGHUP; what is under way is answered, then the caller closes the log."""
     import uvicorn
 
     class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn's own does not know SIGHUP, and raises the signal again at the end, which ends the process.
+            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            ends = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+            before = {number: signal.signal(number, self.handle_exit) for number in ends}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:

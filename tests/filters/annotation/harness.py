@@ -6,7 +6,9 @@ Servers are forked from a process that has imported everything already, so that 
 import http.client
 import json
 import multiprocessing
+import os
 import random
+import signal
 import socket
 import time
 import urllib.parse
@@ -77,6 +79,13 @@ class Server:
 
     def kill(self) -> None:
         self.process.kill()
+        self.process.join()
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def join(self) -> None:
         self.process.join()
 
     def __enter__(self) -> "Server":
