@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from filters.annotation import formats
 from filters.annotation.exchange import add_bundle, read_bundle
+from filters.annotation.formats.accounts import People, read_accounts, read_people
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
 from schemas.label import LabelValue
@@ -159,12 +160,27 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument(
         "--rename", action="append", default=[], metavar="USER=NAME", help="pseudonym of a user of the file"
     )
+    bring.add_argument(
+        "--people",
+        type=Path,
+        metavar="FILE",
+        help="who is who there: CSV of name and email (or account)",
+    )
+    bring.add_argument(
+        "--accounts", type=Path, metavar="FILE", help="Label Studio's list of users (its answer at /api/users)"
+    )
+    bring.add_argument(
+        "--carrier", metavar="USER", help="account that brought our own export into doccano, which books it all to him"
+    )
     bring.add_argument("--text_field", default="text", help="field of the sentence (default: %(default)s)")
 
     export = command("export", _export, "write all sentences and labels to a file")
     export.add_argument("db", type=Path)
     export.add_argument("file", type=Path)
     export.add_argument("--format", choices=[*formats.FORMATS], help="(default: by the file's ending)")
+    export.add_argument(
+        "--people", type=Path, metavar="FILE", help="who is who there: CSV of name and email (or account)"
+    )
 
     backup = command("backup", _backup, "copy the database, while it is in use as well, and check the copy")
     backup.add_argument("db", type=Path)
@@ -407,6 +423,9 @@ def _import(arguments: argparse.Namespace) -> int:
         text_field=arguments.text_field,
         values={theirs: LabelValue(ours) for theirs, ours in map(_pair, arguments.value)},
         names=dict(map(_pair, arguments.rename)),
+        people=read_people(arguments.people) if arguments.people else People(),
+        accounts=read_accounts(arguments.accounts) if arguments.accounts else {},
+        carrier=arguments.carrier,
     )
     problems: list[str] = []
     items, labels = [], []
@@ -439,7 +458,8 @@ def _export(arguments: argparse.Namespace) -> int:
     name = arguments.format or formats.format_of(arguments.file)
     with Log(arguments.db) as log:
         bundle = read_bundle(log)
-    formats.write(bundle, arguments.file, name)
+    people = read_people(arguments.people) if arguments.people else People()
+    formats.write(bundle, arguments.file, name, people)
     sys.stdout.write(f"{len(bundle.items)} sentences and {len(bundle.labels)} labels written to {arguments.file}\n")
     return 0
 
