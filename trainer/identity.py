@@ -4,6 +4,7 @@ Kept in `run.json`: the recipe without what only decides when a run ends and how
 manifest. A run goes on with the manifests that it began with, even where mining has added newer ones since.
 """
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from schemas.digest import canonical_json, digest_json
-from trainer.checkpoint import checkpoints
+from trainer.checkpoint import checkpoints, replace_text
 from trainer.data import Corpus
 from trainer.recipes import Recipe
 
 _NAME = "run.json"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_LEARNED = ("epochs", "compute")
 
 
@@ -54,8 +56,16 @@ def open_run(output: Path, recipe: Recipe, data: tuple[str, ...]) -> RunFolder:
 
 
 def write_identity(output: Path, value: dict[str, Any]) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _NAME).write_text(canonical_json(value) + "\n", encoding="utf-8")
+    """Raises ValueError where the folder cannot be written, OSError where it has no room."""
+    content, path = canonical_json(value) + "\n", output / _NAME
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            replace_text(path, content)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise ValueError(f"{output}: cannot be written ({error}); give another --output") from error
 
 
 def read_identity(output: Path) -> dict[str, Any]:

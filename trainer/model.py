@@ -57,11 +57,13 @@ class Model:
 
     `embed_audio` takes 16 kHz mono waves (float in [−1, 1], or int16), files, or the bytes of one (a shard's `audio`).
     Longer ones are cut into the recipe's windows side by side, whose mean is the recording's embedding; shorter ones
-    are padded with silence.
+    are padded with silence. `trained_on` names the manifests of its training by their digests, where that is known.
     """
 
-    def __init__(self, towers: MuLan, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> None:
-        self.towers, self.tokenizer, self.recipe = towers, tokenizer, recipe
+    def __init__(
+        self, towers: MuLan, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, trained_on: tuple[str, ...] = ()
+    ) -> None:
+        self.towers, self.tokenizer, self.recipe, self.trained_on = towers, tokenizer, recipe, trained_on
 
     @property
     def device(self) -> torch.device:
@@ -109,8 +111,14 @@ class Model:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.towers.state_dict().items()}
         save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
-        config = {"format_version": FORMAT_VERSION, "recipe": self.recipe.to_json(), "bodies": self._bodies()}
-        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        config = {
+            "format_version": FORMAT_VERSION,
+            "recipe": self.recipe.to_json(),
+            "bodies": self._bodies(),
+            "trained_on": list(self.trained_on),
+        }
+        text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False)
+        (folder / CONFIG_NAME).write_text(f"{text}\n", encoding="utf-8")
         self.tokenizer.save_pretrained(folder)
         if card is not None:
             (folder / CARD_NAME).write_text(card, encoding="utf-8")
@@ -154,11 +162,11 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a model folder of `mulan train` ({reason})") from error
-    return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe)
+    return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe, tuple(value.get("trained_on", ())))
 
 
-def build(recipe: Recipe, device: torch.device) -> Model:
-    """A model to be trained: warm-started as the recipe says, the rest random by its seed."""
+def build(recipe: Recipe, device: torch.device, trained_on: tuple[str, ...] = ()) -> Model:
+    """A model to be trained on these manifests: warm-started as the recipe says, the rest random by its seed."""
     torch.manual_seed(recipe.seed)
     recipe = dataclasses.replace(
         recipe, audio=dataclasses.replace(recipe.audio, log_mel=checkpoint_log_mel(recipe.audio))
@@ -167,7 +175,7 @@ def build(recipe: Recipe, device: torch.device) -> Model:
     towers = MuLan(AudioTower(recipe.audio), TextTower(recipe.text), recipe.loss.initial_temperature)
     if towers.text.body.config.vocab_size < len(tokenizer):
         raise ValueError("the tokenizer has more WordPieces than the text tower")
-    return Model(towers.to(device), tokenizer, recipe)
+    return Model(towers.to(device), tokenizer, recipe, trained_on)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
