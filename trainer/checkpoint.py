@@ -49,8 +49,8 @@ def partial_checkpoint(folder: Path, step: int) -> Iterator[Path]:
         last = next(reversed(checkpoints(folder)), None)
         kept = f"{last} is whole" if last is not None else "there is none before it"
         raise CheckpointError(
-            f"{partial.with_suffix('')}: the checkpoint cannot be written ({error}); {kept}, and the same command goes "
-            "on from there"
+            f"{partial.with_suffix('')}: the checkpoint cannot be written ({error}); {kept}; make room, and the same "
+            "command goes on"
         ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

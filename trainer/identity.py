@@ -1,7 +1,8 @@
 """What a run folder was begun with, so that a resumed run goes on with the same recipe on the same data, or is refused.
 
 Kept in `run.json`: the recipe without what only decides when a run ends and how it is computed, and the digest of each
-manifest. A run goes on with the manifests that it began with, even where mining has added newer ones since.
+manifest; beside them where the runs lay, which may change. A run goes on with the manifests that it began with, even
+where mining has added newer ones since.
 """
 
 import errno
@@ -15,6 +16,7 @@ from schemas.digest import canonical_json, digest_json
 from trainer.checkpoint import checkpoints, replace_text
 from trainer.data import Corpus
 from trainer.recipes import Recipe
+from trainer.training import Training
 
 _NAME = "run.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -28,6 +30,7 @@ def identity(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
         "recipe": learned,
         "manifests": [run.manifest.number for run in corpus.runs],
         "data_digests": [run.manifest.digest() for run in corpus.runs],
+        "data": [run.location for run in corpus.runs],
     }
     plain: dict[str, Any] = json.loads(canonical_json(value))
     return plain
@@ -41,6 +44,11 @@ class RunFolder:
     last: Path | None
     corpus: Corpus
     identity: dict[str, Any]
+
+    def training(self, recipe: Recipe) -> Training:
+        """What the model that is trained here will know of it."""
+        manifests, runs = tuple(self.identity["data_digests"]), tuple(self.identity["data"])
+        return Training(data=recipe.data, manifests=manifests, runs=runs)
 
 
 def open_run(output: Path, recipe: Recipe, data: tuple[str, ...]) -> RunFolder:

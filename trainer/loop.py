@@ -110,7 +110,7 @@ class _Trainer:
         recordings = self.corpus.recordings[Split.TRAIN]
         self.steps_per_epoch = recordings / recipe.batch_size
         self.steps = options.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
-        self.model = build(recipe, self.device, trained_on=tuple(self.identity["data_digests"]))
+        self.model = build(recipe, self.device, opened.training(recipe))
         self.towers = self.model.towers.train()
         if recipe.compute.compile:
             self.towers.audio.body.compile()

@@ -25,6 +25,7 @@ from trainer.checkpoint import WEIGHTS_NAME
 from trainer.recipes import Recipe
 from trainer.tokens import load_tokenizer, text_chunks, tokenize
 from trainer.towers import EMBEDDING_SIZE, AudioTower, MuLan, TextTower, checkpoint_log_mel
+from trainer.training import Training
 
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 FORMAT_VERSION = 1
@@ -57,13 +58,14 @@ class Model:
 
     `embed_audio` takes 16 kHz mono waves (float in [−1, 1], or int16), files, or the bytes of one (a shard's `audio`).
     Longer ones are cut into the recipe's windows side by side, whose mean is the recording's embedding; shorter ones
-    are padded with silence. `trained_on` names the manifests of its training by their digests, where that is known.
+    are padded with silence.
     """
 
     def __init__(
-        self, towers: MuLan, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, trained_on: tuple[str, ...] = ()
+        self, towers: MuLan, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, training: Training | None = None
     ) -> None:
-        self.towers, self.tokenizer, self.recipe, self.trained_on = towers, tokenizer, recipe, trained_on
+        self.towers, self.tokenizer, self.recipe = towers, tokenizer, recipe
+        self.training = training or Training(data=recipe.data)
 
     @property
     def device(self) -> torch.device:
@@ -115,7 +117,7 @@ class Model:
             "format_version": FORMAT_VERSION,
             "recipe": self.recipe.to_json(),
             "bodies": self._bodies(),
-            "trained_on": list(self.trained_on),
+            "trained_on": list(self.training.manifests),
         }
         text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False)
         (folder / CONFIG_NAME).write_text(f"{text}\n", encoding="utf-8")
@@ -162,11 +164,12 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a model folder of `mulan train` ({reason})") from error
-    return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe, tuple(value.get("trained_on", ())))
+    training = Training(data=recipe.data, manifests=tuple(value.get("trained_on", ())))
+    return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe, training)
 
 
-def build(recipe: Recipe, device: torch.device, trained_on: tuple[str, ...] = ()) -> Model:
-    """A model to be trained on these manifests: warm-started as the recipe says, the rest random by its seed."""
+def build(recipe: Recipe, device: torch.device, training: Training | None = None) -> Model:
+    """A model to be trained: warm-started as the recipe says, the rest random by its seed."""
     torch.manual_seed(recipe.seed)
     recipe = dataclasses.replace(
         recipe, audio=dataclasses.replace(recipe.audio, log_mel=checkpoint_log_mel(recipe.audio))
@@ -175,7 +178,7 @@ def build(recipe: Recipe, device: torch.device, trained_on: tuple[str, ...] = ()
     towers = MuLan(AudioTower(recipe.audio), TextTower(recipe.text), recipe.loss.initial_temperature)
     if towers.text.body.config.vocab_size < len(tokenizer):
         raise ValueError("the tokenizer has more WordPieces than the text tower")
-    return Model(towers.to(device), tokenizer, recipe, trained_on)
+    return Model(towers.to(device), tokenizer, recipe, training)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

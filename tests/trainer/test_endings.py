@@ -223,8 +223,8 @@ def test_a_run_knows_who_reads_it(
     assert (last.state, last.started) == (ReaderState.DONE, first.started)
     assert last.last_seen >= first.last_seen
     assert "cannot be told" not in caplog.text
-    assert load(output / "model").trained_on == load(checkpoints(output / "checkpoints")[-1]).trained_on
-    assert load(output / "model").trained_on == (run.manifest.digest(),)
+    for folder in (output / "model", checkpoints(output / "checkpoints")[-1]):
+        assert load(folder).training.manifests == (run.manifest.digest(),)
 
 
 def test_a_run_that_may_only_be_read_is_trained_on_with_a_warning(
