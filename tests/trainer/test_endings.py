@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(
     [
         (["--learning_rate", "nan"], "nan is not a finite number"),
         (["--initial_temperature", "inf"], "inf is not a finite number"),
-        (["--output", "FILE"], "cannot be written"),
+        (["--output", "FILE"], "give another --output"),
     ],
 )
 def test_bad_settings_are_said_before_anything_is_done(
