@@ -5,12 +5,10 @@ import contextlib
 import json
 import logging
 import secrets
-import signal
 import sqlite3
 import sys
 import tempfile
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +20,7 @@ from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
 from schemas.exits import fault
 from schemas.label import LabelValue
+from schemas.signals import interruptible
 
 if TYPE_CHECKING:
     from filters.annotation.adjudication import Disagreement
@@ -37,7 +36,8 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
-        with _ended_by_signals():
+        # A database that is closed has all of it in the one file, so signals must not end the process outright.
+        with interruptible():
             code: int = arguments.run(arguments)
         return code
     except formats.FormatError as error:
@@ -53,29 +53,6 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("mulan label: interrupted\n")
         return 3
-
-
-@contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a command as Ctrl-C does, so that its database is closed and all of it in the one file."""
-
-    def end(*_: object) -> None:
-        # One is enough: what follows must not be broken off.
-        for number in before:
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            # Under nohup SIGHUP is ignored, and stays so.
-            if signal.getsignal(number) is signal.SIG_DFL:
-                before[number] = signal.signal(number, end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _parser() -> argparse.ArgumentParser:
