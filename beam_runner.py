@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
         "`--runner` without anything else is a local run in this process.",
         allow_abbrev=False,
     )
-    text, gate, decode, lock = TextConfig(), MusicGateConfig(), DecodeConfig(), LockConfig()
+    text, gate, decode = TextConfig(), MusicGateConfig(), DecodeConfig()
     data = made.add_argument_group("what to read and where to write")
     data.add_argument("--catalog", action="append", default=[], metavar="GLOB", help="recordings; may be repeated")
     data.add_argument("--output", required=True, metavar="DIR", help="run folder, local or in an object store")
@@ -160,21 +160,26 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="local runner: text that one pass of the plan may hold (default: %(default)s)",
     )
-    limits.add_argument(
+    add_lock_options(limits)
+    limits.add_argument("--quiet", action="store_true", help="warnings and the report only")
+    return made
+
+
+def add_lock_options(group: argparse._ActionsContainer) -> None:
+    lock = LockConfig()
+    group.add_argument(
         "--take_over", action="store_true", help="take the run folder from a job that you know to be dead"
     )
-    limits.add_argument(
+    group.add_argument(
         "--lock_lease_s",
         type=float,
         default=lock.lease_s,
         metavar="S",
         help="a job that gave no sign of life for so long has lost its run folder (default: %(default)g)",
     )
-    limits.add_argument(
+    group.add_argument(
         "--lock_renew_s", type=float, default=lock.renew_s, metavar="S", help="between two signs (default: %(default)g)"
     )
-    limits.add_argument("--quiet", action="store_true", help="warnings and the report only")
-    return made
 
 
 def _add_audioset_options(made: argparse.ArgumentParser) -> None:
@@ -311,6 +316,113 @@ def main(argv: list[str] | None = None) -> int:
     return FAILURES if mined.report["failure_rate"] > job.max_failure_rate else DONE
 
 
+def remove(argv: list[str]) -> int:
+    """`mulan remove RUN --ids FILE`. Exit code: 0 done, 2 bad input or an unknown id (nothing is done), 3 broken off."""
+    from pipeline import remove as command
+
+    made = argparse.ArgumentParser(
+        prog="mulan remove",
+        description="Remove recordings from a run, for good: no later mine takes them again. See docs/removal.md.",
+        epilog="Options of Beam can be given as well, as to `mulan mine`.",
+        allow_abbrev=False,
+    )
+    command.add_arguments(made)
+
+    def work(arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]) -> int:
+        ids = command.read_ids(arguments.ids if arguments.ids == command.STDIN else local_absolute(arguments.ids))
+        if arguments.lift:
+            lifted = command.allow_again(run_dir, ids, lock=lock)
+            sys.stdout.write(f"{lifted} of {len(ids)} ids were removed before; the next mine may have them again\n")
+            return DONE
+        try:
+            found = command.remove(
+                run_dir,
+                ids,
+                pipeline=run,
+                lock=lock,
+                suppress_unknown=arguments.suppress_unknown,
+                dry_run=arguments.dry_run,
+            )
+        except command.UnknownIdsError as error:
+            sys.stdout.write("".join(f"{name}\n" for name in error.unknown))
+            raise
+        sys.stdout.write(command.render(found, run_dir, dry_run=arguments.dry_run))
+        return DONE
+
+    return on_run_folder(made, argv, work)
+
+
+def prune(argv: list[str]) -> int:
+    """`mulan prune RUN`. Exit code: 0 done, 2 bad input, 3 broken off, or a training is waited for: run it again."""
+    from pipeline import prune as command
+
+    made = argparse.ArgumentParser(
+        prog="mulan prune",
+        description="Delete what only older manifests of a run name, and the last bytes of what was removed from it.",
+        epilog="Options of Beam can be given as well, as to `mulan mine`.",
+        allow_abbrev=False,
+    )
+    command.add_arguments(made)
+
+    def work(arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]) -> int:
+        if arguments.now:
+            sys.stderr.write("mulan prune: --now: a training that reads an older manifest will stop\n")
+        pruned = command.prune(
+            run_dir,
+            pipeline=run,
+            lock=lock,
+            keep=arguments.keep,
+            grace_hours=arguments.grace_hours,
+            now=arguments.now,
+            cache_dir=os.path.abspath(arguments.cache_dir) if arguments.cache_dir else None,
+        )
+        sys.stdout.write(command.render(pruned, arguments.grace_hours))
+        return INTERRUPTED if pruned.waits_for else DONE
+
+    return on_run_folder(made, argv, work)
+
+
+def on_run_folder(
+    made: argparse.ArgumentParser,
+    argv: list[str],
+    work: Callable[[argparse.Namespace, str, LockConfig, Callable[..., None]], int],
+) -> int:
+    """A command on a run folder that is there; returns its exit code."""
+    from pipeline import storage
+    from pipeline.lock import LockedError, LostLockError
+    from pipeline.storage import DamagedError
+    from pipeline.stores import StoreError
+
+    add_lock_options(made)
+    made.add_argument("--quiet", action="store_true", help="warnings and the result only")
+    arguments, beam_arguments = made.parse_known_args(argv)
+    set_up_logging(quiet=arguments.quiet)
+    run_dir = local_absolute(arguments.run)
+    try:
+        with beam_run(beam_arguments) as (run, _):
+            try:
+                lock = lock_config(arguments)
+            except ValueError as error:
+                raise InputError(str(error)) from error
+            # To lock a folder makes it.
+            if not storage.list_folder(run_dir):
+                raise InputError(f"{run_dir}: there is no such folder, or nothing is in it")
+            return work(arguments, run_dir, lock, run)
+    except (InputError, LockedError, DamagedError) as error:
+        sys.stderr.write(f"{made.prog}: {error}\n")
+        return BAD_INPUT
+    except (StoreError, LostLockError) as error:
+        sys.stderr.write(f"{made.prog}: {error}; run the same command to go on\n")
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{made.prog}: interrupted; run the same command to go on\n")
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    except Exception:
+        log.exception("%s broke off; what is committed is safe, and the same command goes on from there", made.prog)
+        return INTERRUPTED
+
+
 def set_up_logging(*, quiet: bool) -> None:
     """Our own lines, and of Beam what a user can do something about."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
@@ -421,9 +533,14 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
         on_removed=arguments.on_removed,
         max_failure_rate=arguments.max_failure_rate,
         dry_run=arguments.dry_run,
-        lock=LockConfig(lease_s=arguments.lock_lease_s, renew_s=arguments.lock_renew_s, take_over=arguments.take_over),
+        lock=lock_config(arguments),
         pass_bytes=arguments.pass_bytes if is_local else None,
     )
+
+
+def lock_config(arguments: argparse.Namespace) -> LockConfig:
+    """Raises ValueError."""
+    return LockConfig(lease_s=arguments.lock_lease_s, renew_s=arguments.lock_renew_s, take_over=arguments.take_over)
 
 
 def exclusions(arguments: argparse.Namespace) -> ExclusionList:

@@ -17,10 +17,12 @@ _API: dict[str, str] = {
     "load": "trainer.model",
 }
 
-# Command -> (module with `main(argv) -> exit code`, the extra that it needs, what it does).
+# Command -> (module with `main(argv) -> exit code`, or module:function; the extra that it needs, what it does).
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "mine": ("beam_runner", "mine", "catalogue to shards, manifest and report; run again, it resumes"),
     "report": ("pipeline.report", "mine", "what a run has done, finished or not"),
+    "remove": ("beam_runner:remove", "mine", "a rights request: take recordings out of a run for good"),
+    "prune": ("beam_runner:prune", "mine", "delete what only older manifests name, and the rest of what was removed"),
     "label": ("filters.annotation.cli", "label", "label sentences: serve, sample, agree, adjudicate, import, export"),
     "lf-filter": ("filters.long_form.cli", "lf", "fit, use and audit the classifier of long-form sentences"),
     "train": ("trainer.train", "train", "mined runs to a model; run again, it resumes"),
@@ -63,7 +65,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     module, extra, _ = _COMMANDS[arguments[0]]
     try:
-        code: int = importlib.import_module(module).main(arguments[1:])
+        name, _, function = module.partition(":")
+        code: int = getattr(importlib.import_module(name), function or "main")(arguments[1:])
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package in _OWN:
