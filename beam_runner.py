@@ -317,7 +317,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def remove(argv: list[str]) -> int:
-    """`mulan remove RUN --ids FILE`. Exit code: 0 done, 2 bad input or an unknown id (nothing is done), 3 broken off."""
+    """`mulan remove RUN --ids FILE`. Exit code: 0 done, 2 bad input or unknown ids (nothing is done), 3 broken off."""
     from pipeline import remove as command
 
     made = argparse.ArgumentParser(

@@ -140,7 +140,7 @@ def _forget_media(state: RunState, suppressed: SuppressionList, cache_dir: str) 
 
 
 def _quiet_plans(state: RunState, suppressed: SuppressionList, hold: Hold) -> None:
-    """No plan names a removed recording; and only the newest survey's rejects stay, which listed the whole catalogue."""
+    """No plan names a removed recording. Only the newest survey's rejects stay: it read the whole catalogue."""
     surveyed = max((i for i, plan in enumerate(state.plans) if _rejects(state.run_dir, plan)), default=-1)
     for i, plan in enumerate(state.plans):
         lists = _rejects(state.run_dir, plan) if i == surveyed else ()
@@ -225,7 +225,7 @@ def render(pruned: Pruned, grace_hours: float) -> str:
         lines.append(f"{'waits for':12} {describe(reader)}, at most until {until:%Y-%m-%d %H:%M} UTC")
     if pruned.waits_for:
         lines.append(
-            f"{'next':12} run this again then, or give --now, which makes these trainings stop: what was removed is still "
-            "in the shards that they read"
+            f"{'next':12} run this again then, or give --now, which makes these trainings stop: what was removed is "
+            "still in the shards that they read"
         )
     return "\n".join(lines) + "\n"

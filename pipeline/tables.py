@@ -30,7 +30,7 @@ class ReadTables(beam.PTransform):
     """The rows of some files as (file, line, record) under ROWS, what cannot be used as plain values under REJECTS.
 
     A file is the unit of parallel reading: line numbers, quoted line breaks and gzip have to be read in order.
-    `suppressed_in` is a run folder: rows of recordings that were removed from it are rejects, which say no more of them.
+    `suppressed_in` is a run folder: rows of recordings that were removed from it become rejects that say no more.
     """
 
     def __init__(

@@ -55,8 +55,8 @@ class RunFolder:
         published = manifest.Published.read(run_dir)
         if fixed is None and published.numbers:
             raise InputError(
-                f"{run_dir} holds a run without its plan, as `mulan lf-filter score RUN --output` writes it: remove from "
-                "the run that was scored, score that one again into a new folder, and delete this one"
+                f"{run_dir} holds a run without its plan, as `mulan lf-filter score RUN --output` writes it: remove "
+                "from the run that was scored, score that one again into a new folder, and delete this one"
             )
         if fixed is None:
             raise InputError(f"{run_dir}: not the output folder of `mulan mine` (it has no {layout.RUN})")
