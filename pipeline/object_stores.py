@@ -15,7 +15,7 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.stores import FileInfo, StoreError
+from pipeline.stores import FileInfo, StoreError, tried
 
 MAX_PUT_BYTES = 5 << 30  # of S3
 READ_BYTES = 4 << 20
@@ -62,7 +62,7 @@ class _Ranges(io.RawIOBase):
         end = min(self._at + len(target), self._size)
         if end <= self._at:
             return 0
-        content = self._fetch(self._at, end)
+        content = tried(lambda: self._fetch(self._at, end))
         target[: len(content)] = content
         self._at += len(content)
         return len(content)

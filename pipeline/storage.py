@@ -12,25 +12,21 @@ import logging
 import os
 import re
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from apache_beam.io.filesystem import FileSystem
 
 from pipeline.object_stores import object_store
-from pipeline.stores import COPY_BYTES, BeamStore, FileInfo, LocalStore, Store, StoreError
+from pipeline.stores import COPY_BYTES, BeamStore, FileInfo, LocalStore, Result, Store, StoreError, tried
 from schemas.commit import FileEntry
 
 TMP_FOLDER = "tmp"
 TMP_NAME = re.compile(r"mulan-[0-9a-f]{32}")
-# Beyond what a store's own client tries again.
-WAITS_S = (0.5, 2.0)
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 _LOCAL, _BEAM = LocalStore(), BeamStore()
 
 
@@ -72,13 +68,7 @@ def _store(path: str) -> Store:
 def _tried(path: str, call: Callable[[Store], Result]) -> Result:
     """What a store answers. A local disk that fails is not asked again: it would fail again."""
     store = _store(path)
-    for wait_s in () if is_local(path) else WAITS_S:
-        try:
-            return call(store)
-        except StoreError as error:
-            log.warning("%s; trying again", error)
-            time.sleep(wait_s)
-    return call(store)
+    return call(store) if is_local(path) else tried(lambda: call(store))
 
 
 def stat(path: str) -> FileInfo | None:

@@ -12,13 +12,14 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, TypeVar
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
@@ -26,10 +27,26 @@ from apache_beam.io.filesystems import FileSystems
 MUTEX_NAME = ".mutex"
 MUTEX_WAIT_S = 20.0
 COPY_BYTES = 1 << 20
+# Beyond what a store's own client tries again.
+WAITS_S = (0.5, 2.0)
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 class StoreError(Exception):
     """A file could not be read, written or listed, though it may well be there; the same command may succeed later."""
+
+
+def tried(call: Callable[[], Result]) -> Result:
+    """What a store answers, asked again where it fails for the moment. Raises StoreError where it goes on failing."""
+    for wait_s in WAITS_S:
+        try:
+            return call()
+        except StoreError as error:
+            log.warning("%s; trying again", error)
+            time.sleep(wait_s)
+    return call()
 
 
 @dataclass(frozen=True, kw_only=True)

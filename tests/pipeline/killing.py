@@ -1,15 +1,20 @@
-"""Run the mining job in a process of its own, and kill it there: at a named commit point, or at any moment."""
+"""Run the mining job in a process of its own, and kill or suspend it there: at a commit point or at any moment."""
 
 import multiprocessing
 import os
 import random
 import signal
+import sys
 import time
 from pathlib import Path
+from typing import Self
+
+import psutil
 
 from pipeline import storage
 from tests.pipeline.mining import mine
 
+START_TIMEOUT_S = 120.0
 COMMIT_POINTS = (
     "survey_written",
     "part_written",
@@ -36,7 +41,7 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.pipeline.mining"])
 
 
-def mine_and_die_at(point: str, catalogue: Path, output: Path, options: tuple[str, ...]) -> None:
+def mine_and_die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:
     """Raises AssertionError where the job ends before it gets to the point."""
     child = _processes.Process(target=_die_at, args=(point, catalogue, output, options))
     child.start()
@@ -44,7 +49,7 @@ def mine_and_die_at(point: str, catalogue: Path, output: Path, options: tuple[st
     assert child.exitcode == -signal.SIGKILL, f"the job did not get to {point}: exit code {child.exitcode}"
 
 
-def mine_and_die_after(seconds: float, catalogue: Path, output: Path, options: tuple[str, ...]) -> bool:
+def mine_and_die_after(seconds: float, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> bool:
     """Kill the job so many seconds after it started; whether it was still at work."""
     child = _processes.Process(target=mine, args=(catalogue, output, *options))
     child.start()
@@ -54,13 +59,60 @@ def mine_and_die_after(seconds: float, catalogue: Path, output: Path, options: t
     return child.exitcode == -signal.SIGKILL
 
 
-def _die_at(point: str, catalogue: Path, output: Path, options: tuple[str, ...]) -> None:
+def _die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:
     def die(name: str) -> None:
         if name == point:
             os.kill(os.getpid(), signal.SIGKILL)
 
     storage.on_commit_point = die
     mine(catalogue, output, *options)
+
+
+class Suspended:
+    """A launcher that was suspended at a commit point, so that another may take its run folder. Ends with the body."""
+
+    def __init__(
+        self, point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path
+    ) -> None:
+        self._said = said
+        self._child = _processes.Process(target=_stop_at, args=(point, catalogue, output, options, said))
+        self._child.start()
+        assert self._child.pid is not None
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while psutil.Process(self._child.pid).status() != psutil.STATUS_STOPPED:
+            assert self._child.is_alive(), f"the job did not get to {point}: {said.read_text(encoding='utf-8')}"
+            assert time.monotonic() < deadline, f"the job did not get to {point} in time"
+            time.sleep(0.02)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.kill()
+        self._child.join()
+
+    def wake(self) -> tuple[int, str]:
+        """Let it go on to its end: exit code and what it has said."""
+        assert self._child.pid is not None
+        os.kill(self._child.pid, signal.SIGCONT)
+        self._child.join(START_TIMEOUT_S)
+        assert self._child.exitcode is not None, "the woken job hangs"
+        return self._child.exitcode, self._said.read_text(encoding="utf-8")
+
+
+def _stop_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path) -> None:
+    def stop(name: str) -> None:
+        if name == point:
+            storage.on_commit_point = storage.no_op
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    storage.on_commit_point = stop
+    with said.open("w", encoding="utf-8", buffering=1) as stream:
+        sys.stderr = stream
+        code = mine(catalogue, output, *options)
+        stream.flush()
+    # Not through multiprocessing's own end, which turns codes into others.
+    os._exit(code)
 
 
 def random_moments(seed: int, count: int, longest_s: float) -> list[float]:
