@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from tests.pipeline.killing import COMMIT_POINTS, mine_and_die_after, mine_and_die_at, random_moments
+from tests.pipeline.killing import (
+    AUDIOSET_POINTS,
+    COMMIT_POINTS,
+    PRUNE_POINTS,
+    REMOVE_POINTS,
+    mine_and_die_after,
+    mine_and_die_at,
+    random_moments,
+)
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
 
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5")
@@ -58,4 +66,4 @@ def test_killed_at_random_moments(catalogue: Path, undisturbed: tuple[Path, floa
 def test_the_list_of_commit_points_is_whole() -> None:
     folder = Path(pipeline.__file__ or "").parent
     named = {name for file in folder.rglob("*.py") for name in re.findall(r'reached\("(\w+)"\)', file.read_text())}
-    assert named == set(COMMIT_POINTS)
+    assert named == {*COMMIT_POINTS, *REMOVE_POINTS, *PRUNE_POINTS, *AUDIOSET_POINTS}
