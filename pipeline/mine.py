@@ -156,7 +156,9 @@ def _plan_generation(
     totals, cutoff = _survey(config, job, state, attempt, passes, run)
     digest = catalogue_digest(totals)
     if newest is not None:
-        if newest.catalogue_digest == digest:
+        # Rows of removed recordings are no part of the digest, and yet have to be accounted for.
+        removed_rows = totals.get(f"reason:{Reason.REMOVED}", 0)
+        if newest.catalogue_digest == digest and removed_rows == newest.rows.left_out.get(Reason.REMOVED, 0):
             log.info("plan: the catalogue is the same as that of generation %d", newest.generation)
             if any(newest.inputs[kind] != inputs[kind] for kind in (COMMENTS.kind, PLAYLISTS.kind)):
                 log.warning(

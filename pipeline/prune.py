@@ -145,7 +145,8 @@ def _quiet_plans(state: RunState, suppressed: SuppressionList, hold: Hold) -> No
     for i, plan in enumerate(state.plans):
         lists = _rejects(state.run_dir, plan) if i == surveyed else ()
         rejects = tuple(_quiet(state.run_dir, plan, entry, suppressed) for entry in lists)
-        quiet = dataclasses.replace(plan, rejects=rejects, removed_lists=())
+        removed = tuple(entry for entry in plan.removed_lists if not _names_any(state.run_dir, entry, suppressed))
+        quiet = dataclasses.replace(plan, rejects=rejects, removed_lists=removed)
         if quiet != plan:
             path = layout.plan_path(state.run_dir, plan.generation)
             found = storage.read_version(path)
@@ -182,6 +183,12 @@ def _quiet(run_dir: str, plan: Plan, entry: FileEntry, suppressed: SuppressionLi
         lines = [json.dumps(value, sort_keys=True, ensure_ascii=False) for value in quiet]
     name = storage.name_of(entry.path).removesuffix(".jsonl").removesuffix(f"-{entry.sha256[:12]}")
     return publish_lines(run_dir, plan.generation, name, lines)
+
+
+def _names_any(run_dir: str, entry: FileEntry, suppressed: SuppressionList) -> bool:
+    """Whether a list of removed recordings names one that is not to be named any more; others have changed only."""
+    lines = storage.read_bytes(storage.join(run_dir, entry.path)).splitlines()
+    return any(json.loads(line)["recording_id"] in suppressed for line in lines)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ class _Read(beam.DoFn):
                 continue
             line, record = item
             # A playlist is about many, and a comment of somebody whom the catalogue lacks is not kept anyway.
-            if suppressed and self._table is CATALOGUE and record.recording_id in suppressed:
+            if suppressed and self._table.kind == CATALOGUE.kind and record.recording_id in suppressed:
                 yield beam.pvalue.TaggedOutput(REJECTS, removed_reject(path, line))
             else:
                 yield path, line, record
