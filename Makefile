@@ -3,6 +3,8 @@
 #
 #     make demo         the whole way on a small corpus that it makes itself
 #     make test         lint, types, tests
+#     make test-fast    the quick ones of the tests, for the daily round
+#     make test-s3      the mining job on object stores (servers that speak like S3 and Google's)
 #     make test-spark   the mining job on a real Spark (Java and Maven)
 #     make venv         everything, for development
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
@@ -13,7 +15,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-spark lint bench clean
+.PHONY: help venv demo test test-fast test-s3 test-spark lint bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -21,6 +23,8 @@ TORCH_INDEX ?=
 DEMO_EXTRAS ?= mine
 DEMO_ARGS ?=
 PYTEST_ARGS ?= -n 2 --dist loadfile
+# Most of it is one file, whose tests need nothing of one another.
+PYTEST_ARGS_STORES ?= -n 2
 BENCH ?=
 BENCH_ARGS ?=
 BENCHES := $(filter-out machine,$(basename $(notdir $(wildcard benchmarks/*.py))))
@@ -76,8 +80,11 @@ lint: $(VENV)/.installed-dev
 
 # The trainer's tests in processes of their own: beside the native libraries of all the others torch has aborted once.
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore tests/trainer
+	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore tests/trainer --ignore tests/object_stores
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/trainer
+
+test-s3: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest $(PYTEST_ARGS_STORES) tests/object_stores
 
 # Beam's Spark job server, put together from Maven parts once.
 .spark/classpath.txt: tests/spark/pom.xml

@@ -14,11 +14,10 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filters.long_form.language import check_languages
 from filters.long_form.scorer import describe_scorer
@@ -39,17 +38,27 @@ from pipeline.settings import (
     MineConfig,
     TextConfig,
 )
+from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
+from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 
-DONE, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
+if TYPE_CHECKING:
+    from pipeline.mine import Mined
+
 # Named in full, since the short name `DirectRunner` may pick, and try to download, another one.
 LOCAL_RUNNER = "FnApiRunner"
 # As Beam reads them: in any case, the word "runner" left out or not.
 LOCAL_RUNNERS = ("fnapi", "direct", "bundlebaseddirect", "switchingdirect")
+# Loggers of Beam that tell at length, and several times over, of an exception which the launcher gets in the end.
+SAID_AT_THE_END = (
+    "apache_beam.runners.common",
+    "apache_beam.runners.portability.local_job_service",
+    "apache_beam.runners.worker.sdk_worker",
+)
 
 log = logging.getLogger("mulan.mine")
 
@@ -274,39 +283,29 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 done with more failures than allowed, 2 bad input, 3 broken off (run it again)."""
     arguments, beam_arguments = parser().parse_known_args(sys.argv[1:] if argv is None else argv)
     set_up_logging(quiet=arguments.quiet)
-    # Beam takes seconds to import; --help and bad arguments need not wait for it.
+
+    def work(run: Callable[..., None], is_local: bool) -> Callable[[], int]:
+        from pipeline.mine import mine
+
+        try:
+            if "://" not in arguments.output:
+                check_output(arguments.output)
+            job = job_settings(arguments, is_local)
+            config, tokenizer, detector = mine_config(arguments, job.exclude)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments))
+        return partial(say_mined, arguments, config, job, mined)
+
+    return carry_out("mulan mine", arguments.output, beam_arguments, work)
+
+
+def say_mined(arguments: argparse.Namespace, config: MineConfig, job: JobSettings, mined: "Mined") -> int:
+    """Print what a job has come to; returns its exit code."""
     from pipeline import audioset
     from pipeline.dry_run import estimate, render
-    from pipeline.lock import LockedError, LostLockError
-    from pipeline.mine import mine
     from pipeline.report import render_text
-    from pipeline.storage import DamagedError
-    from pipeline.stores import StoreError
 
-    try:
-        with beam_run(beam_arguments) as (run, is_local):
-            try:
-                job = job_settings(arguments, is_local)
-                config, tokenizer, detector = mine_config(arguments, job.exclude)
-            except ValueError as error:
-                raise InputError(str(error)) from error
-            mined = mine(
-                config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments)
-            )
-    except (InputError, LockedError, DetectorError, DamagedError) as error:
-        sys.stderr.write(f"mulan mine: {error}\n")
-        return BAD_INPUT
-    except (StoreError, LostLockError) as error:
-        sys.stderr.write(f"mulan mine: {error}; run the same command to go on\n")
-        return INTERRUPTED
-    except KeyboardInterrupt:
-        sys.stderr.write("mulan mine: interrupted; run the same command to go on\n")
-        sys.stderr.flush()
-        # Worker threads of the runner may be in the middle of a shard; what is committed is safe, so do not wait.
-        os._exit(INTERRUPTED)
-    except Exception:
-        log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
-        return INTERRUPTED
     if arguments.audioset:
         sys.stdout.write(audioset.render(audioset.write_report(job.output)))
     if job.dry_run:
@@ -314,6 +313,52 @@ def main(argv: list[str] | None = None) -> int:
         return DONE
     sys.stdout.write(render_text(mined.report))
     return FAILURES if mined.report["failure_rate"] > job.max_failure_rate else DONE
+
+
+def carry_out(
+    command: str, where: str, beam_arguments: list[str], work: Callable[[Callable[..., None], bool], Callable[[], int]]
+) -> int:
+    """Do the work of a command on the run folder `where`: one line and a code for whatever it ends by.
+
+    `work` is given how to run a pipeline, and whether it runs on this machine; what it returns says what has come of it
+    and with which code.
+    """
+    # Beam takes seconds to import; --help and bad arguments need not wait for it.
+    from pipeline.faults import told_fault
+    from pipeline.lock import LockedError, LostLockError
+    from pipeline.scratch import NoScratchError, scratch_folder
+    from pipeline.storage import DamagedError
+    from pipeline.stores import StoreError
+    from pipeline.watch import WorkerLostError
+
+    is_local = False
+    try:
+        with scratch_folder(), beam_run(beam_arguments) as (run, is_local):
+            say = work(run, is_local)
+    except (InputError, LockedError, DetectorError, DamagedError, NoScratchError) as error:
+        sys.stderr.write(f"{command}: {error}\n")
+        return BAD_INPUT
+    except (StoreError, LostLockError) as error:
+        sys.stderr.write(f"{command}: {error}; run the same command to go on\n")
+        return INTERRUPTED
+    except (KeyboardInterrupt, WorkerLostError) as stop:
+        ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"
+        sys.stderr.write(f"{command}: {ended_by}; what is committed is safe, run the same command to go on\n")
+        if is_local:
+            # Threads of the runner may wait for ever, or be in the middle of a shard.
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
+        return INTERRUPTED
+    except Exception as error:
+        found = fault(error, where=where)
+        what = told_fault(error) or (found.what if found is not None else None)
+        if what is None:
+            log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
+        else:
+            advice = (found.advice if found is not None else "") or "run the same command to go on"
+            sys.stderr.write(f"{command}: the job broke off ({what}); what is committed is safe, {advice}\n")
+        return INTERRUPTED
+    return say()
 
 
 def remove(argv: list[str]) -> int:
@@ -328,12 +373,13 @@ def remove(argv: list[str]) -> int:
     )
     command.add_arguments(made)
 
-    def work(arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]) -> int:
+    def work(
+        arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]
+    ) -> tuple[str, int]:
         ids = command.read_ids(arguments.ids if arguments.ids == command.STDIN else local_absolute(arguments.ids))
         if arguments.lift:
             lifted = command.allow_again(run_dir, ids, lock=lock)
-            sys.stdout.write(f"{lifted} of {len(ids)} ids were removed before; the next mine may have them again\n")
-            return DONE
+            return f"{lifted} of {len(ids)} ids were removed before; the next mine may have them again\n", DONE
         try:
             found = command.remove(
                 run_dir,
@@ -346,8 +392,7 @@ def remove(argv: list[str]) -> int:
         except command.UnknownIdsError as error:
             sys.stdout.write("".join(f"{name}\n" for name in error.unknown))
             raise
-        sys.stdout.write(command.render(found, run_dir, dry_run=arguments.dry_run))
-        return DONE
+        return command.render(found, run_dir, dry_run=arguments.dry_run), DONE
 
     return on_run_folder(made, argv, work)
 
@@ -364,7 +409,9 @@ def prune(argv: list[str]) -> int:
     )
     command.add_arguments(made)
 
-    def work(arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]) -> int:
+    def work(
+        arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]
+    ) -> tuple[str, int]:
         if arguments.now:
             sys.stderr.write("mulan prune: --now: a training that reads an older manifest will stop\n")
         pruned = command.prune(
@@ -376,8 +423,7 @@ def prune(argv: list[str]) -> int:
             now=arguments.now,
             cache_dir=os.path.abspath(arguments.cache_dir) if arguments.cache_dir else None,
         )
-        sys.stdout.write(command.render(pruned, arguments.grace_hours))
-        return INTERRUPTED if pruned.waits_for else DONE
+        return command.render(pruned, arguments.grace_hours), INTERRUPTED if pruned.waits_for else DONE
 
     return on_run_folder(made, argv, work)
 
@@ -385,42 +431,34 @@ def prune(argv: list[str]) -> int:
 def on_run_folder(
     made: argparse.ArgumentParser,
     argv: list[str],
-    work: Callable[[argparse.Namespace, str, LockConfig, Callable[..., None]], int],
+    work: Callable[[argparse.Namespace, str, LockConfig, Callable[..., None]], tuple[str, int]],
 ) -> int:
-    """A command on a run folder that is there; returns its exit code."""
-    from pipeline import storage
-    from pipeline.lock import LockedError, LostLockError
-    from pipeline.storage import DamagedError
-    from pipeline.stores import StoreError
-
+    """A command on a run folder that is there; `work` returns what to print and the exit code."""
     add_lock_options(made)
     made.add_argument("--quiet", action="store_true", help="warnings and the result only")
     arguments, beam_arguments = made.parse_known_args(argv)
     set_up_logging(quiet=arguments.quiet)
     run_dir = local_absolute(arguments.run)
-    try:
-        with beam_run(beam_arguments) as (run, _):
-            try:
-                lock = lock_config(arguments)
-            except ValueError as error:
-                raise InputError(str(error)) from error
-            # To lock a folder makes it.
-            if not storage.list_folder(run_dir):
-                raise InputError(f"{run_dir}: there is no such folder, or nothing is in it")
-            return work(arguments, run_dir, lock, run)
-    except (InputError, LockedError, DamagedError) as error:
-        sys.stderr.write(f"{made.prog}: {error}\n")
-        return BAD_INPUT
-    except (StoreError, LostLockError) as error:
-        sys.stderr.write(f"{made.prog}: {error}; run the same command to go on\n")
-        return INTERRUPTED
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{made.prog}: interrupted; run the same command to go on\n")
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
-    except Exception:
-        log.exception("%s broke off; what is committed is safe, and the same command goes on from there", made.prog)
-        return INTERRUPTED
+
+    def on_folder(run: Callable[..., None], is_local: bool) -> Callable[[], int]:
+        from pipeline import storage
+
+        try:
+            lock = lock_config(arguments)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        # To lock a folder makes it.
+        if not storage.list_folder(run_dir):
+            raise InputError(f"{run_dir}: there is no such folder, or nothing is in it")
+        text, code = work(arguments, run_dir, lock, run)
+        return partial(_say, text, code)
+
+    return carry_out(made.prog, run_dir, beam_arguments, on_folder)
+
+
+def _say(text: str, code: int) -> int:
+    sys.stdout.write(text)
+    return code
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -428,8 +466,8 @@ def set_up_logging(*, quiet: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for name in ("mulan", "pipeline", "filters"):
         logging.getLogger(name).setLevel(logging.WARNING if quiet else logging.INFO)
-    # It repeats what a worker process has written to the terminal itself.
-    logging.getLogger("apache_beam.runners.portability.local_job_service").setLevel(logging.ERROR)
+    for name in SAID_AT_THE_END:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -438,6 +476,8 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
     import apache_beam as beam
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+
+    from pipeline.watch import Watch, job_folder
 
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for options_class in PipelineOptions.__subclasses__():
@@ -462,41 +502,73 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
     in_process.view_as(DirectOptions).direct_running_mode = "in_memory"
     in_process.view_as(DirectOptions).direct_num_workers = 1
 
+    has_workers = is_local and direct.direct_running_mode == "multi_processing"
+    if has_workers and " " in sys.executable:
+        raise InputError(f"Beam cannot start worker processes by {sys.executable}: its path has a space")
+
     def run(name: str, steps: Callable[[Any], None], *, small: bool = False) -> None:
         log.info("%s", name)
-        with beam.Pipeline(options=in_process if is_local and small else options) as pipeline:
-            steps(pipeline)
+        if not is_local:
+            run_on_engine(beam.Pipeline(options=options), steps)
+            return
+
+        def to_end() -> None:
+            with beam.Pipeline(options=in_process if small else options) as pipeline:
+                steps(pipeline)
+
+        if small or not has_workers:
+            Watch(None).run(to_end)
+            return
+        with job_folder() as folder, local_workers(options, folder):
+            Watch(folder).run(to_end)
 
     # Input is looked at before the first pipeline, which would hand them over itself.
     FileSystems.set_options(options)
-    with local_workers(options) if is_local else contextlib.nullcontext():
-        yield run, is_local
+    yield run, is_local
+
+
+def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
+    """Run to the end; a job that is interrupted here is cancelled there."""
+    try:
+        with pipeline:
+            steps(pipeline)
+    except KeyboardInterrupt:
+        job = getattr(pipeline, "result", None)
+        if job is not None:
+            log.warning("cancelling the job on the engine")
+            job.cancel()
+        raise
 
 
 @contextlib.contextmanager
-def local_workers(options: Any) -> Iterator[None]:
-    """Give the local runner's worker processes what it does not: the options, quiet logs, and a way to this project."""
-    if options.get_all_options()["direct_running_mode"] == "multi_processing" and " " in sys.executable:
-        raise InputError(f"Beam cannot start worker processes by {sys.executable}: its path has a space")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "options.json"
-        given = options.get_all_options(drop_default=True)
-        given["default_sdk_harness_log_level"] = "WARNING"
-        given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR"}
-        path.write_text(json.dumps(given, default=str), encoding="utf-8")
-        # Workers import this project from here, whatever folder the job is started in.
-        python_path = [str(Path(__file__).resolve().parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-        changes = {"PIPELINE_OPTIONS_FILE": str(path), "PYTHONPATH": os.pathsep.join(python_path)}
-        before = {name: os.environ.get(name) for name in changes}
-        os.environ.update(changes)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
+def local_workers(options: Any, folder: Path) -> Iterator[None]:
+    """Give the local runner's worker processes what it does not: the options, quiet logs, a way to this project, and
+    what makes them end with this process (`pipeline.worker`).
+    """
+    path = folder / "options.json"
+    given = options.get_all_options(drop_default=True)
+    given["default_sdk_harness_log_level"] = "WARNING"
+    given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR", **dict.fromkeys(SAID_AT_THE_END, "CRITICAL")}
+    path.write_text(json.dumps(given, default=str), encoding="utf-8")
+    (folder / HOOK_NAME).write_text(HOOK, encoding="utf-8")
+    # Workers import this project from here, whatever folder the job is started in.
+    project = str(Path(__file__).resolve().parent)
+    python_path = [project, str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    changes = {
+        "PIPELINE_OPTIONS_FILE": str(path),
+        "PYTHONPATH": os.pathsep.join(python_path),
+        JOB_FOLDER: str(folder),
+    }
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
@@ -621,4 +693,6 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from openmulan import main as mulan
+
+    leave(mulan(["mine", *sys.argv[1:]]))

@@ -3,10 +3,19 @@
 This module is the public API and the `mulan` command. Nothing heavy is imported before it is asked for.
 """
 
+import contextlib
 import importlib
+import io
+import os
+import signal
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
+from schemas.exits import INTERRUPTED, ended, leave
 from schemas.version import VERSION as __version__
 
 # Public name -> the module that it lives in.
@@ -39,6 +48,11 @@ _OPTIONAL: dict[str, str] = {
     "tensorflow_hub": "tensorflow",
     "yt_dlp": "youtube",
 }
+# What these print is their work: once nobody reads it, they end.
+_STREAMS = ("lf-filter",)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# One Ctrl-C may come twice, from the terminal and from who started the command; a person's second one comes later.
+_ONE_SIGNAL_S = 2.0
 _OWN = ("beam_runner", "filters", "openmulan", "pipeline", "schemas", "trainer")
 
 __all__ = ["__version__", "main", *_API]
@@ -51,8 +65,13 @@ def __getattr__(name: str) -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted)."""
-    arguments = sys.argv[1:] if argv is None else argv
+    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted).
+
+    Without `argv` it is the command that this process was started for, and ends the process.
+    """
+    if argv is None:
+        leave(main(sys.argv[1:]))
+    arguments = argv
     usage = "usage: mulan COMMAND …\n\n" + "\n".join(f"  {name:10} {what}" for name, (*_, what) in _COMMANDS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(f"{usage}\n\n`mulan COMMAND --help` says more.\n")
@@ -64,9 +83,15 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"mulan: no command {arguments[0]!r}; there are {', '.join(_COMMANDS)}\n")
         return 2
     module, extra, _ = _COMMANDS[arguments[0]]
+    _let_write_what_the_locale_lacks()
     try:
-        name, _, function = module.partition(":")
-        code: int = getattr(importlib.import_module(name), function or "main")(arguments[1:])
+        with _interruptible():
+            name, _, function = module.partition(":")
+            run = getattr(importlib.import_module(name), function or "main")
+            return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"mulan {arguments[0]}: interrupted\n")
+        return INTERRUPTED
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package in _OWN:
@@ -77,7 +102,40 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
-    return code
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does; one that comes while the command is ending ends it at
+    once. A command may take signals itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    first: list[float] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not first:
+            first.append(time.monotonic())
+            raise KeyboardInterrupt
+        if time.monotonic() - first[0] > _ONE_SIGNAL_S:
+            os._exit(INTERRUPTED)
+
+    # What is ignored (by nohup) stays ignored.
+    taken = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, interrupt) for number in taken}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _let_write_what_the_locale_lacks() -> None:
+    """A locale without a word for a title or a dash is no reason to fail after the work is done."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Build: one plan part in, one shard out, in one fused step that ends with a commit record.
 
 For each row: fetch, cut the clip, ask the detector, encode. What one recording does wrong is an outcome and never an
-exception, so that its neighbours are unharmed; an exception here means that the machine failed, and the runner tries
-the whole shard again. A row that an earlier attempt has settled is taken from there (see `Donor`).
+exception, so that its neighbours are unharmed, and so is what nobody foresaw (see `pipeline.faults`); an exception here
+means that the machine failed, and the runner tries the whole shard again. A row that an earlier attempt has settled is
+taken from there (see `Donor`).
 """
 
 import json
@@ -18,9 +19,12 @@ import numpy as np
 
 from filters.music.detector import MusicDetector, load_detector, music_fraction
 from pipeline import layout, storage
+from pipeline.clip import ATTEMPTS as CLIP_ATTEMPTS
 from pipeline.clip import ClipDecoder, ClipError, ClipSpec
 from pipeline.encode import encode
+from pipeline.faults import is_fault_of_machine
 from pipeline.fetch import FetchConfig, Fetcher, FetchError, shown
+from pipeline.heartbeat import HEARTBEAT
 from pipeline.lock import Hold
 from pipeline.memory import give_back_large_blocks
 from pipeline.plan import read_part
@@ -38,6 +42,8 @@ from schemas.shard_reader import companions
 INT16_SCALE = 1 / 32768
 TEXT_COLUMNS = frozenset(column.name for column in TEXT_FIELDS)
 AUDIO_COLUMNS = [column.name for column in SHARD_SCHEMA if column.name not in TEXT_COLUMNS]
+LONGEST_DETAIL = 300
+JUDGING_S = 120.0  # more than detector and encoder ever take for a clip
 log = logging.getLogger(__name__)
 
 
@@ -66,6 +72,8 @@ class Rejected(Exception):
     """A recording that is left out. `music_fraction` is set where the clip was judged."""
 
     def __init__(self, reason: Reason, detail: str, music_fraction: float | None = None) -> None:
+        # A detail may quote a name that is no Unicode, and has to be written down as UTF-8.
+        detail = "".join(c if c.isprintable() else "?" for c in detail[:LONGEST_DETAIL])
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
@@ -126,7 +134,26 @@ class ClipMaker:
         self._decoder.close()
 
     def make(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Raises Rejected."""
+        """Raises Rejected for whatever is wrong with the recording, and anything else where the machine failed."""
+        try:
+            with HEARTBEAT.holding(row["recording_id"], self.longest_s(row["audio_uri"])):
+                return self._make(row)
+        except Rejected:
+            raise
+        except Exception as error:
+            if is_fault_of_machine(error):
+                raise
+            log.warning("%s is left out: %s: %s", row["recording_id"], type(error).__name__, error)
+            log.debug("where it came from", exc_info=True)
+            raise Rejected(Reason.UNEXPECTED_ERROR, f"{type(error).__name__}: {error}") from error
+
+    def longest_s(self, audio_uri: str) -> float:
+        """What a recording may take in all, each part within its deadline; one that takes longer hangs."""
+        decode = self._config.decode
+        starts_s = CLIP_ATTEMPTS * 2 * decode.start_timeout_s
+        return self._fetcher.longest_s(audio_uri) + decode.deadline_s + starts_s + JUDGING_S
+
+    def _make(self, row: dict[str, Any]) -> dict[str, Any]:
         watch, config = self.stopwatch, self._config
         if row["recording_id"] in self._exclude.recording_ids:
             raise Rejected(Reason.EXCLUDED, "its id is in an evaluation set")
@@ -263,6 +290,7 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
         clip_s=clip_s,
         seconds={**maker.stopwatch.seconds, "total": time.perf_counter() - start},
     )
+    HEARTBEAT.stay_if_ending()
     hold.check()
     storage.reached("shard_checked")
     storage.write_json(layout.shard_commit_path(run_dir, part.key), record.to_json())

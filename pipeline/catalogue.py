@@ -120,7 +120,8 @@ def read_table(table: Table[Record], path: str, columns: Mapping[str, str]) -> I
     """Every row of a file as (line, record), or as a Reject. Line numbers start at 1; in Parquet they count rows."""
     line = rejects = 0
     try:
-        for line, value in _values(path, table_format(path)):
+        wanted = frozenset(columns.get(field, field) for field in table.fields)
+        for line, value in _values(path, table_format(path), wanted):
             item = value if isinstance(value, Reject) else _record(table, path, line, value, columns)
             yield item
             rejects += isinstance(item, Reject)
@@ -174,11 +175,11 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _values(path: str, kind: str) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+def _values(path: str, kind: str, wanted: frozenset[str]) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
     with storage.open_file(path) as content, _plain(path, content) as stream:
         lines = _lines(path, stream, content if stream is not content else None)
         if kind == "parquet":
-            yield from _parquet_values(stream)
+            yield from _parquet_values(path, stream, wanted)
         elif kind in ("csv", "tsv"):
             yield from _csv_values(path, lines, "\t" if kind == "tsv" else ",")
         else:
@@ -293,16 +294,23 @@ class _CsvLines:
             return "\n"
 
 
-def _parquet_values(stream: Any) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+def _parquet_values(path: str, stream: Any, wanted: frozenset[str]) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+    """Rows with the columns that are `wanted`; what the others hold may be what Python has no value for."""
     number = 0
     file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
     for group in range(file.metadata.num_row_groups):
         if (size := file.metadata.row_group(group).total_byte_size) > MAX_ROW_GROUP_BYTES:
             raise _TableError(f"row group {group} unpacks to {size} bytes; the limit is {MAX_ROW_GROUP_BYTES}")
-    for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS):
-        for value in batch.to_pylist():
+    columns = [name for name in file.schema_arrow.names if name in wanted]
+    for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=columns):
+        cells = dict(zip(batch.schema.names, batch.columns, strict=True))
+        for row in range(batch.num_rows):
             number += 1
-            yield number, value
+            try:
+                yield number, {name: column[row].as_py() for name, column in cells.items()}
+            except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date that no calendar has
+                reason = Reason.NOT_UTF8 if isinstance(error, UnicodeDecodeError) else Reason.BAD_VALUE
+                yield number, Reject(file=path, line=number, reason=reason, detail=str(error))
 
 
 def _lines(path: str, stream: Any, packed: Any) -> Lines:

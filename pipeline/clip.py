@@ -18,7 +18,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,8 +27,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.awake import TICK_S, awake
 from pipeline.clip_protocol import (
     CLIP_RATE_HZ,
+    LIFELINE,
     MAGIC,
     MAX_JSON_BYTES,
     REPLY_HEADER,
@@ -39,6 +40,7 @@ from pipeline.clip_protocol import (
     DecodeConfig,
     ShortPolicy,
 )
+from pipeline.faults import MachineFaultError
 from pipeline.memory import LARGE_BLOCK_BYTES
 from schemas.reasons import Reason
 
@@ -60,6 +62,7 @@ HELPER_REASONS = {
     )
 }
 ATTEMPTS = 2
+ALARM_MARGIN_S = 1.0  # the helper's own deadline is not looked at more closely
 LONGEST_DETAIL = 300
 PIPE_BYTES = 1 << 20  # fewer switches between the two processes than the 64 KiB of a usual pipe
 
@@ -81,7 +84,7 @@ class ClipError(Exception):
         self.detail = detail
 
 
-class DecoderUnavailableError(RuntimeError):
+class DecoderUnavailableError(MachineFaultError):
     """The helper does not start: something is wrong with the installation, not with an item."""
 
 
@@ -91,6 +94,10 @@ class _HelperDiedError(Exception):
 
 class _HelperTimeoutError(Exception):
     """The deadline passed."""
+
+
+class _HelperAlarmError(Exception):
+    """The kernel ended the helper at its own deadline, which knows nothing of the time that this process slept."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -172,14 +179,20 @@ class ClipDecoder:
 
     def _ask(self, media: bytes, spec: ClipSpec) -> tuple[dict[str, Any], NDArray[np.float32]]:
         left_s = self.config.deadline_s
-        for attempt in range(1, ATTEMPTS + 1):
+        attempt = 1
+        while True:
             helper = self._ready_helper()
-            started = time.monotonic()
+            started = awake()
             try:
                 meta, samples_T = helper.ask(media, spec, started + left_s)
             except _HelperTimeoutError:
                 self.close()
                 raise ClipError(Reason.DECODE_TIMEOUT, f"more than {self.config.deadline_s:g} s") from None
+            except _HelperAlarmError:
+                self.close()
+                if awake() >= started + left_s - ALARM_MARGIN_S:
+                    raise ClipError(Reason.DECODE_TIMEOUT, f"more than {self.config.deadline_s:g} s") from None
+                attempt -= 1
             except _HelperDiedError as error:
                 self.close()
                 if attempt == ATTEMPTS:
@@ -194,14 +207,19 @@ class ClipDecoder:
                 self.close()
                 if attempt == ATTEMPTS:
                     return meta, samples_T
-            left_s -= time.monotonic() - started
-        raise AssertionError("unreachable")
+            left_s -= awake() - started
+            attempt += 1
 
     def _ready_helper(self) -> "_Helper":
         if self._helper is not None and self._helper.worn(self.config):
             self.close()
         if self._helper is None:
-            self._helper = _Helper(self.config)
+            try:
+                self._helper = _Helper(self.config)
+            except DecoderUnavailableError as error:
+                # The kernel may have killed it for want of memory; a broken installation fails again.
+                log.warning("%s; tried once more", error)
+                self._helper = _Helper(self.config)
         return self._helper
 
 
@@ -244,17 +262,24 @@ class _Helper:
         if av is None or not av.submodule_search_locations:
             raise DecoderUnavailableError("PyAV is not installed; install openmulan with its `mine` extra")
         folders = [str(Path(__file__).resolve().parents[1]), str(Path(av.submodule_search_locations[0]).parent)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, json.dumps(config.to_json()), *dict.fromkeys(folders)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            close_fds=True,
-            cwd="/",
-            env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ} | _ALLOCATION,
-            start_new_session=True,  # an interrupt at the terminal is the parent's to handle
-        )
+        kept = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        # Nothing is ever written to it: the kernel closes it with this process, and so ends the helper.
+        far_end, near_end = os.pipe()
+        self._lifeline = os.fdopen(near_end, "wb", buffering=0)
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _BOOTSTRAP, json.dumps(config.to_json()), *dict.fromkeys(folders)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                pass_fds=(far_end,),
+                cwd="/",
+                env={**kept, **_ALLOCATION, LIFELINE: str(far_end)},
+                start_new_session=True,  # an interrupt at the terminal is the parent's to handle
+            )
+        finally:
+            os.close(far_end)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._in, self._out = self._process.stdin.fileno(), self._process.stdout.fileno()
@@ -265,8 +290,8 @@ class _Helper:
         self._requests = 0
         self._resident_bytes = 0
         try:
-            meta, _ = self._read_reply(0, 0, time.monotonic() + config.start_timeout_s)
-        except (_HelperDiedError, _HelperTimeoutError) as error:
+            meta, _ = self._read_reply(0, 0, awake() + config.start_timeout_s)
+        except (_HelperDiedError, _HelperTimeoutError, _HelperAlarmError) as error:
             self.stop()
             command = f"{sys.executable} -I -S -c '{_BOOTSTRAP}' '{{}}' {' '.join(folders)}"
             raise DecoderUnavailableError(
@@ -300,7 +325,7 @@ class _Helper:
 
     def stop(self) -> None:
         self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
+        for stream in (self._process.stdin, self._process.stdout, self._lifeline):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
@@ -357,9 +382,11 @@ class _Helper:
     def _wait(self, fd: int, event: int, deadline: float) -> None:
         poll = select.poll()
         poll.register(fd, event)
-        left_s = deadline - time.monotonic()
-        if left_s <= 0 or not poll.poll(left_s * 1_000):
-            raise _HelperTimeoutError("no reply in time")
+        # In short steps, since a wait goes on while this process is suspended.
+        while (left_s := deadline - awake()) > 0:
+            if poll.poll(min(left_s, TICK_S) * 1_000):
+                return
+        raise _HelperTimeoutError("no reply in time")
 
     def _how_it_died(self) -> str:
         try:
@@ -367,5 +394,5 @@ class _Helper:
         except subprocess.TimeoutExpired:
             return "the helper closed its pipe"
         if code in (-signal.SIGXCPU, -signal.SIGALRM):
-            raise _HelperTimeoutError("the kernel ended it at its deadline")
+            raise _HelperAlarmError("the kernel ended it at its deadline")
         return f"the helper was ended by {signal.Signals(-code).name}" if code < 0 else f"the helper left with {code}"

@@ -23,6 +23,9 @@ REQUEST_HEADER = struct.Struct("<4sQIQ")  # magic, request number, bytes of JSON
 REPLY_HEADER = struct.Struct("<4sQII")  # magic, request number, bytes of JSON, bytes of samples
 MAX_JSON_BYTES = 65_536
 
+# Environment variable with the number of a pipe's descriptor that ends the helper when its other end is closed.
+LIFELINE = "MULAN_LIFELINE"
+
 LONGEST_CLIP_S = 3_600.0
 MIB = 1 << 20
 

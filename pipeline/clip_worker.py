@@ -19,6 +19,7 @@ everything is decoded from the start. Why not seek: without an index seeking lan
 from __future__ import annotations  # PyAV's classes are generic in its stubs only
 
 import contextlib
+import fcntl
 import functools
 import io
 import itertools
@@ -26,6 +27,7 @@ import json
 import math
 import os
 import resource
+import select
 import signal
 import struct
 import sys
@@ -48,6 +50,7 @@ from av.stream import Stream
 
 from pipeline.clip_protocol import (
     CLIP_RATE_HZ,
+    LIFELINE,
     MAGIC,
     MAX_JSON_BYTES,
     REPLY_HEADER,
@@ -649,6 +652,21 @@ def give_up_rights(config: DecodeConfig) -> int | None:
     return statm_fd
 
 
+def _end_with_parent() -> None:
+    """Let the kernel end this process when the parent is gone, whatever a decoder is doing then."""
+    lifeline = os.environ.get(LIFELINE)
+    if lifeline is None:
+        return
+    descriptor = int(lifeline)
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    # Where a pipe cannot do this, reading from the closed standard input ends the process after the item.
+    with contextlib.suppress(AttributeError, OSError):
+        fcntl.fcntl(descriptor, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([descriptor], [], [], 0)[0]:
+        sys.exit(1)  # it was gone before
+
+
 def _arm_deadline(deadline_s: float) -> None:
     """The kernel ends this process should the parent be gone; the parent's own deadline comes first."""
     signal.setitimer(signal.ITIMER_REAL, deadline_s + 1)
@@ -679,6 +697,7 @@ def main(config_json: str) -> None:
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    _end_with_parent()
     av.logging.set_level(None)
     _warm_up(config)
     statm_fd = give_up_rights(config)

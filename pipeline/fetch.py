@@ -4,6 +4,7 @@ One `Fetcher` a worker sends each URI to its room in `pipeline.fetching`. What c
 takes a lane of its host; what lies on this machine does neither.
 """
 
+import logging
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -19,6 +20,7 @@ from pipeline.fetching.local import resolve
 from pipeline.storage import is_local
 from schemas.reasons import Outcome, Reason
 
+log = logging.getLogger(__name__)
 __all__ = ["FetchConfig", "FetchError", "Fetcher", "YouTubeConfig", "resolve", "shown"]
 
 
@@ -33,6 +35,7 @@ class Fetcher:
         self._http: HttpFetcher | None = None
         self._youtube: youtube.YouTubeFetcher | None = None
         self._lanes: Lanes | None = None
+        self._told = False
 
     def __enter__(self) -> Self:
         return self
@@ -49,6 +52,13 @@ class Fetcher:
         if self._youtube is not None:
             self._youtube.close()
         self._http = self._youtube = None
+
+    def longest_s(self, audio_uri: str) -> float:
+        """What `fetch` may take at most, when nobody else is asking the same host."""
+        if youtube.is_youtube(audio_uri):
+            return self._config.youtube.deadline_s + self._config.youtube.start_timeout_s
+        # A store's client has timeouts and repeats of its own for one call, after which the deadline is looked at.
+        return self._config.deadline_s + objects.LONGEST_CALL_S
 
     def fetch(self, audio_uri: str, *, base_uri: str) -> bytes:
         """The media. Raises FetchError, and never anything else for what is wrong with one item."""
@@ -77,6 +87,8 @@ class Fetcher:
             if len(media) > self._max_bytes:
                 raise FetchError(Reason.MEDIA_TOO_LARGE, f"{shown(uri)}: {len(media)} bytes, from the cache")
             return media
+        if video is not None:
+            self._check_youtube()
         if video is None and uri.partition("://")[0].lower() in objects.SCHEMES:
             media = objects.read(uri, self._max_bytes, self._config.deadline_s)
         else:
@@ -84,6 +96,16 @@ class Fetcher:
         if self._cache is not None and media:
             self._cache.put(uri, media)
         return media
+
+    def _check_youtube(self) -> None:
+        """Before anybody waits for a lane. Raises FetchError where there is no yt-dlp, and says so once."""
+        try:
+            youtube.check_installed()
+        except FetchError as error:
+            if not self._told:
+                log.warning("recordings of YouTube are left out: %s; then run the same command again", error.detail)
+            self._told = True
+            raise
 
     def _in_lane(self, uri: str, video: str | None) -> bytes:
         if self._lanes is None:

@@ -10,6 +10,7 @@ from pipeline.storage import DamagedError
 from pipeline.tables import Attempt
 from schemas.accounting import Account
 from schemas.commit import FileEntry, PartRecord, ShardRecord
+from schemas.record import record_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Plan:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Plan":
         """Raises KeyError, TypeError or ValueError where the plan is not of this version."""
+        record_of(cls, value, "the plan")
         return cls(
             **{
                 **value,

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import layout, storage
+from pipeline.faults import MachineFaultError
 from pipeline.settings import LockConfig
 from pipeline.stores import StoreError
 
@@ -42,7 +43,7 @@ class LockedError(Exception):
     """Another job writes to the run folder."""
 
 
-class LostLockError(Exception):
+class LostLockError(MachineFaultError):
     """Another job took the folder over while this one was suspended or cut off."""
 
 

@@ -21,7 +21,16 @@ from pipeline.memory import give_back_freed
 from pipeline.plan import plan, rewrite_parts
 from pipeline.progress import watching
 from pipeline.report import write_report
-from pipeline.settings import GZIP_RATIO, KEEP, REFUSE, TOMBSTONE, InputError, JobSettings, MineConfig
+from pipeline.settings import (
+    GZIP_RATIO,
+    KEEP,
+    REFUSE,
+    TOMBSTONE,
+    InputError,
+    JobSettings,
+    MineConfig,
+    RunFile,
+)
 from pipeline.storage import DamagedError
 from pipeline.stores import StoreError
 from pipeline.suppression import suppress, suppression_path
@@ -126,6 +135,7 @@ def _check_settings(
         raise DamagedError(
             f"{layout.plan_path(run_dir, built)} is gone, although the manifest has its shards; restore it from a copy"
         )
+    RunFile.from_json(fixed, path)
     if fixed["config_digest"] != config.digest():
         before, now = fixed["config"], config.to_json()
         changes = [f"{name} {before.get(name)!r} → {now[name]!r}" for name in now if before.get(name) != now[name]]

@@ -14,6 +14,7 @@ from pipeline.clip import DecodeConfig
 from pipeline.fetching.config import FetchConfig
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
+from schemas.record import record_of
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 
@@ -124,10 +125,10 @@ class ShardSettings:
     lf_threshold: float | None
 
     @classmethod
-    def of_run(cls, fixed: dict[str, Any]) -> "ShardSettings":
-        """From `run.json`. Raises KeyError where it lacks one of these."""
+    def of_run(cls, fixed: "RunFile") -> "ShardSettings":
+        """Raises KeyError where `run.json` lacks one of these."""
         names = [name for name in cls.__dataclass_fields__ if name != "config_digest"]
-        return cls(config_digest=fixed["config_digest"], **{name: fixed["config"][name] for name in names})
+        return cls(config_digest=fixed.config_digest, **{name: fixed.config[name] for name in names})
 
 
 def _grouped(value: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -149,6 +150,23 @@ class LockConfig:
                 f"lock_renew_s is {self.renew_s:g} and lock_lease_s {self.lease_s:g}; a lease must be renewed twice "
                 "in its time"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """`run.json`: the settings of a run's first command, which later ones must share."""
+
+    config: dict[str, Any]
+    config_digest: str
+    detector: dict[str, Any]
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], path: str) -> "RunFile":
+        """Raises InputError where the file is not whole, or a newer openmulan wrote it."""
+        try:
+            return record_of(cls, value, path)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from typing import Any
 
 from apache_beam.io.filesystem import FileSystem
 
+from pipeline.faults import MachineFaultError
 from pipeline.object_stores import object_store
 from pipeline.stores import COPY_BYTES, BeamStore, FileInfo, LocalStore, Result, Store, StoreError, tried
 from schemas.commit import FileEntry
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 _LOCAL, _BEAM = LocalStore(), BeamStore()
 
 
-class DamagedError(Exception):
+class DamagedError(MachineFaultError):
     """A file of a run is there and is not what it should be, or is gone although the run names it. One line for a
     person: what to do is to bring the file back, since to go on without it would lose what it says."""
 

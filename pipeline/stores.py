@@ -24,6 +24,8 @@ from typing import Any, BinaryIO, Protocol, TypeVar
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from pipeline.faults import MachineFaultError
+
 MUTEX_NAME = ".mutex"
 MUTEX_WAIT_S = 20.0
 COPY_BYTES = 1 << 20
@@ -34,7 +36,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class StoreError(Exception):
+class StoreError(MachineFaultError):
     """A file could not be read, written or listed, though it may well be there; the same command may succeed later."""
 
 

@@ -25,7 +25,7 @@ from pipeline.generations import Plan, RunState, read_part_records
 from pipeline.lock import Hold
 from pipeline.mine import RunPipeline, commit_plan, describe_suppression
 from pipeline.plan import removed_line, rewrite_parts
-from pipeline.settings import InputError, ShardSettings
+from pipeline.settings import InputError, RunFile, ShardSettings
 from pipeline.storage import DamagedError
 from pipeline.suppression import read_suppression
 from pipeline.survey import catalogue_digest, digest_counts
@@ -51,17 +51,18 @@ class RunFolder:
     @classmethod
     def read(cls, run_dir: str) -> "RunFolder":
         """Raises InputError where this is no run that can be changed, DamagedError."""
-        fixed = storage.read_json(path := storage.join(run_dir, layout.RUN))
+        value = storage.read_json(path := storage.join(run_dir, layout.RUN))
         published = manifest.Published.read(run_dir)
-        if fixed is None and published.numbers:
+        if value is None and published.numbers:
             raise InputError(
                 f"{run_dir} holds a run without its plan, as `mulan lf-filter score RUN --output` writes it: remove "
                 "from the run that was scored, score that one again into a new folder, and delete this one"
             )
-        if fixed is None:
+        if value is None:
             raise InputError(f"{run_dir}: not the output folder of `mulan mine` (it has no {layout.RUN})")
+        fixed = RunFile.from_json(value, path)
         try:
-            settings, detector = ShardSettings.of_run(fixed), DetectorEntry(**fixed["detector"])
+            settings, detector = ShardSettings.of_run(fixed), DetectorEntry(**fixed.detector)
         except (KeyError, TypeError) as error:
             raise DamagedError(f"{path}: not settings that this version of openmulan reads ({error})") from error
         return cls(state=RunState.read(run_dir), published=published, settings=settings, detector=detector)

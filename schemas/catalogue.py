@@ -17,6 +17,7 @@ from schemas.reasons import Reason
 
 DEFAULT_START_S = 30.0
 DEFAULT_DURATION_S = 30.0
+MIN_DURATION_S = 1 / 16_000  # one sample of a clip
 MAX_DURATION_S = 600.0
 MAX_START_S = 1e6  # eleven days, longer than any recording
 MAX_ID_BYTES = 1024
@@ -92,8 +93,11 @@ def parse_catalogue_row(value: Mapping[str, Any]) -> CatalogueRow:
     duration_s = _seconds(value, "duration_s", DEFAULT_DURATION_S)
     if not 0 <= start_s <= MAX_START_S:
         raise RowError(Reason.BAD_VALUE, f"start_s is {start_s}; it must be in [0, {MAX_START_S:.0f}]")
-    if not 0 < duration_s <= MAX_DURATION_S:
-        raise RowError(Reason.BAD_VALUE, f"duration_s is {duration_s}; it must be in (0, {MAX_DURATION_S:.0f}]")
+    if not MIN_DURATION_S <= duration_s <= MAX_DURATION_S:
+        raise RowError(
+            Reason.BAD_VALUE,
+            f"duration_s is {duration_s}; it must be in [{MIN_DURATION_S}, {MAX_DURATION_S:.0f}], from one sample on",
+        )
     return CatalogueRow(
         recording_id=required_name(value, "recording_id", MAX_ID_BYTES),
         audio_uri=required_name(value, "audio_uri", MAX_URI_BYTES),

@@ -87,6 +87,11 @@ class Reason(StrEnum):
     LOGIN_REQUIRED = "login_required", Outcome.FAILED_PERMANENT, "the video asks for an account, an age or a membership"
     NOT_YET_AIRED = "not_yet_aired", Outcome.FAILED_TRANSIENT, "the video is live or has not begun"
     EXTRACTION_FAILED = "extraction_failed", Outcome.FAILED_TRANSIENT, "the page was not understood (update yt-dlp)"
+    CLIENT_MISSING = (
+        "client_missing",
+        Outcome.FAILED_TRANSIENT,
+        "the package that fetches it is not installed, or not whole (yt-dlp, boto3 …; the detail says how to mend it)",
+    )
 
     # Decoding and cutting.
     UNKNOWN_CONTAINER = "unknown_container", Outcome.FAILED_PERMANENT, "not one of the containers that are decoded"
@@ -103,6 +108,11 @@ class Reason(StrEnum):
     # Judging the clip.
     SILENT = "silent", Outcome.DROPPED, "every sample of the clip is zero"
     NOT_MUSIC = "not_music", Outcome.DROPPED, "less than the asked share of the clip is music"
+    UNEXPECTED_ERROR = (
+        "unexpected_error",
+        Outcome.FAILED_TRANSIENT,
+        "working on the recording ended in an error that nobody foresaw; please report the detail",
+    )
 
     # Annotations: short-form rules, long-form gates, caps.
     EMPTY_TEXT = "empty_text", Outcome.DROPPED, "nothing is left of the text"

@@ -10,6 +10,7 @@ from typing import Any
 
 import transformers.utils.logging
 
+from schemas.exits import check_output
 from schemas.run import RunError
 from trainer import dist
 from trainer.evaluation.declare import read_evaluators
@@ -46,6 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def options_from(arguments: argparse.Namespace) -> TrainOptions:
     """From the arguments that `add_recipe_arguments` adds. Raises ValueError."""
+    check_output(arguments.output)
     return TrainOptions(
         data=tuple(arguments.data),
         output=Path(arguments.output),

@@ -15,6 +15,7 @@ from filters.annotation import formats
 from filters.annotation.exchange import add_bundle, read_bundle
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from schemas.exits import fault
 from schemas.label import LabelValue
 
 if TYPE_CHECKING:
@@ -40,8 +41,10 @@ def main(argv: list[str]) -> int:
         return 2
     except (ValueError, OSError) as error:
         sys.stderr.write(f"mulan label: {error}\n")
-        return 2
+        found = fault(error)
+        return found.code if found is not None else 2
     except KeyboardInterrupt:
+        sys.stderr.write("mulan label: interrupted\n")
         return 3
 
 

@@ -7,10 +7,10 @@ answers differently the second time (DNS rebinding) gains nothing. Redirects com
 import ipaddress
 import socket
 import threading
-import time
 from collections.abc import Collection
 from typing import Any
 
+from pipeline.awake import awake
 from pipeline.fetching.errors import FetchError
 from schemas.reasons import Reason
 
@@ -49,7 +49,7 @@ def connect(
             raise FetchError(Reason.PRIVATE_ADDRESS, f"{host}:{port} is at no public address")
     failure: OSError | None = None
     for family, kind, protocol, _, address in answers:
-        left_s = min(timeout_s, deadline - time.monotonic())
+        left_s = min(timeout_s, deadline - awake())
         if left_s <= 0:
             break
         connection = socket.socket(family, kind, protocol)
@@ -82,7 +82,7 @@ def _resolve(host: str, port: int, deadline: float) -> list[Any]:
 
     thread = threading.Thread(target=ask, daemon=True, name="resolve")
     thread.start()
-    thread.join(max(0.0, deadline - time.monotonic()))
+    thread.join(max(0.0, deadline - awake()))
     if thread.is_alive():
         raise FetchError(Reason.NAME_NOT_RESOLVED, f"{host}: the name server does not answer")
     if failures or not answers:

@@ -10,7 +10,6 @@ import email.utils
 import logging
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError
 
+from pipeline.awake import AwakeTimer, awake
 from pipeline.fetching.addresses import connect
 from pipeline.fetching.config import FetchConfig
 from pipeline.fetching.errors import FetchError, shown
@@ -117,7 +117,7 @@ class HttpFetcher:
 
     def fetch(self, url: str, max_bytes: int) -> bytes:
         """The body. Raises FetchError, transient failures after `attempts` or where the deadline leaves no more."""
-        deadline = time.monotonic() + self._config.deadline_s
+        deadline = awake() + self._config.deadline_s
         for attempt in range(1, self._config.attempts + 1):
             try:
                 return self._follow(url, max_bytes, deadline)
@@ -127,7 +127,7 @@ class HttpFetcher:
                 pause_s = error.retry_after_s
                 if pause_s is None:
                     pause_s = self._config.backoff_s * 2 ** (attempt - 1)
-                if time.monotonic() + pause_s >= deadline:
+                if awake() + pause_s >= deadline:
                     raise
                 log.debug("%s: %s; again in %.1f s", shown(url), error, pause_s)
                 time.sleep(pause_s)
@@ -143,7 +143,10 @@ class HttpFetcher:
                     raise FetchError(Reason.BAD_RESPONSE, f"{shown(url)}: status {response.status} without a Location")
                 with contextlib.suppress(HTTPError, OSError):
                     response.read(DRAINED_BYTES)
-            url = urljoin(url, target)
+            try:
+                url = urljoin(url, target)
+            except ValueError as error:
+                raise FetchError(Reason.BAD_RESPONSE, f"{shown(url)}: redirected to what is no URL") from error
         raise FetchError(Reason.TOO_MANY_REDIRECTS, f"more than {self._config.max_redirects}, the last to {shown(url)}")
 
     @contextlib.contextmanager
@@ -154,9 +157,8 @@ class HttpFetcher:
             if connection is None:
                 connection = self._new_connection(target.origin)
             connection.deadline = deadline
-            left_s = deadline - time.monotonic()
-            cutter = threading.Timer(max(0.0, left_s), connection.cut)
-            cutter.daemon = True
+            left_s = deadline - awake()
+            cutter = AwakeTimer(left_s, connection.cut)
             cutter.start()
             response = None
             try:
@@ -214,14 +216,14 @@ class HttpFetcher:
         config = self._config
         chunks: list[bytes] = []
         got = window_bytes = 0
-        window_start = time.monotonic()
+        window_start = awake()
         while chunk := response.read1(READ_BYTES):
             chunks.append(chunk)
             got += len(chunk)
             window_bytes += len(chunk)
             if got > max_bytes:
                 raise FetchError(Reason.MEDIA_TOO_LARGE, f"more than {max_bytes} bytes come")
-            now = time.monotonic()
+            now = awake()
             if now >= deadline:
                 raise FetchError(Reason.FETCH_TIMEOUT, f"{got} bytes came in {config.deadline_s:g} s")
             if (window_s := now - window_start) >= config.speed_window_s:
@@ -229,7 +231,7 @@ class HttpFetcher:
                     raise FetchError(Reason.TOO_SLOW, f"{window_bytes / window_s:.0f} bytes/s; {got} bytes came")
                 window_start, window_bytes = now, 0
         # A connection that is cut looks like an end to a body that has no length.
-        if time.monotonic() >= deadline:
+        if awake() >= deadline:
             raise FetchError(Reason.FETCH_TIMEOUT, f"{got} bytes came in {config.deadline_s:g} s")
         if announced.isdigit() and got < int(announced) and not response.chunked:
             raise FetchError(Reason.TRUNCATED_BODY, f"{got} bytes came of {announced}")
@@ -244,7 +246,7 @@ def _failures_of(url: str, deadline: float) -> Iterator[None]:
     except FetchError:
         raise
     except Exception as error:
-        late = time.monotonic() >= deadline
+        late = awake() >= deadline
         if late or isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
             raise FetchError(Reason.FETCH_TIMEOUT, f"{url}: no answer in time") from error
         if isinstance(error, LocationParseError):

@@ -9,9 +9,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
+
+from pipeline.faults import MachineFaultError
+from pipeline.heartbeat import HEARTBEAT
+from pipeline.scratch import shared_folder
 
 POLL_S = 0.02
 LONGEST_POLL_S = 0.5
@@ -32,15 +35,19 @@ class Lanes:
     """`with lanes.turn(host):` waits for a lane; at most `count` turns at a time for each host."""
 
     def __init__(self, folder: str | None, count: int) -> None:
-        self._folder = folder or os.path.join(tempfile.gettempdir(), f"mulan-lanes-{os.getuid()}")
+        self._folder = folder or os.path.join(shared_folder(), f"mulan-lanes-{os.getuid()}")
         self._count = count
-        os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        try:
+            os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise MachineFaultError(f"{self._folder}: {error.strerror}; set TMPDIR to a folder of your own") from error
         if os.stat(self._folder).st_uid != os.getuid():
-            raise RuntimeError(f"{self._folder} belongs to another user; set TMPDIR to a folder of your own")
+            raise MachineFaultError(f"{self._folder} belongs to another user; set TMPDIR to a folder of your own")
 
     @contextlib.contextmanager
     def turn(self, host: str, rest_s: float = 0.0) -> Iterator[Lane]:
-        descriptor = self._wait(host)
+        with HEARTBEAT.waiting():
+            descriptor = self._wait(host)
         lane = Lane()
         lane.rest(rest_s)
         try:
@@ -56,7 +63,10 @@ class Lanes:
         while True:
             for index in range(self._count):
                 path = os.path.join(self._folder, f"{name}-{index:03d}.lane")
-                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                try:
+                    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+                except OSError as error:
+                    raise MachineFaultError(f"{path}: {error.strerror}") from error
                 with contextlib.suppress(BlockingIOError):
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     if os.fstat(descriptor).st_mtime <= time.time():

@@ -5,17 +5,18 @@ Because they are read with the job's credentials, such a URI must lie in its cat
 """
 
 import errno
-import time
 from collections.abc import Sequence
 
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from pipeline.awake import awake
 from pipeline.fetching.errors import FetchError, shown
 from schemas.reasons import Reason
 
 SCHEMES = ("gs", "s3")
 READ_BYTES = 1 << 20
+LONGEST_CALL_S = 300.0
 
 
 def resolve(audio_uri: str, *, base_uri: str, allow_roots: Sequence[str]) -> str:
@@ -40,7 +41,7 @@ def full_uri(audio_uri: str, *, base_uri: str) -> str:
 
 def read(uri: str, max_bytes: int, deadline_s: float) -> bytes:
     """The bytes of an object. Raises FetchError."""
-    deadline = time.monotonic() + deadline_s
+    deadline = awake() + deadline_s
     chunks: list[bytes] = []
     got = 0
     try:
@@ -50,7 +51,7 @@ def read(uri: str, max_bytes: int, deadline_s: float) -> bytes:
                 got += len(chunk)
                 if got > max_bytes:
                     raise FetchError(Reason.MEDIA_TOO_LARGE, f"{shown(uri)}: more than {max_bytes} bytes")
-                if time.monotonic() >= deadline:
+                if awake() >= deadline:
                     raise FetchError(Reason.FETCH_TIMEOUT, f"{shown(uri)}: {got} bytes came in {deadline_s:g} s")
     except FetchError:
         raise
@@ -65,9 +66,11 @@ def _reason_of(error: BaseException) -> Reason:
         inner = next(iter(error.exception_details.values()))
         if isinstance(inner, BaseException):
             return _reason_of(inner)
-    if isinstance(error, ValueError | ImportError):
-        # No client for this scheme is installed, or the name is none that the store can have.
-        return Reason.UNSUPPORTED_URI
+    # Beam's way of saying that a package is not installed: an assertion, or a ValueError that finds no file system.
+    if isinstance(error, ImportError | AssertionError) or "required dependency" in str(error):
+        return Reason.CLIENT_MISSING
+    if isinstance(error, ValueError):
+        return Reason.UNSUPPORTED_URI  # the name is none that the store can have
     if isinstance(error, OSError) and error.errno == errno.ENOENT:
         return Reason.NOT_FOUND
     code = getattr(error, "code", None) or getattr(error, "status_code", None)

@@ -15,11 +15,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from pipeline.awake import TICK_S, awake
 from pipeline.fetching import local
 from pipeline.fetching.config import FetchConfig
 from pipeline.fetching.errors import FetchError
@@ -88,7 +88,7 @@ class YouTubeFetcher:
     def fetch(self, identifier: str, max_bytes: int) -> bytes:
         """The audio of a video. Raises FetchError."""
         youtube = self._config.youtube
-        deadline = time.monotonic() + youtube.deadline_s
+        deadline = awake() + youtube.deadline_s
         for attempt in range(1, PROCESSES_PER_VIDEO + 1):
             helper = self._ready_helper(max_bytes)
             try:
@@ -119,12 +119,17 @@ class YouTubeFetcher:
         return self._helper
 
 
+def check_installed() -> None:
+    """Raises FetchError where there is no yt-dlp."""
+    if importlib.util.find_spec("yt_dlp") is None:
+        raise FetchError(Reason.CLIENT_MISSING, "yt-dlp is not installed: pip install 'openmulan[youtube]'")
+
+
 class _Helper:
     """One process of yt-dlp, its folder, and the lines to and from it."""
 
     def __init__(self, config: FetchConfig, max_bytes: int) -> None:
-        if importlib.util.find_spec("yt_dlp") is None:
-            raise RuntimeError("yt-dlp is not installed; install openmulan with its `youtube` extra")
+        check_installed()
         self._youtube = config.youtube
         self._requests = 0
         self._resident_bytes = 0
@@ -157,10 +162,12 @@ class _Helper:
         )
         self._buffer = b""
         try:
-            version = self._read_line(time.monotonic() + config.youtube.start_timeout_s).get("yt_dlp")
+            version = self._read_line(awake() + config.youtube.start_timeout_s).get("yt_dlp")
         except (EOFError, TimeoutError, ValueError) as error:
             self.stop()
-            raise RuntimeError(f"yt-dlp's process does not start ({error!r}); is yt-dlp installed whole?") from error
+            raise FetchError(
+                Reason.CLIENT_MISSING, f"yt-dlp's process does not start ({error!r}); is yt-dlp installed whole?"
+            ) from error
         log.debug("yt-dlp %s in process %d", version, self._process.pid)
 
     @property
@@ -191,7 +198,7 @@ class _Helper:
         """The media that a reply names; its file is gone afterwards."""
         path = os.path.join(self._folder.name, os.path.basename(name))
         try:
-            return local.read(path, max_bytes)
+            return local.read(os.fsencode(path), max_bytes)
         finally:
             Path(path).unlink(missing_ok=True)
 
@@ -211,9 +218,11 @@ class _Helper:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN)
         while b"\n" not in self._buffer:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0 or not poll.poll(left_s * 1_000):
+            left_s = deadline - awake()
+            if left_s <= 0:
                 raise TimeoutError
+            if not poll.poll(min(left_s, TICK_S) * 1_000):
+                continue
             got = os.read(descriptor, 1 << 12)
             if not got:
                 raise EOFError

@@ -9,8 +9,12 @@ import json
 import logging
 import os
 import resource
+import select
+import shutil
+import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +199,21 @@ def _resident_bytes() -> int:
         return 0
 
 
+def _end_with_parent(folder: str) -> None:
+    """Wait until the other end of standard input is closed, which the kernel does for a killed parent, and end at once:
+    a download may go on for minutes, and the folder is nobody's any more.
+    """
+    parent = select.poll()
+    parent.register(0, 0)  # a closed end is told of in any case
+    parent.poll()
+    shutil.rmtree(folder, ignore_errors=True)
+    os.killpg(os.getpid(), signal.SIGKILL)  # with what yt-dlp has started
+
+
 def main() -> None:
     """Serve requests from standard input until it closes."""
     options = json.loads(sys.argv[1])
+    threading.Thread(target=_end_with_parent, args=(options["folder"],), daemon=True).start()
     # The parent reads the real standard output; what a library prints must not get into it.
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -2,11 +2,14 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from pipeline.fetching.config import FetchConfig, YouTubeConfig
@@ -14,6 +17,7 @@ from pipeline.fetching.errors import FetchError
 from pipeline.fetching.youtube import YouTubeFetcher, is_youtube, video_id
 from pipeline.fetching.youtube_worker import reason_of
 from schemas.reasons import Outcome, Reason
+from tests.pipeline.jobs import wait_until
 from tests.pipeline.misbehaving import Misbehaving
 
 MEDIA = b"OggS" + bytes(range(256)) * 100
@@ -141,6 +145,30 @@ def test_a_hanging_process_ends_at_the_deadline_and_is_replaced(server: Misbehav
         assert made.helper_pid != pid
     finally:
         made.close()
+
+
+def test_a_killed_worker_leaves_neither_the_process_nor_its_folder(server: Misbehaving, tmp_path: Path) -> None:
+    """It is in the middle of a download that would last for ever."""
+    code = (
+        "import sys\n"
+        "from pipeline.fetching.config import FetchConfig, YouTubeConfig\n"
+        "from pipeline.fetching.youtube import YouTubeFetcher\n"
+        "youtube = YouTubeConfig(extractors=('generic',), watch_url=sys.argv[1])\n"
+        "fetcher = YouTubeFetcher(FetchConfig(youtube=youtube, allow_private_hosts=(sys.argv[2],), attempts=1))\n"
+        "fetcher.fetch('stall', 1 << 20)\n"
+    )
+    command = [sys.executable, "-c", code, server.url("/{id}"), server.host_and_port]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    asked = server.requests["/stall"]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], env=environment) as worker:
+        try:
+            wait_until(lambda: server.requests["/stall"] > asked, "it does not ask")
+            (helper,) = psutil.Process(worker.pid).children()
+            assert list(tmp_path.glob("mulan-youtube-*"))
+        finally:
+            worker.kill()
+    wait_until(lambda: not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE, "the process is left")
+    assert not list(tmp_path.glob("mulan-youtube-*"))
 
 
 def test_private_addresses_are_refused_in_its_process_too(server: Misbehaving) -> None:

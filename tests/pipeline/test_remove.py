@@ -201,6 +201,7 @@ def test_no_file_has_anything_of_a_removed_recording(tmp_path: Path, shard_forma
     assert prune(output) == 0
     assert recordings(output) == [*kept, "rec-008", "rec-009"]
     assert traces(output, sought) == {}
+    assert mulan(["report", str(output), "--verify"]) == 0
 
 
 def _ids(shard: Path) -> list[str]:
@@ -231,19 +232,19 @@ def test_a_changed_row_is_not_removed(run: Path, corpus: Path) -> None:
 
 def test_the_disk_of_six_generations_is_given_back(corpus: Path, tmp_path: Path) -> None:
     output, fresh = tmp_path / "run", tmp_path / "fresh"
-    rows = [row(number) for number in range(9)]
+    rows = [row(number) for number in range(16)]
     for generation in range(6):
         rows = [{**value, "title": f"Take {generation} of {value['recording_id']}"} for value in rows]
-        assert mine(write_catalogue(corpus, rows, f"g{generation}.jsonl"), output, "--rows_per_shard=9") == 0
+        assert mine(write_catalogue(corpus, rows, f"g{generation}.jsonl"), output, "--rows_per_shard=16") == 0
     assert manifest(output)["number"] == 6
     before = size(output)
     assert prune(output) == 0
-    assert mine(corpus / "g5.jsonl", fresh, "--rows_per_shard=9") == 0
+    assert mine(corpus / "g5.jsonl", fresh, "--rows_per_shard=16") == 0
     assert before > 4 * size(fresh)
     assert size(output) <= 1.1 * size(fresh)
     assert recordings(output) == sorted(value["recording_id"] for value in rows)
     assert [path.name for path in output.glob("manifest-*.json")] == ["manifest-0006.json"]
-    assert mine(corpus / "g5.jsonl", output, "--rows_per_shard=9") == 0
+    assert mine(corpus / "g5.jsonl", output, "--rows_per_shard=16") == 0
     assert manifest(output)["number"] == 6
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_runner import DONE, INTERRUPTED
+from schemas.exits import DONE, INTERRUPTED
 from tests.pipeline.killing import COMMIT_POINTS, Suspended
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
 

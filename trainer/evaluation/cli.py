@@ -16,6 +16,7 @@ from typing import Any
 
 from schemas.eval_playlist import read_eval_playlists
 from schemas.exclusion import Exclusion, write_exclusions
+from schemas.exits import BAD_INPUT, check_output, fault
 from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import add_arguments, config_of, run_ablation, summary
@@ -56,13 +57,16 @@ def main(argv: list[str]) -> int:
         return _run_ablation(arguments) if ablation else _run(arguments)
     except (ValueError, RunError, OSError) as error:
         sys.stderr.write(f"mulan evaluate: {error}\n")
-        return 2
+        found = fault(error) if isinstance(error, OSError) else None
+        return found.code if found is not None else BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write("mulan evaluate: interrupted; run the same command again\n")
         return 3
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.output:
+        check_output(arguments.output)
     evaluators = list(_evaluators(arguments))
     if not evaluators:
         raise ValueError("nothing to evaluate: name a data set, or a --config that does")
@@ -106,6 +110,7 @@ def _warn_of_unchecked(results: Results, checked: Sequence[str]) -> None:
 
 def _run_ablation(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
+    check_output(config.output)
     evaluators = list(_evaluators(arguments))
     if not evaluators:
         raise ValueError("nothing to evaluate: name a data set, or a --config that does")

@@ -14,9 +14,9 @@ from filters.annotation import cli
 from filters.annotation.exchange import read_labels
 from filters.annotation.frozen import is_frozen
 from tests.filters.annotation.harness import free_port
+from tests.shared_files import SharedFolder
 
 ROOT = Path(__file__).resolve().parents[3]
-SHARED = ROOT / ".." / "shared" / "data" / "labels"
 
 
 def mulan_label(*arguments: str | Path, given: str = "") -> subprocess.CompletedProcess[str]:
@@ -31,12 +31,11 @@ def mulan_label(*arguments: str | Path, given: str = "") -> subprocess.Completed
     )
 
 
-def test_the_shared_labels_are_imported_and_agree(tmp_path: Path) -> None:
+def test_the_shared_labels_are_imported_and_agree(shared_folder: SharedFolder, tmp_path: Path) -> None:
     """700 items, two annotators, Cohen's kappa 0.948: two commands."""
-    if not SHARED.is_dir():
-        pytest.skip("shared/data/labels is not here")
+    folder = shared_folder.need("data/labels")
     db = tmp_path / "labels.db"
-    files = [SHARED / name for name in ("sentences.jsonl", "annotator_1.jsonl", "annotator_2.jsonl")]
+    files = [folder / name for name in ("sentences.jsonl", "annotator_1.jsonl", "annotator_2.jsonl")]
     dry = mulan_label("import", db, *files, "--dry_run")
     assert "700 sentences and 1400 labels would be added" in dry.stdout
     assert not db.exists(), "a dry run leaves nothing behind"
