@@ -20,10 +20,12 @@ _API: dict[str, str] = {
     "load": "trainer.model",
 }
 
-# Command -> (module with `main(argv) -> exit code`, the extra that it needs, what it does).
+# Command -> (module with `main(argv) -> exit code`, or module:function; the extra that it needs, what it does).
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "mine": ("beam_runner", "mine", "catalogue to shards, manifest and report; run again, it resumes"),
     "report": ("pipeline.report", "mine", "what a run has done, finished or not"),
+    "remove": ("beam_runner:remove", "mine", "a rights request: take recordings out of a run for good"),
+    "prune": ("beam_runner:prune", "mine", "delete what only older manifests name, and the rest of what was removed"),
     "label": ("filters.annotation.cli", "label", "label sentences: serve, sample, agree, adjudicate, import, export"),
     "lf-filter": ("filters.long_form.cli", "lf", "fit, use and audit the classifier of long-form sentences"),
     "train": ("trainer.train", "train", "mined runs to a model; run again, it resumes"),
@@ -75,7 +77,8 @@ def main(argv: list[str] | None = None) -> int:
     _let_write_what_the_locale_lacks()
     try:
         with interruptible():
-            run = importlib.import_module(module).main
+            name, _, function = module.partition(":")
+            run = getattr(importlib.import_module(name), function or "main")
             return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)
     except KeyboardInterrupt:
         sys.stderr.write(f"mulan {arguments[0]}: interrupted\n")

@@ -2,8 +2,10 @@
 
 run.json                         settings of the run, fixed by its first command
 lock                             the one writer
+suppressed.json                  keyed hashes of recordings that must not come back
+readers/….json                   trainings that read the run, each by its own hand
 plans/g0001/rejects-….jsonl      rows of catalogue, comments and playlists that were not used
-plans/g0001/removed-….jsonl      recordings that left the catalogue, with the part that has them
+plans/g0001/removed-….jsonl      recordings that left, with the part that has them, until `mulan prune`
 plans/g0001/part-00017-….parquet rows of one future shard, without audio
 plans/g0001/plan.json            says that the plan is whole, and names its files
 plans/g0001/attempt-0003-…/      what the holder of fence 3 has written while it planned: totals, commits of parts
@@ -27,6 +29,7 @@ from schemas.manifest import POINTER_NAME
 
 RUN = "run.json"
 LOCK = "lock"
+SUPPRESSED = "suppressed.json"
 PLANS = "plans"
 SHARDS = "shards"
 REJECTS = "rejects"
@@ -45,6 +48,8 @@ SWEPT_NAMES = {
     "": re.compile(rf"groups-{_HASH}\.parquet"),
     TMP_FOLDER: TMP_NAME,
 }
+# And those that go once a later plan part has taken their part's place.
+REPLACED_NAMES = {COMMITS: re.compile(r"(?P<key>g\d{4,}-\d{5,})\.json")}
 SWEPT_PLAN_NAMES = re.compile(rf"part-\d{{5,}}-{_HASH}\.parquet|(rejects|removed)-[\w-]+-{_HASH}\.jsonl")
 
 
