@@ -16,8 +16,9 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filters.long_form.language import check_languages
 from filters.long_form.scorer import describe_scorer
@@ -34,6 +35,7 @@ from pipeline.settings import (
     TOMBSTONE,
     InputError,
     JobSettings,
+    LockConfig,
     MineConfig,
     TextConfig,
 )
@@ -41,16 +43,25 @@ from pipeline.watch import Watch, WorkerLostError, hush, job_folder
 from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
+from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 from schemas.signals import held_back
 
-DONE, FAILURES, BAD_INPUT, INTERRUPTED = 0, 1, 2, 3
+if TYPE_CHECKING:
+    from pipeline.mine import Mined
+
 # Named in full, since the short name `DirectRunner` may pick, and try to download, another one.
 LOCAL_RUNNER = "FnApiRunner"
 # As Beam reads them: in any case, the word "runner" left out or not.
 LOCAL_RUNNERS = ("fnapi", "direct", "bundlebaseddirect", "switchingdirect")
+# Loggers of Beam that tell at length, and several times over, of an exception which the launcher gets in the end.
+SAID_AT_THE_END = (
+    "apache_beam.runners.common",
+    "apache_beam.runners.portability.local_job_service",
+    "apache_beam.runners.worker.sdk_worker",
+)
 
 log = logging.getLogger("mulan.mine")
 
@@ -161,8 +172,26 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="local runner: text that one pass of the plan may hold (default: %(default)s)",
     )
+    add_lock_options(limits)
     limits.add_argument("--quiet", action="store_true", help="warnings and the report only")
     return made
+
+
+def add_lock_options(group: argparse._ActionsContainer) -> None:
+    lock = LockConfig()
+    group.add_argument(
+        "--take_over", action="store_true", help="take the run folder from a job that you know to be dead"
+    )
+    group.add_argument(
+        "--lock_lease_s",
+        type=float,
+        default=lock.lease_s,
+        metavar="S",
+        help="a job that gave no sign of life for so long has lost its run folder (default: %(default)g)",
+    )
+    group.add_argument(
+        "--lock_renew_s", type=float, default=lock.renew_s, metavar="S", help="between two signs (default: %(default)g)"
+    )
 
 
 def _add_audioset_options(made: argparse.ArgumentParser) -> None:
@@ -257,36 +286,29 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 done with more failures than allowed, 2 bad input, 3 broken off (run it again)."""
     arguments, beam_arguments = parser().parse_known_args(sys.argv[1:] if argv is None else argv)
     set_up_logging(quiet=arguments.quiet)
-    # Beam takes seconds to import; --help and bad arguments need not wait for it.
+
+    def work(run: Callable[..., None], is_local: bool) -> Callable[[], int]:
+        from pipeline.mine import mine
+
+        try:
+            if "://" not in arguments.output:
+                check_output(arguments.output)
+            job = job_settings(arguments, is_local)
+            config, tokenizer, detector = mine_config(arguments, job.exclude)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments))
+        return partial(say_mined, arguments, config, job, mined)
+
+    return carry_out("mulan mine", arguments.output, beam_arguments, work)
+
+
+def say_mined(arguments: argparse.Namespace, config: MineConfig, job: JobSettings, mined: "Mined") -> int:
+    """Print what a job has come to; returns its exit code."""
     from pipeline import audioset
     from pipeline.dry_run import estimate, render
-    from pipeline.lock import LockedError
-    from pipeline.mine import mine
     from pipeline.report import render_text
 
-    is_local = False
-    try:
-        with beam_run(beam_arguments) as (run, is_local):
-            try:
-                job = job_settings(arguments, is_local)
-                config, tokenizer, detector = mine_config(arguments, job.exclude)
-            except ValueError as error:
-                raise InputError(str(error)) from error
-            mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run)
-    except (InputError, LockedError, DetectorError) as error:
-        sys.stderr.write(f"mulan mine: {error}\n")
-        return BAD_INPUT
-    except (KeyboardInterrupt, WorkerLostError) as stop:
-        what = stop if isinstance(stop, WorkerLostError) else "interrupted"
-        sys.stderr.write(f"mulan mine: {what}; what is committed is safe, run the same command to go on\n")
-        sys.stderr.flush()
-        if not is_local:
-            atexit._run_exitfuncs()  # by these Beam ends a job server that it has started
-        # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
-        os._exit(INTERRUPTED)
-    except Exception:
-        log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
-        return INTERRUPTED
     if arguments.audioset:
         sys.stdout.write(audioset.render(audioset.write_report(job.output)))
     if job.dry_run:
@@ -296,13 +318,158 @@ def main(argv: list[str] | None = None) -> int:
     return FAILURES if mined.report["failure_rate"] > job.max_failure_rate else DONE
 
 
+def carry_out(
+    command: str, where: str, beam_arguments: list[str], work: Callable[[Callable[..., None], bool], Callable[[], int]]
+) -> int:
+    """Do the work of a command on the run folder `where`: one line and a code for whatever it ends by.
+
+    `work` is given how to run a pipeline, and whether it runs on this machine; what it returns says what has come of it
+    and with which code.
+    """
+    # Beam takes seconds to import; --help and bad arguments need not wait for it.
+    from pipeline.faults import told_fault
+    from pipeline.lock import LockedError, LostLockError
+    from pipeline.scratch import NoScratchError, scratch_folder
+    from pipeline.storage import DamagedError
+    from pipeline.stores import StoreError
+
+    is_local = False
+    try:
+        with scratch_folder(), beam_run(beam_arguments) as (run, is_local):
+            say = work(run, is_local)
+    except (InputError, LockedError, DetectorError, DamagedError, NoScratchError) as error:
+        sys.stderr.write(f"{command}: {error}\n")
+        return BAD_INPUT
+    except (StoreError, LostLockError) as error:
+        sys.stderr.write(f"{command}: {error}; run the same command to go on\n")
+        return INTERRUPTED
+    except (KeyboardInterrupt, WorkerLostError) as stop:
+        ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"
+        sys.stderr.write(f"{command}: {ended_by}; what is committed is safe, run the same command to go on\n")
+        sys.stderr.flush()
+        if not is_local:
+            atexit._run_exitfuncs()  # by these Beam ends a job server that it has started
+        # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
+        os._exit(INTERRUPTED)
+    except Exception as error:
+        found = fault(error, where=where)
+        what = told_fault(error) or (found.what if found is not None else None)
+        if what is None:
+            log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
+        else:
+            advice = (found.advice if found is not None else "") or "run the same command to go on"
+            sys.stderr.write(f"{command}: the job broke off ({what}); what is committed is safe, {advice}\n")
+        return INTERRUPTED
+    return say()
+
+
+def remove(argv: list[str]) -> int:
+    """`mulan remove RUN --ids FILE`. Exit code: 0 done, 2 bad input or unknown ids (nothing is done), 3 broken off."""
+    from pipeline import remove as command
+
+    made = argparse.ArgumentParser(
+        prog="mulan remove",
+        description="Remove recordings from a run, for good: no later mine takes them again. See docs/removal.md.",
+        epilog="Options of Beam can be given as well, as to `mulan mine`.",
+        allow_abbrev=False,
+    )
+    command.add_arguments(made)
+
+    def work(
+        arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]
+    ) -> tuple[str, int]:
+        ids = command.read_ids(arguments.ids if arguments.ids == command.STDIN else local_absolute(arguments.ids))
+        if arguments.lift:
+            lifted = command.allow_again(run_dir, ids, lock=lock)
+            return f"{lifted} of {len(ids)} ids were removed before; the next mine may have them again\n", DONE
+        try:
+            found = command.remove(
+                run_dir,
+                ids,
+                pipeline=run,
+                lock=lock,
+                suppress_unknown=arguments.suppress_unknown,
+                dry_run=arguments.dry_run,
+            )
+        except command.UnknownIdsError as error:
+            sys.stdout.write("".join(f"{name}\n" for name in error.unknown))
+            raise
+        return command.render(found, run_dir, dry_run=arguments.dry_run), DONE
+
+    return on_run_folder(made, argv, work)
+
+
+def prune(argv: list[str]) -> int:
+    """`mulan prune RUN`. Exit code: 0 done, 2 bad input, 3 broken off, or a training is waited for: run it again."""
+    from pipeline import prune as command
+
+    made = argparse.ArgumentParser(
+        prog="mulan prune",
+        description="Delete what only older manifests of a run name, and the last bytes of what was removed from it.",
+        epilog="Options of Beam can be given as well, as to `mulan mine`.",
+        allow_abbrev=False,
+    )
+    command.add_arguments(made)
+
+    def work(
+        arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]
+    ) -> tuple[str, int]:
+        if arguments.now:
+            sys.stderr.write("mulan prune: --now: a training that reads an older manifest will stop\n")
+        pruned = command.prune(
+            run_dir,
+            pipeline=run,
+            lock=lock,
+            keep=arguments.keep,
+            grace_hours=arguments.grace_hours,
+            now=arguments.now,
+            cache_dir=os.path.abspath(arguments.cache_dir) if arguments.cache_dir else None,
+        )
+        return command.render(pruned, arguments.grace_hours), INTERRUPTED if pruned.waits_for else DONE
+
+    return on_run_folder(made, argv, work)
+
+
+def on_run_folder(
+    made: argparse.ArgumentParser,
+    argv: list[str],
+    work: Callable[[argparse.Namespace, str, LockConfig, Callable[..., None]], tuple[str, int]],
+) -> int:
+    """A command on a run folder that is there; `work` returns what to print and the exit code."""
+    add_lock_options(made)
+    made.add_argument("--quiet", action="store_true", help="warnings and the result only")
+    arguments, beam_arguments = made.parse_known_args(argv)
+    set_up_logging(quiet=arguments.quiet)
+    run_dir = local_absolute(arguments.run)
+
+    def on_folder(run: Callable[..., None], is_local: bool) -> Callable[[], int]:
+        from pipeline import storage
+
+        try:
+            lock = lock_config(arguments)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        # To lock a folder makes it.
+        if not storage.list_folder(run_dir):
+            raise InputError(f"{run_dir}: there is no such folder, or nothing is in it")
+        text, code = work(arguments, run_dir, lock, run)
+        return partial(_say, text, code)
+
+    return carry_out(made.prog, run_dir, beam_arguments, on_folder)
+
+
+def _say(text: str, code: int) -> int:
+    sys.stdout.write(text)
+    return code
+
+
 def set_up_logging(*, quiet: bool) -> None:
     """Our own lines, and of Beam what a user can do something about."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for name in ("mulan", "pipeline", "filters"):
         logging.getLogger(name).setLevel(logging.WARNING if quiet else logging.INFO)
-    # It repeats what a worker process has written to the terminal itself.
-    logging.getLogger("apache_beam.runners.portability.local_job_service").setLevel(logging.ERROR)
+    for name in SAID_AT_THE_END:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextlib.contextmanager
@@ -383,7 +550,7 @@ def local_workers(options: Any, folder: Path) -> Iterator[None]:
     path = folder / "options.json"
     given = options.get_all_options(drop_default=True)
     given["default_sdk_harness_log_level"] = "WARNING"
-    given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR"}
+    given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR", **dict.fromkeys(SAID_AT_THE_END, "CRITICAL")}
     path.write_text(json.dumps(given, default=str), encoding="utf-8")
     (folder / HOOK_NAME).write_text(HOOK, encoding="utf-8")
     # Workers import this project from here, whatever folder the job is started in.
@@ -408,6 +575,7 @@ def local_workers(options: Any, folder: Path) -> Iterator[None]:
 
 def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
     from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS, Table, find_tables
+    from pipeline.layout import audioset_path
 
     columns: dict[str, dict[str, str]] = {}
     tables: dict[str, Table[Any]] = {"": CATALOGUE, COMMENTS.kind: COMMENTS, PLAYLISTS.kind: PLAYLISTS}
@@ -423,7 +591,7 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
     if bool(arguments.catalog) == bool(arguments.audioset):
         raise InputError("name either --catalog or --audioset; an AudioSet run has a folder of its own")
     if arguments.audioset:
-        catalogues = [_audioset_catalogue(arguments)]
+        catalogues = [audioset_path(local_absolute(arguments.output), "catalog.jsonl")]
         roots += map(local_absolute, arguments.audioset_audio)
     else:
         catalogues = find_tables(map(local_absolute, arguments.catalog), "--catalog")
@@ -439,8 +607,14 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
         on_removed=arguments.on_removed,
         max_failure_rate=arguments.max_failure_rate,
         dry_run=arguments.dry_run,
+        lock=lock_config(arguments),
         pass_bytes=arguments.pass_bytes if is_local else None,
     )
+
+
+def lock_config(arguments: argparse.Namespace) -> LockConfig:
+    """Raises ValueError."""
+    return LockConfig(lease_s=arguments.lock_lease_s, renew_s=arguments.lock_renew_s, take_over=arguments.take_over)
 
 
 def exclusions(arguments: argparse.Namespace) -> ExclusionList:
@@ -451,7 +625,10 @@ def exclusions(arguments: argparse.Namespace) -> ExclusionList:
     return ExclusionList.of(line for path in arguments.exclude for line in read_exclusions(Path(path)))
 
 
-def _audioset_catalogue(arguments: argparse.Namespace) -> str:
+def catalogue_maker(arguments: argparse.Namespace) -> Callable[[], str] | None:
+    """Writes the catalogue that --audioset asks for. Raises InputError where its arguments are wrong."""
+    if not arguments.audioset:
+        return None
     from pipeline.audioset import AudioSetInput, write_catalogue
     from pipeline.catalogue import find_tables
 
@@ -463,7 +640,7 @@ def _audioset_catalogue(arguments: argparse.Namespace) -> str:
         folders=tuple(map(local_absolute, arguments.audioset_audio)),
         by_id=arguments.audioset_by_id,
     )
-    return write_catalogue(source, local_absolute(arguments.output))
+    return partial(write_catalogue, source, local_absolute(arguments.output))
 
 
 def local_absolute(path: str) -> str:
@@ -520,4 +697,4 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 if __name__ == "__main__":
     from openmulan import main as mulan
 
-    sys.exit(mulan(["mine", *sys.argv[1:]]))
+    leave(mulan(["mine", *sys.argv[1:]]))

@@ -8,7 +8,8 @@ import io
 import sys
 from typing import Any
 
-from schemas.signals import INTERRUPTED, interruptible
+from schemas.exits import INTERRUPTED, ended, leave
+from schemas.signals import interruptible
 from schemas.version import VERSION as __version__
 
 # Public name -> the module that it lives in.
@@ -19,10 +20,12 @@ _API: dict[str, str] = {
     "load": "trainer.model",
 }
 
-# Command -> (module with `main(argv) -> exit code`, the extra that it needs, what it does).
+# Command -> (module with `main(argv) -> exit code`, or module:function; the extra that it needs, what it does).
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "mine": ("beam_runner", "mine", "catalogue to shards, manifest and report; run again, it resumes"),
     "report": ("pipeline.report", "mine", "what a run has done, finished or not"),
+    "remove": ("beam_runner:remove", "mine", "a rights request: take recordings out of a run for good"),
+    "prune": ("beam_runner:prune", "mine", "delete what only older manifests name, and the rest of what was removed"),
     "label": ("filters.annotation.cli", "label", "label sentences: serve, sample, agree, adjudicate, import, export"),
     "lf-filter": ("filters.long_form.cli", "lf", "fit, use and audit the classifier of long-form sentences"),
     "train": ("trainer.train", "train", "mined runs to a model; run again, it resumes"),
@@ -39,6 +42,8 @@ _OPTIONAL: dict[str, str] = {
     "tensorflow_hub": "tensorflow",
     "yt_dlp": "youtube",
 }
+# What these print is their work: once nobody reads it, they end.
+_STREAMS = ("lf-filter",)
 _OWN = ("beam_runner", "filters", "openmulan", "pipeline", "schemas", "trainer")
 
 __all__ = ["__version__", "main", *_API]
@@ -51,8 +56,13 @@ def __getattr__(name: str) -> Any:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted)."""
-    arguments = sys.argv[1:] if argv is None else argv
+    """Run one command of `mulan`; returns its exit code (0 done, 1 failures, 2 bad input, 3 interrupted).
+
+    Without `argv` it is the command that this process was started for, and ends the process.
+    """
+    if argv is None:
+        leave(main(sys.argv[1:]))
+    arguments = argv
     usage = "usage: mulan COMMAND …\n\n" + "\n".join(f"  {name:10} {what}" for name, (*_, what) in _COMMANDS.items())
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(f"{usage}\n\n`mulan COMMAND --help` says more.\n")
@@ -67,7 +77,9 @@ def main(argv: list[str] | None = None) -> int:
     _let_write_what_the_locale_lacks()
     try:
         with interruptible():
-            code: int = importlib.import_module(module).main(arguments[1:])
+            name, _, function = module.partition(":")
+            run = getattr(importlib.import_module(name), function or "main")
+            return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)
     except KeyboardInterrupt:
         sys.stderr.write(f"mulan {arguments[0]}: interrupted\n")
         return INTERRUPTED
@@ -81,7 +93,6 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
-    return code
 
 
 def _let_write_what_the_locale_lacks() -> None:

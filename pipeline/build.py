@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -25,10 +25,12 @@ from pipeline.encode import encode
 from pipeline.faults import is_fault_of_machine
 from pipeline.fetch import FetchConfig, Fetcher, FetchError, shown
 from pipeline.heartbeat import HEARTBEAT
+from pipeline.lock import Hold
 from pipeline.memory import give_back_large_blocks
 from pipeline.plan import read_part
-from pipeline.settings import MineConfig
+from pipeline.settings import MineConfig, ShardSettings
 from pipeline.shard_file import ShardWriter, open_shard
+from pipeline.storage import DamagedError
 from schemas.accounting import Account
 from schemas.catalogue import MusicGate
 from schemas.commit import HISTOGRAM_BINS, FileEntry, PartRecord, ShardRecord, TextTotals
@@ -59,8 +61,11 @@ class Donor:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildTask:
+    """With `again`, what failed for now in the donor is tried again; without, it stays failed."""
+
     part: PartRecord
     donor: Donor | None = None
+    again: bool = True
 
 
 class Rejected(Exception):
@@ -88,6 +93,16 @@ class Stopwatch:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+class Maker(Protocol):
+    """Makes what a donor does not have."""
+
+    stopwatch: Stopwatch
+
+    def make(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The audio columns of a row. Raises Rejected."""
+        ...
 
 
 class ClipMaker:
@@ -186,7 +201,7 @@ class ClipMaker:
 class Settled:
     """What a donor has: audio columns of its rows, and rejects that stand, by recording."""
 
-    def __init__(self, run_dir: str, donor: Donor | None) -> None:
+    def __init__(self, run_dir: str, donor: Donor | None, *, again: bool = True) -> None:
         self._rejects: dict[str, Rejected] = {}
         self._where: dict[str, tuple[int, int]] = {}  # recording -> row group and row
         self._group: tuple[int, list[dict[str, Any]]] = (-1, [])
@@ -194,7 +209,7 @@ class Settled:
             for line in storage.read_bytes(storage.join(run_dir, donor.rejects.path)).splitlines():
                 value = json.loads(line)
                 reason = Reason.named(value["reason"])
-                if reason.outcome != Outcome.FAILED_TRANSIENT:
+                if not again or reason.outcome != Outcome.FAILED_TRANSIENT:
                     self._rejects[value["recording_id"]] = Rejected(reason, value["detail"], value["music_fraction"])
         if donor is not None and donor.shard is not None:
             self._file = open_shard(run_dir, donor.shard.path)
@@ -214,12 +229,13 @@ class Settled:
         return self._group[1][i]
 
 
-def build_shard(run_dir: str, task: BuildTask, config: MineConfig, maker: ClipMaker) -> ShardRecord:
-    """Build and commit one shard."""
+def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker) -> ShardRecord:
+    """Build and commit one shard. Raises LostLockError where another job has the folder by now."""
+    run_dir = hold.run_dir
     start = time.perf_counter()
     maker.stopwatch = Stopwatch()
     part = task.part
-    settled = Settled(run_dir, task.donor)
+    settled = Settled(run_dir, task.donor, again=task.again)
     recordings, texts = Account(), TextTotals()
     histogram = [0] * HISTOGRAM_BINS
     clip_s = 0.0
@@ -229,14 +245,14 @@ def build_shard(run_dir: str, task: BuildTask, config: MineConfig, maker: ClipMa
         storage.staged(run_dir) as staged_index,
         storage.staged(run_dir) as staged_rejects,
     ):
-        writer = ShardWriter.of_format(config.shard_format, staged_shard, staged_index)
+        writer = ShardWriter.of_format(shards.shard_format, staged_shard, staged_index)
         for row in read_part(run_dir, part.file.path).to_pylist():
             try:
                 audio = settled.audio_of(row["recording_id"]) or maker.make(row)
                 fraction: float | None = audio["music_fraction"]
                 writer.add({**audio, **{name: row[name] for name in TEXT_COLUMNS}})
                 recordings.kept += 1
-                texts.add_row(row, config.lf_threshold)
+                texts.add_row(row, shards.lf_threshold)
                 clip_s += row["duration_s"]
             except Rejected as rejected:
                 fraction = rejected.music_fraction
@@ -255,7 +271,7 @@ def build_shard(run_dir: str, task: BuildTask, config: MineConfig, maker: ClipMa
             storage.publish(staged_rejects, storage.join(run_dir, reject_file.path))
         storage.reached("rejects_published")
         if writer.rows:
-            pattern = layout.shard_name_pattern(*names, config.shard_format)
+            pattern = layout.shard_name_pattern(*names, shards.shard_format)
             shard = storage.file_entry(staged_shard, pattern, writer.rows)
             for index_path in companions(shard.path):
                 storage.publish(staged_index, storage.join(run_dir, index_path))
@@ -265,7 +281,7 @@ def build_shard(run_dir: str, task: BuildTask, config: MineConfig, maker: ClipMa
         generation=part.generation,
         index=part.index,
         part_sha256=part.file.sha256,
-        config_digest=config.digest(),
+        config_digest=shards.config_digest,
         shard=shard,
         rejects=reject_file,
         recordings=recordings,
@@ -275,6 +291,8 @@ def build_shard(run_dir: str, task: BuildTask, config: MineConfig, maker: ClipMa
         seconds={**maker.stopwatch.seconds, "total": time.perf_counter() - start},
     )
     HEARTBEAT.stay_if_ending()
+    hold.check()
+    storage.reached("shard_checked")
     storage.write_json(layout.shard_commit_path(run_dir, part.key), record.to_json())
     storage.reached("shard_committed")
     return record
@@ -294,12 +312,13 @@ def _reject_line(row: dict[str, Any], rejected: Rejected) -> str:
 
 def committed_shard(run_dir: str, part: PartRecord, config_digest: str) -> ShardRecord | None:
     """The record of a shard that is whole and built from this very part, or None."""
-    value = storage.read_json(layout.shard_commit_path(run_dir, part.key))
-    if value is None:
-        return None
     try:
+        value = storage.read_json(layout.shard_commit_path(run_dir, part.key))
+        if value is None:
+            return None
         record = ShardRecord.from_json(value)
-    except (KeyError, TypeError, ValueError) as error:
+    except (DamagedError, KeyError, TypeError, ValueError) as error:
+        # Built again from the same part it says the same, so nothing is lost.
         log.warning("commit record of shard %s is not whole and is ignored: %s", part.key, error)
         return None
     if record.part_sha256 != part.file.sha256 or record.config_digest != config_digest:
@@ -319,7 +338,7 @@ def build(
     begin: Any,
     *,
     tasks: list[BuildTask],
-    run_dir: str,
+    hold: Hold,
     config: MineConfig,
     allow_roots: tuple[str, ...],
     fetch: FetchConfig | None = None,
@@ -330,20 +349,20 @@ def build(
         begin
         | beam.Create(tasks, reshuffle=False)
         | beam.Reshuffle()
-        | "build shard" >> beam.ParDo(_BuildShard(run_dir, config, allow_roots, fetch, exclude))
+        | "build shard" >> beam.ParDo(_BuildShard(hold, config, allow_roots, fetch, exclude))
     )
 
 
 class _BuildShard(beam.DoFn):
     def __init__(
         self,
-        run_dir: str,
+        hold: Hold,
         config: MineConfig,
         allow_roots: tuple[str, ...],
         fetch: FetchConfig | None = None,
         exclude: ExclusionList | None = None,
     ) -> None:
-        self._run_dir = run_dir
+        self._hold = hold
         self._config = config
         self._allow_roots = allow_roots
         self._fetch = fetch
@@ -357,7 +376,7 @@ class _BuildShard(beam.DoFn):
         self._maker.close()
 
     def process(self, task: BuildTask) -> Iterator[str]:
-        done = committed_shard(self._run_dir, task.part, self._config.digest())
+        done = committed_shard(self._hold.run_dir, task.part, self._config.digest())
         if done is None or (task.donor is not None and wants_retry(done)):
-            build_shard(self._run_dir, task, self._config, self._maker)
+            build_shard(self._hold, task, self._config.of_shards(), self._maker)
         yield task.part.key

@@ -21,6 +21,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from pipeline import storage
 from pipeline.settings import InputError
+from pipeline.stores import StoreError
 from schemas.catalogue import FIELDS, LIST_FIELDS, RowError, parse_catalogue_row
 from schemas.reasons import Reason
 from schemas.tables import COMMENT_FIELDS, PLAYLIST_FIELDS, PLAYLIST_LIST_FIELDS, parse_comment, parse_playlist
@@ -125,8 +126,12 @@ def read_table(table: Table[Record], path: str, columns: Mapping[str, str]) -> I
             yield item
             rejects += isinstance(item, Reject)
             if rejects >= MAX_REJECTS:
-                raise OSError(f"{rejects} rows cannot be used; is this the right file?")
-    except (OSError, EOFError, BeamIOError, zlib.error, pa.ArrowException) as error:
+                raise _TableError(f"{rejects} rows cannot be used; is this the right file?")
+    except (_TableError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        # An error of the disk has a number, and one of what the file holds has none. Only the second is the file's
+        # own: to take the first for its end would say that all the rows behind it are gone.
+        if isinstance(error, BeamIOError) or getattr(error, "errno", None) is not None:
+            raise StoreError(f"{path}: cannot be read to its end ({error})") from error
         yield Reject(
             file=path,
             line=line + 1,
@@ -246,6 +251,10 @@ def _csv_values(path: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, 
             yield start, dict(zip(header, cells, strict=False))
 
 
+class _TableError(Exception):
+    """The file is not the table that it is said to be."""
+
+
 class _RowTooLongError(Exception):
     """Quotes hold a row open beyond the bound."""
 
@@ -291,7 +300,7 @@ def _parquet_values(path: str, stream: Any, wanted: frozenset[str]) -> Iterator[
     file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
     for group in range(file.metadata.num_row_groups):
         if (size := file.metadata.row_group(group).total_byte_size) > MAX_ROW_GROUP_BYTES:
-            raise OSError(f"row group {group} unpacks to {size} bytes; the limit is {MAX_ROW_GROUP_BYTES}")
+            raise _TableError(f"row group {group} unpacks to {size} bytes; the limit is {MAX_ROW_GROUP_BYTES}")
     columns = [name for name in file.schema_arrow.names if name in wanted]
     for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=columns):
         cells = dict(zip(batch.schema.names, batch.columns, strict=True))
@@ -313,7 +322,7 @@ def _lines(path: str, stream: Any, packed: Any) -> Lines:
 
     def check_ratio() -> None:
         if packed is not None and unpacked_bytes > max(GZIP_RATIO_FROM_BYTES, MAX_GZIP_RATIO * packed.tell()):
-            raise OSError(f"unpacks to more than {MAX_GZIP_RATIO} times its size")
+            raise _TableError(f"unpacks to more than {MAX_GZIP_RATIO} times its size")
 
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -388,7 +397,7 @@ def find_tables(patterns: Iterable[str], option: str) -> list[str]:
     """The files that an option names, in order. Raises InputError where there are none."""
     paths: list[str] = []
     for pattern in patterns:
-        found = [str(metadata.path) for metadata in storage.match(pattern)]
+        found = [info.path for info in storage.find(pattern)]
         if not found:
             raise InputError(f"{option} {pattern}: there is no such file")
         paths.extend(found)

@@ -1,13 +1,16 @@
 """Generations: what of a run is planned, which parts are live, and what is committed of them."""
 
-import json
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import layout, storage
-from pipeline.build import committed_shard
+from pipeline.build import Donor, committed_shard
+from pipeline.storage import DamagedError
+from pipeline.tables import Attempt
 from schemas.accounting import Account
-from schemas.commit import PartRecord, ShardRecord
+from schemas.commit import FileEntry, PartRecord, ShardRecord
+from schemas.record import record_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class Plan:
     orphans: dict[str, int]
     removed: int
     parts: tuple[PartRecord, ...]
+    rejects: tuple[FileEntry, ...] = ()  # rows of the tables that were not used
+    removed_lists: tuple[FileEntry, ...] = ()  # recordings that left, with the part that has them
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -34,16 +39,23 @@ class Plan:
             "orphans": self.orphans,
             "removed": self.removed,
             "parts": [part.to_json() for part in self.parts],
+            "rejects": [dataclasses.asdict(entry) for entry in self.rejects],
+            "removed_lists": [dataclasses.asdict(entry) for entry in self.removed_lists],
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Plan":
+        """Raises KeyError, TypeError or ValueError where the plan is not of this version."""
+        record_of(cls, value, "the plan")
         return cls(
             **{
                 **value,
                 "rows": Account.from_json(value["rows"]),
                 "annotations": {name: Account.from_json(account) for name, account in value["annotations"].items()},
                 "parts": tuple(PartRecord.from_json(part) for part in value["parts"]),
+                # A plan of version 0.1 does not list these two.
+                "rejects": tuple(FileEntry(**entry) for entry in value.get("rejects", ())),
+                "removed_lists": tuple(FileEntry(**entry) for entry in value.get("removed_lists", ())),
             }
         )
 
@@ -57,9 +69,26 @@ class RunState:
 
     @classmethod
     def read(cls, run_dir: str) -> "RunState":
+        """Raises DamagedError where a plan is not whole, or is gone although a later one is there."""
         state = cls(run_dir=run_dir)
-        while (value := storage.read_json(layout.plan_path(run_dir, len(state.plans) + 1))) is not None:
-            state.plans.append(Plan.from_json(value))
+        for name in storage.list_folders(storage.join(run_dir, layout.PLANS)):
+            if (match := layout.GENERATION_NAME.fullmatch(name)) is None:
+                continue
+            path = layout.plan_path(run_dir, int(match[1]))
+            value = storage.read_json(path)
+            if value is None:
+                continue  # planned by halves
+            try:
+                state.plans.append(Plan.from_json(value))
+            except (KeyError, TypeError, ValueError) as error:
+                raise DamagedError(f"{path}: not a plan that this version of openmulan reads ({error})") from error
+        state.plans.sort(key=lambda plan: plan.generation)
+        for generation, plan in enumerate(state.plans, 1):
+            if plan.generation != generation:
+                raise DamagedError(
+                    f"{layout.plan_path(run_dir, generation)} is gone, although generation {plan.generation} is "
+                    "there; restore it from a copy, or mine into another --output"
+                )
         return state
 
     @property
@@ -76,24 +105,28 @@ class RunState:
         """Each live part with the record of its shard, where that is built."""
         return [(part, committed_shard(self.run_dir, part, config_digest)) for part in self.live_parts()]
 
-    def shard_record(self, key: str, config_digest: str) -> ShardRecord | None:
-        """The record of one shard, of a live part or of one that was replaced."""
-        part = next(part for plan in self.plans for part in plan.parts if part.key == key)
-        return committed_shard(self.run_dir, part, config_digest)
+    def lineage(self, part: PartRecord) -> list[PartRecord]:
+        """The parts that this one replaces, the nearest first: each has all of its rows that are not new."""
+        parts = {part.key: part for plan in self.plans for part in plan.parts}
+        found = []
+        while part.replaces is not None and part.replaces in parts:
+            part = parts[part.replaces]
+            found.append(part)
+        return found
+
+    def donor(self, part: PartRecord, config_digest: str) -> Donor | None:
+        """The shard of the part that this one replaces, or of an earlier one where that was never built."""
+        for earlier in self.lineage(part):
+            if (record := committed_shard(self.run_dir, earlier, config_digest)) is not None:
+                return Donor.of(record)
+        return None
 
 
-def forget_parts(run_dir: str, generation: int) -> None:
-    """Drop what an attempt left that did not get to the end of its plan: its catalogue may have been another."""
-    folder = storage.join(layout.plan_dir(run_dir, generation), layout.COMMITS)
-    storage.delete([str(metadata.path) for metadata in storage.match(storage.join(folder, "*.json"))])
-
-
-def read_part_records(run_dir: str, generation: int) -> list[PartRecord]:
-    """Committed plan parts of a generation, in order."""
-    folder = storage.join(layout.plan_dir(run_dir, generation), layout.COMMITS)
+def read_part_records(attempt: Attempt) -> list[PartRecord]:
+    """Plan parts that an attempt has committed, in order."""
     records = []
-    for metadata in storage.match(storage.join(folder, "*.json")):
-        record = PartRecord.from_json(json.loads(storage.read_bytes(str(metadata.path))))
-        if storage.is_whole(run_dir, record.file):
+    for info in storage.list_folder(storage.join(attempt.folder, layout.COMMITS)):
+        record = PartRecord.from_json(storage.parse_json(info.path, storage.read_bytes(info.path)))
+        if storage.is_whole(attempt.run_dir, record.file):
             records.append(record)
     return sorted(records, key=lambda record: record.index)

@@ -2,53 +2,78 @@
 
 run.json                         settings of the run, fixed by its first command
 lock                             the one writer
-plans/g0001/survey.json          what the catalogue holds
+suppressed.json                  keyed hashes of recordings that must not come back
+readers/….json                   trainings that read the run, each by its own hand
 plans/g0001/rejects-….jsonl      rows of catalogue, comments and playlists that were not used
+plans/g0001/removed-….jsonl      recordings that left, with the part that has them, until `mulan prune`
 plans/g0001/part-00017-….parquet rows of one future shard, without audio
-plans/g0001/commits/00017.json   says that the part is whole
-plans/g0001/plan.json            says that the plan is whole
+plans/g0001/plan.json            says that the plan is whole, and names its files
+plans/g0001/attempt-0003-…/      what the holder of fence 3 has written while it planned: totals, commits of parts
 shards/g0001-00017-….parquet     rows with audio; or ….tfrecord, with ….tfrecord.index.parquet
 rejects/g0001-00017-….jsonl      recordings that were left out, and why
 commits/g0001-00017.json         says that the shard is whole
 groups-….parquet                 recordings with the same audio
 manifest-0001.json manifest.json what a trainer may read, and the pointer to the newest
+readers/….json                   the trainings that read it, by their own word (schemas/readers.py)
 report.json report.html
 audioset/catalog.jsonl           the catalogue that --audioset makes
 audioset/left-out.jsonl          segments that did not get into it, and why
 audioset/report.json             segments by class and by what became of them
 """
 
-from pipeline.storage import join
+import re
+
+from pipeline.storage import TMP_FOLDER, TMP_NAME, join
 from schemas.commit import part_key
+from schemas.manifest import POINTER_NAME
 
 RUN = "run.json"
 LOCK = "lock"
+SUPPRESSED = "suppressed.json"
+PLANS = "plans"
 SHARDS = "shards"
 REJECTS = "rejects"
 COMMITS = "commits"
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 
+GENERATION_NAME = re.compile(r"g(\d{4,})")
+ATTEMPT_NAME = re.compile(r"attempt-\d{4,}-[0-9a-f]{8}")
+MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
+_HASH = "[0-9a-f]{12}"
+# By folder, the names that may be swept once nothing names them; all others are somebody else's.
+SWEPT_NAMES = {
+    SHARDS: re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}\.(parquet|tfrecord|tfrecord\.index\.parquet)"),
+    REJECTS: re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}\.jsonl"),
+    "": re.compile(rf"groups-{_HASH}\.parquet"),
+    TMP_FOLDER: TMP_NAME,
+}
+# And those that go once a later plan part has taken their part's place.
+REPLACED_NAMES = {COMMITS: re.compile(r"(?P<key>g\d{4,}-\d{5,})\.json")}
+SWEPT_PLAN_NAMES = re.compile(rf"part-\d{{5,}}-{_HASH}\.parquet|(rejects|removed)-[\w-]+-{_HASH}\.jsonl")
+
 
 def plan_dir(run_dir: str, generation: int) -> str:
-    return join(run_dir, "plans", f"g{generation:04d}")
+    return join(run_dir, PLANS, f"g{generation:04d}")
 
 
 def plan_path(run_dir: str, generation: int) -> str:
     return join(plan_dir(run_dir, generation), "plan.json")
 
 
-def survey_path(run_dir: str, generation: int, name: str = "survey") -> str:
-    return join(plan_dir(run_dir, generation), f"{name}.json")
-
-
-def part_commit_path(run_dir: str, generation: int, index: int) -> str:
-    return join(plan_dir(run_dir, generation), COMMITS, f"{index:05d}.json")
+def attempt_dir(run_dir: str, generation: int, attempt: str) -> str:
+    """What is written here counts for this attempt alone: an overtaken job cannot add to its successor's plan."""
+    return join(plan_dir(run_dir, generation), f"attempt-{attempt}")
 
 
 def part_name_pattern(generation: int, index: int) -> str:
     """Relative to the run folder, with a place for the hash."""
-    return f"plans/g{generation:04d}/part-{index:05d}-{{}}.parquet"
+    return f"{PLANS}/g{generation:04d}/part-{index:05d}-{{}}.parquet"
+
+
+def lines_name_pattern(generation: int, name: str) -> str:
+    """Of rejects of a table, or of removed recordings; relative to the run folder, with a place for the hash."""
+    return f"{PLANS}/g{generation:04d}/{name}-{{}}.jsonl"
 
 
 def shard_commit_path(run_dir: str, key: str) -> str:
@@ -63,18 +88,8 @@ def rejects_name_pattern(generation: int, index: int) -> str:
     return f"{REJECTS}/{part_key(generation, index)}-{{}}.jsonl"
 
 
-def table_rejects_path(run_dir: str, generation: int, table: str) -> str:
-    """Rows of the catalogue or of a side table that were not used."""
-    return join(plan_dir(run_dir, generation), f"rejects-{table}.jsonl")
-
-
-def removed_path(run_dir: str, generation: int, pass_index: int) -> str:
-    """Recordings that left the catalogue or changed since an earlier generation, with the part that holds them."""
-    return join(plan_dir(run_dir, generation), f"removed-{pass_index:03d}.jsonl")
-
-
-def removed_pattern(run_dir: str, generation: int) -> str:
-    return join(plan_dir(run_dir, generation), "removed-*.jsonl")
+def pointer_path(run_dir: str) -> str:
+    return join(run_dir, POINTER_NAME)
 
 
 def audioset_path(run_dir: str, name: str) -> str:

@@ -5,8 +5,9 @@ catalogue that has grown or shrunk adds a generation. How a Beam pipeline is run
 """
 
 import dataclasses
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -14,19 +15,31 @@ from typing import Any, Protocol
 from pipeline import layout, manifest, storage
 from pipeline.build import BuildTask, Donor, build, wants_retry
 from pipeline.catalogue import COMMENTS, PLAYLISTS
-from pipeline.generations import Plan, RunState, forget_parts, read_part_records
-from pipeline.lock import locked
+from pipeline.generations import Plan, RunState, read_part_records
+from pipeline.lock import Hold, LostLockError, locked
 from pipeline.memory import give_back_freed
 from pipeline.plan import plan, rewrite_parts
 from pipeline.progress import watching
 from pipeline.report import write_report
-from pipeline.settings import GZIP_RATIO, KEEP, REFUSE, TOMBSTONE, InputError, JobSettings, MineConfig
+from pipeline.settings import (
+    GZIP_RATIO,
+    KEEP,
+    REFUSE,
+    TOMBSTONE,
+    InputError,
+    JobSettings,
+    MineConfig,
+    RunFile,
+)
+from pipeline.storage import DamagedError
+from pipeline.stores import StoreError
+from pipeline.suppression import suppress, suppression_path
 from pipeline.survey import catalogue_digest, find_cutoff, survey
-from pipeline.tables import Selection
+from pipeline.tables import Attempt, Selection
 from schemas.accounting import Account, sum_counts
 from schemas.commit import PartRecord
 from schemas.exclusion import ExclusionList
-from schemas.manifest import POINTER_NAME, DetectorEntry
+from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
 
 
@@ -54,39 +67,75 @@ class Mined:
     built: bool
 
 
-def mine(config: MineConfig, job: JobSettings, *, tokenizer: str, detector: DetectorEntry, run: RunPipeline) -> Mined:
-    """Mine a catalogue into `job.output`. `tokenizer` is a serialised TokenCounter, or empty.
+def mine(
+    config: MineConfig,
+    job: JobSettings,
+    *,
+    tokenizer: str,
+    detector: DetectorEntry,
+    run: RunPipeline,
+    prepare: Callable[[], object] | None = None,
+) -> Mined:
+    """Mine a catalogue into `job.output`. `tokenizer` is a serialised TokenCounter, or empty; `prepare` is called first
+    once the folder is locked, to write there what the job reads.
 
-    Raises InputError for what the user has to settle, LockedError where another job writes to the folder.
+    Raises InputError for what the user has to settle, DamagedError where a file of the run is not whole, LockedError
+    where another job writes to the folder, and LostLockError where another has taken it over.
     """
-    with locked(job.output):
-        _check_settings(config, job.output, detector)
-        state = RunState.read(job.output)
-        _plan_generation(config, job, state, tokenizer, run)
-        newest = state.newest
-        assert newest is not None
-        give_back_freed()  # a local runner has joined the text in this process
-        if not job.dry_run:
-            _build_pending(config, job, state, run)
-            manifest.finish(state, config, detector)
-        return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
+    with locked(job.output, job.lock) as hold:
+        try:
+            if prepare is not None:
+                prepare()
+            return _mine(config, job, tokenizer, detector, run, hold)
+        except (InputError, DamagedError, StoreError):
+            raise
+        except Exception:
+            hold.check()  # why a worker could not commit matters more than how its runner says so
+            raise
 
 
-def _check_settings(config: MineConfig, run_dir: str, detector: DetectorEntry) -> None:
+def _mine(
+    config: MineConfig, job: JobSettings, tokenizer: str, detector: DetectorEntry, run: RunPipeline, hold: Hold
+) -> Mined:
+    published = manifest.Published.read(job.output)
+    state = RunState.read(job.output)
+    _check_settings(config, job.output, detector, state, published)
+    _plan_generation(config, job, state, tokenizer, run, hold)
+    newest = state.newest
+    assert newest is not None
+    give_back_freed()  # a local runner has joined the text in this process
+    if not job.dry_run:
+        _build_pending(config, job, state, run, hold)
+        manifest.finish(state, published, config.of_shards(), detector, hold)
+    hold.check()
+    return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
+
+
+def _check_settings(
+    config: MineConfig, run_dir: str, detector: DetectorEntry, state: RunState, published: manifest.Published
+) -> None:
     """A run folder keeps the settings of its first command, since shards of different settings do not mix."""
     path = storage.join(run_dir, layout.RUN)
+    planned = len(state.plans)
+    built = max((shard.generation for shard in published.newest.shards), default=0) if published.newest else 0
     fixed = storage.read_json(path)
     if fixed is None:
-        if storage.read_json(storage.join(run_dir, POINTER_NAME)) is not None:
+        if planned:
+            raise DamagedError(f"{path} is gone, although the run has plans; restore it from a copy")
+        if published.numbers:
             raise InputError(
                 f"{run_dir} holds a run without its plan, as `mulan lf-filter score RUN --output` writes it: it can be "
                 "read and trained on, not mined into; use another --output, with the --lf_model that you want"
             )
-        storage.write_json(
-            path,
-            {"config": config.to_json(), "config_digest": config.digest(), "detector": dataclasses.asdict(detector)},
-        )
+        value = {"config": config.to_json(), "config_digest": config.digest(), "detector": dataclasses.asdict(detector)}
+        if storage.create(path, storage.json_bytes(value)) is None:
+            raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
         return
+    if built > planned:
+        raise DamagedError(
+            f"{layout.plan_path(run_dir, built)} is gone, although the manifest has its shards; restore it from a copy"
+        )
+    RunFile.from_json(fixed, path)
     if fixed["config_digest"] != config.digest():
         before, now = fixed["config"], config.to_json()
         changes = [f"{name} {before.get(name)!r} → {now[name]!r}" for name in now if before.get(name) != now[name]]
@@ -95,14 +144,17 @@ def _check_settings(config: MineConfig, run_dir: str, detector: DetectorEntry) -
         )
 
 
-def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, tokenizer: str, run: RunPipeline) -> None:
+def _plan_generation(
+    config: MineConfig, job: JobSettings, state: RunState, tokenizer: str, run: RunPipeline, hold: Hold
+) -> None:
     """Plan what the catalogue has that no generation has planned yet, if there is anything."""
     inputs = {
-        "catalogue": _describe(job.catalogues),
-        "comments": _describe(job.comments),
-        "playlists": _describe(job.playlists),
+        "catalogue": describe(job.catalogues),
+        "comments": describe(job.comments),
+        "playlists": describe(job.playlists),
     }
     newest = state.newest
+    inputs |= describe_suppression(job.output)
     if newest is not None and newest.inputs == inputs:
         log.info("plan: generation %d is whole", newest.generation)
         return
@@ -110,10 +162,13 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
     text_bytes = _text_bytes(inputs)
     passes = _passes(job, text_bytes)
     run = partial(run, small=text_bytes < SMALL_BYTES)
-    totals, cutoff = _survey(config, job, state, generation, passes, run)
+    attempt = Attempt(run_dir=job.output, generation=generation, name=hold.attempt)
+    totals, cutoff = _survey(config, job, state, attempt, passes, run)
     digest = catalogue_digest(totals)
     if newest is not None:
-        if newest.catalogue_digest == digest:
+        # Rows of removed recordings are no part of the digest, and yet have to be accounted for.
+        removed_rows = totals.get(f"reason:{Reason.REMOVED}", 0)
+        if newest.catalogue_digest == digest and removed_rows == newest.rows.left_out.get(Reason.REMOVED, 0):
             log.info("plan: the catalogue is the same as that of generation %d", newest.generation)
             if any(newest.inputs[kind] != inputs[kind] for kind in (COMMENTS.kind, PLAYLISTS.kind)):
                 log.warning(
@@ -123,6 +178,13 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
                 )
             return
         gone = totals.get("gone", 0)
+        unreadable = totals.get(f"reason:{Reason.UNREADABLE_FILE}", 0)
+        if gone and unreadable and job.on_removed == TOMBSTONE:
+            raise InputError(
+                f"{unreadable} files of the catalogue could not be read to their end, and {gone} recordings of "
+                f"{job.output} are not in what was read: nothing is removed; mend the files, see "
+                + ", ".join(storage.join(job.output, entry.path) for entry in attempt.lines("rejects-catalogue"))
+            )
         if gone and job.on_removed == REFUSE:
             raise InputError(
                 f"{gone} recordings of {job.output} are not in this catalogue any more: "
@@ -131,13 +193,14 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
     if not totals.get("recordings"):
         raise InputError(
             f"{', '.join(job.catalogues)}: no row can be used ({totals.get('rows', 0)} read); see "
-            f"{layout.table_rejects_path(job.output, generation, 'catalogue')}"
+            + ", ".join(storage.join(job.output, entry.path) for entry in attempt.lines("rejects-catalogue"))
         )
     fresh = totals.get("new", 0) + totals.get("changed", 0)
     shards = -(-fresh // config.rows_per_shard)
     known = state.live_parts()
-    removed = totals.get("changed", 0) + (totals.get("gone", 0) if job.on_removed == TOMBSTONE else 0)
-    forget_parts(job.output, generation)
+    removed = totals.get("changed", 0) + totals.get("removed", 0)
+    if job.on_removed == TOMBSTONE:
+        removed += totals.get("gone", 0)
     for index in range(passes):
         step = partial(
             plan,
@@ -148,8 +211,7 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
             selection=Selection(cutoff=cutoff, shards=max(shards, 1), passes=passes, index=index),
             known=known,
             keep_gone=job.on_removed == KEEP,
-            run_dir=job.output,
-            generation=generation,
+            attempt=attempt,
             tokenizer=tokenizer,
             text=config.text,
             lf_model=config.lf_model,
@@ -159,74 +221,93 @@ def _plan_generation(config: MineConfig, job: JobSettings, state: RunState, toke
     if removed:
         step = partial(
             rewrite_parts,
-            removed=[layout.removed_path(job.output, generation, index) for index in range(passes)],
+            removed=[storage.join(job.output, entry.path) for entry in attempt.lines("removed-")],
             known=known,
-            run_dir=job.output,
-            generation=generation,
+            attempt=attempt,
             first_index=shards,
         )
         run(f"rewrite {generation}", step)
+        suppress(hold, _gone(job.output, attempt))
     storage.reached("plan_parts_committed")
-    parts = read_part_records(job.output, generation)
+    parts = read_part_records(attempt)
     made = Plan(
         generation=generation,
         shards=shards,
         recordings=fresh,
         catalogue_digest=digest,
-        inputs=inputs,
+        inputs=inputs | describe_suppression(job.output),
         rows=_row_account(totals),
         annotations=_annotations(parts),
-        orphans=_orphans(job.output, generation, passes),
+        orphans=_orphans(attempt, passes),
         removed=removed,
         parts=tuple(parts),
+        rejects=attempt.lines("rejects-"),
+        removed_lists=attempt.lines("removed-"),
     )
     planned = sum(part.file.rows for part in parts if part.replaces is None)
     if planned != fresh:
         raise RuntimeError(f"generation {generation} planned {planned} of {fresh} recordings; run the command again")
-    storage.write_json(layout.plan_path(job.output, generation), made.to_json())
+    commit_plan(state, made, hold)
+
+
+def commit_plan(state: RunState, made: Plan, hold: Hold) -> None:
+    """Raises LostLockError."""
+    hold.check()
+    storage.reached("plan_checked")
+    path = layout.plan_path(state.run_dir, made.generation)
+    if storage.create(path, storage.json_bytes(made.to_json())) is None:
+        raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
     storage.reached("plan_committed")
     state.plans.append(made)
 
 
+def _gone(run_dir: str, attempt: Attempt) -> Iterator[str]:
+    """Recordings of earlier generations that this one removes; what was removed once does not come back unasked."""
+    for entry in attempt.lines("removed-"):
+        for line in storage.read_bytes(storage.join(run_dir, entry.path)).splitlines():
+            value = json.loads(line)
+            if value["gone"]:
+                yield value["recording_id"]
+
+
 def _survey(
-    config: MineConfig, job: JobSettings, state: RunState, generation: int, passes: int, run: RunPipeline
+    config: MineConfig, job: JobSettings, state: RunState, attempt: Attempt, passes: int, run: RunPipeline
 ) -> tuple[dict[str, int], int | None]:
     """Totals of the catalogue, and the largest hash within --limit."""
     cutoff = None
     paths = list(job.catalogues)
     if config.limit is not None:
-        limit, cutoff_path = config.limit, layout.survey_path(job.output, generation, "cutoff")
+        limit, cutoff_path = config.limit, attempt.totals_path("cutoff")
         run("find limit", partial(find_cutoff, paths=paths, columns=job.columns, limit=limit, path=cutoff_path))
         cutoff = (storage.read_json(cutoff_path) or {})["cutoff"]
     totals = []
     for index in range(passes):
         suffix = f"-{index:03d}" if passes > 1 else ""
-        totals_path = layout.survey_path(job.output, generation, f"survey{suffix}")
         step = partial(
             survey,
             paths=paths,
             columns=job.columns,
             selection=Selection(cutoff=cutoff, passes=passes, index=index),
             known=state.live_parts(),
-            run_dir=job.output,
-            totals_path=totals_path,
-            rejects_path=layout.table_rejects_path(job.output, generation, f"catalogue{suffix}"),
+            attempt=attempt,
+            suffix=suffix,
         )
-        run(f"survey {generation}.{index + 1}", step)
-        totals.append(storage.read_json(totals_path) or {})
+        run(f"survey {attempt.generation}.{index + 1}", step)
+        totals.append(storage.read_json(attempt.totals_path(f"survey{suffix}")) or {})
     storage.reached("survey_written")
     return sum_counts(totals), cutoff
 
 
-def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: RunPipeline) -> None:
+def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: RunPipeline, hold: Hold) -> None:
     """Build what is not committed, and try again what failed for now."""
     tasks = []
     committed = state.committed(config.digest())
     for part, record in committed:
         if record is None:
-            tasks.append(BuildTask(part=part, donor=_donor(state, part, config.digest())))
+            tasks.append(BuildTask(part=part, donor=state.donor(part, config.digest())))
         elif wants_retry(record):
             tasks.append(BuildTask(part=part, donor=Donor.of(record)))
+    _check_parts(job.output, [task.part for task in tasks])
     if not tasks:
         log.info("build: all %d shards are committed", len(committed))
         return
@@ -235,7 +316,7 @@ def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: R
         step = partial(
             build,
             tasks=tasks,
-            run_dir=job.output,
+            hold=hold,
             config=config,
             allow_roots=job.allow_roots,
             fetch=job.fetch,
@@ -244,12 +325,17 @@ def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: R
         run(f"build {len(tasks)} shards", step)
 
 
-def _donor(state: RunState, part: PartRecord, config_digest: str) -> Donor | None:
-    """The shard of the part that this one replaces, if that was built."""
-    if part.replaces is None:
-        return None
-    record = state.shard_record(part.replaces, config_digest)
-    return Donor.of(record) if record is not None else None
+def _check_parts(run_dir: str, parts: list[PartRecord]) -> None:
+    """That the plan parts are there, before any worker is sent to them. Raises DamagedError."""
+    sizes: dict[str, int] = {}
+    for generation in sorted({part.generation for part in parts}):
+        files = storage.list_folder(layout.plan_dir(run_dir, generation))
+        sizes.update((info.path, info.size) for info in files)
+    for part in parts:
+        path = storage.join(run_dir, part.file.path)
+        if sizes.get(path) != part.file.bytes:
+            state = "is gone" if path not in sizes else f"has {sizes[path]} bytes instead of {part.file.bytes}"
+            raise DamagedError(f"{path} {state}; restore it from a copy, or mine into another --output")
 
 
 def _text_bytes(inputs: dict[str, list[list[Any]]]) -> int:
@@ -270,12 +356,21 @@ def _passes(job: JobSettings, text_bytes: int) -> int:
     return passes
 
 
-def _describe(paths: tuple[str, ...]) -> list[list[Any]]:
+def describe(paths: tuple[str, ...]) -> list[list[Any]]:
+    """What tells at a look whether input files have changed. Raises InputError where one is gone."""
     described = []
     for path in paths:
-        (metadata,) = storage.match(path)
-        described.append([path, metadata.size_in_bytes, metadata.last_updated_in_seconds])
+        info = storage.stat(path)
+        if info is None:
+            raise InputError(f"{path}: there is no such file any more")
+        described.append([path, info.size, info.modified_s])
     return described
+
+
+def describe_suppression(run_dir: str) -> dict[str, list[list[Any]]]:
+    """The suppression list as one of a plan's inputs, once there is one."""
+    path = suppression_path(run_dir)
+    return {"suppressed": describe((path,))} if storage.exists(path) else {}
 
 
 def _row_account(totals: dict[str, int]) -> Account:
@@ -296,6 +391,6 @@ def _annotations(parts: list[PartRecord]) -> dict[str, Account]:
     return accounts
 
 
-def _orphans(run_dir: str, generation: int, passes: int) -> dict[str, int]:
+def _orphans(attempt: Attempt, passes: int) -> dict[str, int]:
     names = ["orphans"] if passes == 1 else [f"orphans-{index:03d}" for index in range(passes)]
-    return sum_counts(storage.read_json(layout.survey_path(run_dir, generation, name)) or {} for name in names)
+    return sum_counts(storage.read_json(attempt.totals_path(name)) or {} for name in names)

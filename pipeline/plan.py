@@ -19,7 +19,8 @@ from apache_beam.transforms.window import GlobalWindows
 from pipeline import layout, storage
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.settings import NONE, TextConfig
-from pipeline.tables import REJECTS, ROWS, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
+from pipeline.suppression import read_suppression
+from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from pipeline.text import Bag, add_playlist_title, add_sentences, empty_bag, load_counter, merge_bags, plan_texts
 from schemas.accounting import Account
 from schemas.catalogue import parse_catalogue_row
@@ -49,8 +50,7 @@ def plan(
     selection: Selection,
     known: list[PartRecord],
     keep_gone: bool,
-    run_dir: str,
-    generation: int,
+    attempt: Attempt,
     tokenizer: str,
     text: TextConfig,
     lf_model: str = NONE,
@@ -63,10 +63,10 @@ def plan(
     """
     if selection.shards is None:
         raise ValueError("the number of shards must be known before a plan is made")
-    rows = begin | "read catalogue" >> ReadTables(CATALOGUE, catalogues, columns)
+    rows = begin | "read catalogue" >> ReadTables(CATALOGUE, catalogues, columns, suppressed_in=attempt.run_dir)
     gathered = [
         rows[ROWS] | "rows" >> beam.FlatMap(_row, selection),
-        begin | "known" >> ReadKnown(run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection),
+        begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection),
     ]
     suffix = f"-{selection.index:03d}" if selection.passes > 1 else ""
     for table, paths, stage in (
@@ -74,21 +74,19 @@ def plan(
         (PLAYLISTS, playlists, _PlaylistText(tokenizer, text, selection, excluded_titles or ExclusionList())),
     ):
         if paths:
-            read = begin | f"read {table.kind}" >> ReadTables(table, paths, columns)
+            read = begin | f"read {table.kind}" >> ReadTables(table, paths, columns, suppressed_in=attempt.run_dir)
             gathered.append(read[ROWS] | f"{table.kind} text" >> beam.ParDo(stage))
             if selection.index == 0:
-                _ = read[REJECTS] | f"{table.kind} rejects" >> WriteLines(
-                    layout.table_rejects_path(run_dir, generation, table.kind)
-                )
+                _ = read[REJECTS] | f"{table.kind} rejects" >> WriteLines(attempt, f"rejects-{table.kind}")
     planned = (
         gathered
         | beam.Flatten()
         | beam.CombinePerKey(_Gather(text))
-        | beam.ParDo(_PlanRow(tokenizer, text, keep_gone)).with_outputs(REMOVED, ORPHANS, main=ROWS)
+        | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(REMOVED, ORPHANS, main=ROWS)
     )
-    _ = planned[ORPHANS] | "orphans" >> WriteTotals(layout.survey_path(run_dir, generation, f"orphans{suffix}"))
+    _ = planned[ORPHANS] | "orphans" >> WriteTotals(attempt.totals_path(f"orphans{suffix}"))
     if known:
-        _ = planned[REMOVED] | "removed" >> WriteLines(layout.removed_path(run_dir, generation, selection.index))
+        _ = planned[REMOVED] | "removed" >> WriteLines(attempt, f"removed-{selection.index:03d}")
     scored = planned[ROWS]
     if lf_model != NONE:
         # Imported where it is used: RunInference takes a second to import, and most commands score nothing.
@@ -99,7 +97,7 @@ def plan(
         scored
         | "by shard" >> beam.Map(lambda row: (shard_of(row[0]["recording_id"], selection.shards), row))
         | "group by shard" >> beam.GroupByKey()
-        | "write parts" >> beam.ParDo(_WritePart(run_dir, generation))
+        | "write parts" >> beam.ParDo(_WritePart(attempt))
     )
 
 
@@ -254,15 +252,21 @@ def _merge_optional(one: Bag | None, other: Bag | None, cap: int) -> Bag | None:
 class _PlanRow(_TextStage):
     """One recording as a plan row with the accounts of its annotations; or what it is instead."""
 
-    def __init__(self, tokenizer: str, text: TextConfig, keep_gone: bool) -> None:
+    def __init__(self, tokenizer: str, text: TextConfig, keep_gone: bool, run_dir: str) -> None:
         super().__init__(tokenizer, text)
         self._keep_gone = keep_gone
+        self._run_dir = run_dir
+
+    def setup(self) -> None:
+        super().setup()
+        self._suppressed = read_suppression(self._run_dir)
 
     def process(self, element: tuple[str, Gathered]) -> Iterator[Any]:
         recording_id, (chosen, known, lf, pl) = element
-        is_gone = chosen is None and not self._keep_gone
+        is_suppressed = self._suppressed is not None and recording_id in self._suppressed
+        is_gone = chosen is None and (is_suppressed or not self._keep_gone)
         if known is not None and (is_gone or (chosen is not None and chosen[0] != known[0])):
-            yield beam.pvalue.TaggedOutput(REMOVED, {"recording_id": recording_id, "part": known[1]})
+            yield beam.pvalue.TaggedOutput(REMOVED, removed_line(recording_id, known[1], gone=is_gone))
         if chosen is None:
             if known is None:
                 yield beam.pvalue.TaggedOutput(
@@ -294,9 +298,8 @@ def _seen(bag: Bag | None) -> int:
 class _WritePart(beam.DoFn):
     """Rows of one shard, sorted, as Parquet, with a commit record."""
 
-    def __init__(self, run_dir: str, generation: int) -> None:
-        self._run_dir = run_dir
-        self._generation = generation
+    def __init__(self, attempt: Attempt) -> None:
+        self._attempt = attempt
 
     def process(self, group: tuple[int, Iterable[PlannedRow]]) -> Iterator[int]:
         index, planned = group
@@ -310,7 +313,7 @@ class _WritePart(beam.DoFn):
                 accounts.setdefault(source, Account()).add(Account.from_json(account))
         rows.sort(key=row_order)
         table = pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
-        write_part(self._run_dir, self._generation, index, table, annotations=accounts, rule_hits=dict(hits))
+        write_part(self._attempt, index, table, annotations=accounts, rule_hits=dict(hits))
         yield index
 
 
@@ -320,8 +323,7 @@ def row_order(row: dict[str, Any]) -> tuple[int, str]:
 
 
 def write_part(
-    run_dir: str,
-    generation: int,
+    attempt: Attempt,
     index: int,
     table: pa.Table,
     *,
@@ -330,6 +332,7 @@ def write_part(
     replaces: str | None = None,
 ) -> PartRecord:
     """Write and commit a plan part; `table` has the rows in their final order."""
+    run_dir, generation = attempt.run_dir, attempt.generation
     with storage.staged(run_dir) as staged:
         pq.write_table(table, staged, compression="zstd", row_group_size=ROWS_PER_READ)
         storage.reached("part_written")
@@ -344,13 +347,13 @@ def write_part(
         rule_hits=rule_hits,
         replaces=replaces,
     )
-    storage.write_json(layout.part_commit_path(run_dir, generation, index), record.to_json())
+    storage.write_json(attempt.commit_path(index), record.to_json())
     storage.reached("part_committed")
     return record
 
 
 def rewrite_parts(
-    begin: Any, *, removed: list[str], known: list[PartRecord], run_dir: str, generation: int, first_index: int
+    begin: Any, *, removed: list[str], known: list[PartRecord], attempt: Attempt, first_index: int
 ) -> None:
     """For each earlier part that lost recordings, write a part of this generation without them."""
     indexes = {part.key: first_index + i for i, part in enumerate(known)}
@@ -360,8 +363,13 @@ def rewrite_parts(
         | beam.Create(removed)
         | beam.FlatMap(_removed_by_part)
         | beam.GroupByKey()
-        | beam.ParDo(_RewritePart(run_dir, generation, indexes, files))
+        | beam.ParDo(_RewritePart(attempt, indexes, files))
     )
+
+
+def removed_line(recording_id: str, part: str, *, gone: bool) -> dict[str, Any]:
+    """Of a list of removed recordings. One that is not gone comes back with another row in the same generation."""
+    return {"recording_id": recording_id, "part": part, "gone": gone}
 
 
 def _removed_by_part(path: str) -> Iterator[tuple[str, str]]:
@@ -371,20 +379,18 @@ def _removed_by_part(path: str) -> Iterator[tuple[str, str]]:
 
 
 class _RewritePart(beam.DoFn):
-    def __init__(self, run_dir: str, generation: int, indexes: dict[str, int], files: dict[str, str]) -> None:
-        self._run_dir = run_dir
-        self._generation = generation
+    def __init__(self, attempt: Attempt, indexes: dict[str, int], files: dict[str, str]) -> None:
+        self._attempt = attempt
         self._indexes = indexes
         self._files = files
 
     def process(self, group: tuple[str, Iterable[str]]) -> Iterator[str]:
         key, removed = group
         gone = set(removed)
-        table = read_part(self._run_dir, self._files[key])
+        table = read_part(self._attempt.run_dir, self._files[key])
         keep = [recording_id not in gone for recording_id in table["recording_id"].to_pylist()]
         write_part(
-            self._run_dir,
-            self._generation,
+            self._attempt,
             self._indexes[key],
             table.filter(pa.array(keep)),
             # The generation that read the annotations has them in its account already.

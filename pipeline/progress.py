@@ -15,6 +15,7 @@ from tqdm import tqdm
 from pipeline import layout, storage
 from pipeline.build import committed_shard, wants_retry
 from pipeline.generations import RunState
+from pipeline.stores import StoreError
 from schemas.commit import PartRecord
 
 LOOK_EVERY_S = 2.0
@@ -44,8 +45,15 @@ def _watch(state: RunState, parts: list[PartRecord], config_digest: str, stop: t
     with tqdm(total=total, unit="rec", desc="build", disable=not on_terminal, file=sys.stderr) as bar:
         while True:
             finished = stop.wait(LOOK_EVERY_S)
-            for key in _committed_keys(state.run_dir) & pending.keys():
-                record = committed_shard(state.run_dir, pending[key], config_digest)
+            try:
+                looked = [
+                    (key, committed_shard(state.run_dir, pending[key], config_digest))
+                    for key in _committed_keys(state.run_dir) & pending.keys()
+                ]
+            except StoreError as error:
+                log.warning("progress: %s", error)
+                looked = []
+            for key, record in looked:
                 if record is None or (wants_retry(record) and not finished):
                     continue
                 del pending[key]
@@ -67,5 +75,5 @@ def _watch(state: RunState, parts: list[PartRecord], config_digest: str, stop: t
 
 
 def _committed_keys(run_dir: str) -> set[str]:
-    found = storage.match(storage.join(run_dir, layout.COMMITS, "*.json"))
-    return {str(metadata.path).rsplit("/", 1)[-1].removesuffix(".json") for metadata in found}
+    found = storage.list_folder(storage.join(run_dir, layout.COMMITS))
+    return {storage.name_of(info.path).removesuffix(".json") for info in found}

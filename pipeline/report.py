@@ -14,9 +14,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pipeline import layout, storage
 from pipeline.generations import RunState
-from pipeline.manifest import accounting, read_newest
+from pipeline.manifest import Published, accounting
+from pipeline.settings import InputError, RunFile
+from pipeline.storage import DamagedError
+from pipeline.stores import StoreError
 from schemas.accounting import Account, sum_counts
 from schemas.commit import HISTOGRAM_BINS, TextTotals
+from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, fault
 from schemas.reasons import Outcome, Reason
 from schemas.shard import TextSource
 
@@ -34,10 +38,12 @@ BAR_CHARS = 30
 
 
 def build_report(run_dir: str) -> dict[str, Any]:
-    """Everything that the report shows, as plain values. Raises FileNotFoundError where there is no run."""
+    """Everything that the report shows, as plain values. Raises FileNotFoundError where there is no run, InputError
+    where it is not one that this openmulan reads."""
     fixed = storage.read_json(storage.join(run_dir, layout.RUN))
     if fixed is None:
         raise FileNotFoundError(f"{run_dir}: not the output folder of `mulan mine` (it has no {layout.RUN})")
+    RunFile.from_json(fixed, storage.join(run_dir, layout.RUN))
     state = RunState.read(run_dir)
     committed = state.committed(fixed["config_digest"])
     records = [record for _, record in committed if record is not None]
@@ -47,7 +53,7 @@ def build_report(run_dir: str) -> dict[str, Any]:
     for record in records:
         texts.add(record.texts)
         histogram = [a + b for a, b in zip(histogram, record.music_fractions, strict=True)]
-    manifest = read_newest(run_dir)
+    manifest = Published.read(run_dir).newest
     recordings = Account.from_json(totals["recordings"])
     planned = sum(part.file.rows for part, _ in committed)
     pending = planned - sum(record.recordings.read for record in records)
@@ -127,9 +133,13 @@ def _sources(texts: TextTotals) -> dict[str, int]:
 def write_report(run_dir: str) -> dict[str, Any]:
     """Build the report and write it beside the shards, as JSON and as one self-contained page."""
     report = build_report(run_dir)
+    save_report(run_dir, report)
+    return report
+
+
+def save_report(run_dir: str, report: dict[str, Any]) -> None:
     storage.write_json(storage.join(run_dir, layout.REPORT_JSON), report)
     storage.write_bytes(storage.join(run_dir, layout.REPORT_HTML), render_html(report).encode())
-    return report
 
 
 def render_html(report: dict[str, Any]) -> str:
@@ -205,17 +215,39 @@ def _optional(number: float | None, form: str) -> str:
 
 
 def main(argv: list[str]) -> int:
-    """`mulan report DIR`."""
+    """`mulan report DIR`. Exit code: 0 done, 1 `--verify` found damage, 2 no run that can be read, or no right to
+    write beside it, 3 its disk is full."""
     parser = argparse.ArgumentParser(prog="mulan report", description="What a run has done, finished or not.")
     parser.add_argument("run", metavar="DIR", help="output folder of `mulan mine`")
-    run_dir = parser.parse_args(argv).run.rstrip("/")
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="read every committed file and compare it with what its record says: a line for each bad one, exit code 1",
+    )
+    arguments = parser.parse_args(argv)
+    run_dir = arguments.run.rstrip("/")
     if storage.is_local(run_dir):
         run_dir = os.path.abspath(run_dir)
     try:
-        report = write_report(run_dir)
-    except FileNotFoundError as error:
+        if arguments.verify:
+            from pipeline.verify import report_damage
+
+            return report_damage(run_dir)
+        report = build_report(run_dir)
+    except (FileNotFoundError, InputError, DamagedError) as error:
         sys.stderr.write(f"mulan report: {error}\n")
-        return 2
+        return BAD_INPUT
+    except StoreError as error:
+        sys.stderr.write(f"mulan report: {error}\n")
+        return INTERRUPTED
     sys.stdout.write(render_text(report))
+    try:
+        save_report(run_dir, report)
+    except Exception as error:
+        # What was asked can be read above all the same: the run may be somebody else's.
+        if (found := fault(error)) is None:
+            raise
+        sys.stderr.write(f"mulan report: {layout.REPORT_HTML} and {layout.REPORT_JSON} are not written: {found.line}\n")
+        return found.code
     sys.stdout.write(f"\n{Path(run_dir) / layout.REPORT_HTML if storage.is_local(run_dir) else run_dir}\n")
-    return 0
+    return DONE

@@ -14,6 +14,7 @@ from pipeline.clip import DecodeConfig
 from pipeline.fetching.config import FetchConfig
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
+from schemas.record import record_of
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 
@@ -98,10 +99,74 @@ class MineConfig:
     def digest(self) -> str:
         return digest_json(self.identity())
 
+    def of_shards(self) -> "ShardSettings":
+        return ShardSettings(
+            config_digest=self.digest(),
+            shard_format=self.shard_format,
+            audio_encoding=str(self.audio_encoding),
+            lf_model=self.lf_model,
+            lf_digest=self.lf_digest,
+            lf_threshold=self.lf_threshold,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSettings:
+    """What a shard's rows are written by once they are made, and what a manifest says of them.
+
+    `run.json` has it too, so that a shard can be written anew without the command that it was made by.
+    """
+
+    config_digest: str
+    shard_format: str
+    audio_encoding: str
+    lf_model: str
+    lf_digest: str | None
+    lf_threshold: float | None
+
+    @classmethod
+    def of_run(cls, fixed: "RunFile") -> "ShardSettings":
+        """Raises KeyError where `run.json` lacks one of these."""
+        names = [name for name in cls.__dataclass_fields__ if name != "config_digest"]
+        return cls(config_digest=fixed.config_digest, **{name: fixed.config[name] for name in names})
+
 
 def _grouped(value: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     flat = {name: item for name, item in value.items() if not isinstance(item, dict)}
     return [("", flat), *((name, item) for name, item in value.items() if isinstance(item, dict))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LockConfig:
+    """`lease_s`: how long a holder may go without a sign of life; `renew_s`: how often it gives one."""
+
+    lease_s: float = 150.0
+    renew_s: float = 30.0
+    take_over: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.renew_s <= self.lease_s / 2:
+            raise ValueError(
+                f"lock_renew_s is {self.renew_s:g} and lock_lease_s {self.lease_s:g}; a lease must be renewed twice "
+                "in its time"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFile:
+    """`run.json`: the settings of a run's first command, which later ones must share."""
+
+    config: dict[str, Any]
+    config_digest: str
+    detector: dict[str, Any]
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any], path: str) -> "RunFile":
+        """Raises InputError where the file is not whole, or a newer openmulan wrote it."""
+        try:
+            return record_of(cls, value, path)
+        except ValueError as error:
+            raise InputError(str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +184,7 @@ class JobSettings:
     on_removed: str = REFUSE
     max_failure_rate: float = 0.05
     dry_run: bool = False
+    lock: LockConfig = field(default_factory=LockConfig)
     pass_bytes: int | None = None  # None: one pass, the runner spills
 
     def __post_init__(self) -> None:

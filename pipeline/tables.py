@@ -1,7 +1,12 @@
 """Beam transforms that the survey and the plan share: tables in, rejects and totals out."""
 
+import contextlib
+import dataclasses
+import heapq
 import io
+import itertools
 import json
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,24 +14,35 @@ from typing import Any
 import apache_beam as beam
 import pyarrow.parquet as pq
 
-from pipeline import storage
-from pipeline.catalogue import Reject, Table, read_table
+from pipeline import layout, storage
+from pipeline.catalogue import CATALOGUE, Reject, Table, read_table
+from pipeline.suppression import quiet_reject, read_suppression, removed_reject
 from schemas.accounting import sum_counts
-from schemas.commit import PartRecord
+from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64, shard_of
 
 ROWS, REJECTS = "rows", "rejects"
+LINES = "lines"  # folder of an attempt with the records of its files of lines
+SORTED_LINES = 100_000  # at a time, in memory
 
 
 class ReadTables(beam.PTransform):
     """The rows of some files as (file, line, record) under ROWS, what cannot be used as plain values under REJECTS.
 
     A file is the unit of parallel reading: line numbers, quoted line breaks and gzip have to be read in order.
+    `suppressed_in` is a run folder: rows of recordings that were removed from it become rejects that say no more.
     """
 
-    def __init__(self, table: Table[Any], paths: list[str], columns: dict[str, dict[str, str]]) -> None:
+    def __init__(
+        self,
+        table: Table[Any],
+        paths: list[str],
+        columns: dict[str, dict[str, str]],
+        *,
+        suppressed_in: str | None = None,
+    ) -> None:
         super().__init__()
-        self._read = _Read(table, columns.get(table.kind, {}))
+        self._read = _Read(table, columns.get(table.kind, {}), suppressed_in)
         self._paths = paths
 
     def expand(self, begin: Any) -> Any:
@@ -39,42 +55,115 @@ class ReadTables(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    def __init__(self, table: Table[Any], columns: dict[str, str]) -> None:
+    def __init__(self, table: Table[Any], columns: dict[str, str], suppressed_in: str | None) -> None:
         self._table = table
         self._columns = columns
+        self._suppressed_in = suppressed_in
+
+    def setup(self) -> None:
+        self._suppressed = read_suppression(self._suppressed_in) if self._suppressed_in is not None else None
 
     def process(self, path: str) -> Iterator[Any]:
+        suppressed = self._suppressed
         for item in read_table(self._table, path, self._columns):
             if isinstance(item, Reject):
-                yield beam.pvalue.TaggedOutput(REJECTS, item.to_json())
+                reject = item.to_json()
+                if suppressed:
+                    reject = quiet_reject(reject, suppressed)
+                yield beam.pvalue.TaggedOutput(REJECTS, reject)
+                continue
+            line, record = item
+            # A playlist is about many, and a comment of somebody whom the catalogue lacks is not kept anyway.
+            if suppressed and self._table.kind == CATALOGUE.kind and record.recording_id in suppressed:
+                yield beam.pvalue.TaggedOutput(REJECTS, removed_reject(path, line))
             else:
-                line, record = item
                 yield path, line, record
 
 
-class WriteLines(beam.PTransform):
-    """Values as lines of one JSONL file, which is there, if empty, when the job is done."""
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """Where one attempt at a generation's plan writes."""
 
-    def __init__(self, path: str) -> None:
+    run_dir: str
+    generation: int
+    name: str
+
+    @property
+    def folder(self) -> str:
+        return layout.attempt_dir(self.run_dir, self.generation, self.name)
+
+    def totals_path(self, name: str) -> str:
+        return storage.join(self.folder, f"{name}.json")
+
+    def commit_path(self, index: int) -> str:
+        """Says that a plan part is whole."""
+        return storage.join(self.folder, layout.COMMITS, f"{index:05d}.json")
+
+    def lines_path(self, name: str) -> str:
+        """Says that a file of lines is whole, and what it is called."""
+        return storage.join(self.folder, LINES, f"{name}.json")
+
+    def lines(self, prefix: str) -> tuple[FileEntry, ...]:
+        """The whole files of lines whose names begin so, in order."""
+        records = storage.list_folder(storage.join(self.folder, LINES))
+        named = [info.path for info in records if storage.name_of(info.path).startswith(prefix)]
+        return tuple(FileEntry(**storage.parse_json(path, storage.read_bytes(path))) for path in named)
+
+
+class WriteLines(beam.PTransform):
+    """Values as lines of one JSONL file, in order; it is there, if empty, when the job is done.
+
+    Its name holds its content's hash, and the attempt's record names it.
+    """
+
+    def __init__(self, attempt: Attempt, name: str) -> None:
         super().__init__()
-        self._path = path
+        self._write = _WriteLines(attempt, name)
 
     def expand(self, values: Any) -> Any:
         nothing = values.pipeline | beam.Create([(0, None)])
         keyed = values | beam.Map(lambda value: (0, json.dumps(value, sort_keys=True, ensure_ascii=False)))
-        return (keyed, nothing) | beam.Flatten() | beam.GroupByKey() | beam.ParDo(_WriteLines(self._path))
+        return (keyed, nothing) | beam.Flatten() | beam.GroupByKey() | beam.ParDo(self._write)
 
 
 class _WriteLines(beam.DoFn):
-    def __init__(self, path: str) -> None:
-        self._path = path
+    def __init__(self, attempt: Attempt, name: str) -> None:
+        self._attempt = attempt
+        self._name = name
 
     def process(self, group: tuple[int, Iterable[str | None]]) -> Iterator[str]:
-        with storage.staged(storage.parent(self._path)) as staged:
-            with open(staged, "w", encoding="utf-8") as stream:
-                stream.writelines(f"{line}\n" for line in group[1] if line is not None)
-            storage.publish(staged, self._path)
-        yield self._path
+        attempt = self._attempt
+        lines = _in_order(line for line in group[1] if line is not None)
+        entry = publish_lines(attempt.run_dir, attempt.generation, self._name, lines)
+        storage.write_json(attempt.lines_path(self._name), dataclasses.asdict(entry))
+        yield entry.path
+
+
+def publish_lines(run_dir: str, generation: int, name: str, lines: Iterable[str]) -> FileEntry:
+    """Write lines into a file of a generation's plan, whose name holds its content's hash."""
+    count = 0
+    with storage.staged(run_dir) as staged:
+        with open(staged, "w", encoding="utf-8") as stream:
+            for line in lines:
+                stream.write(f"{line}\n")
+                count += 1
+        entry = storage.file_entry(staged, layout.lines_name_pattern(generation, name), count)
+        storage.publish(staged, storage.join(run_dir, entry.path))
+    return entry
+
+
+def _in_order(lines: Iterable[str]) -> Iterator[str]:
+    """Lines sorted, whatever the order in which a runner brings them, without holding them all."""
+    with contextlib.ExitStack() as files:
+        runs: list[Iterable[str]] = []
+        source = iter(lines)
+        while some := list(itertools.islice(source, SORTED_LINES)):
+            run = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
+            run.writelines(f"{line}\n" for line in sorted(some))
+            run.seek(0)
+            runs.append(run)
+        for line in heapq.merge(*runs):
+            yield line.removesuffix("\n")
 
 
 class WriteTotals(beam.PTransform):

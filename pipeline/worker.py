@@ -6,9 +6,12 @@ imported by way of `HOOK`, before Beam is, since a worker whose launcher dies wh
 """
 
 import fcntl
+import io
+import logging
 import os
 import shutil
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -62,5 +65,19 @@ def _end_with_launcher(folder: Path) -> None:
     os._exit(1)
 
 
+class _ToldByLauncher(io.TextIOWrapper):
+    """Standard error without the tracebacks that Beam prints whole: the launcher gets each exception, and says it."""
+
+    _dropped = False
+
+    def write(self, text: str) -> int:
+        is_end = self._dropped and text == "\n"  # of what was printed
+        self._dropped = text.startswith("Traceback (most recent call last):\n ") and text.endswith("\n")
+        return len(text) if self._dropped or is_end else super().write(text)
+
+
 if JOB_FOLDER in os.environ:
+    sys.stderr = _ToldByLauncher(sys.stderr.buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+    # Its first lines come before Beam has read which levels were asked for.
+    logging.getLogger("__main__").setLevel(logging.ERROR)
     join_job(Path(os.environ[JOB_FOLDER]))

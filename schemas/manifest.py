@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.digest import digest_json
+from schemas.record import record_of
 
 FORMAT_VERSION = 1
 POINTER_NAME = "manifest.json"
@@ -72,19 +73,21 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Manifest":
-        """Raises ValueError where the file is of another format version."""
+        """Raises ValueError where the file is of another format version, or has other fields than it."""
         if value.get("format_version") != FORMAT_VERSION:
             raise ValueError(
                 f"manifest has format_version {value.get('format_version')!r}, this openmulan reads {FORMAT_VERSION}"
             )
-        return cls(
-            **{
-                **value,
-                "detector": DetectorEntry(**value["detector"]),
-                "long_form": LongFormEntry(**value["long_form"]),
-                "shards": tuple(ShardEntry(**entry) for entry in value["shards"]),
-                "tombstones": tuple(value["tombstones"]),
-            }
+        manifest = record_of(cls, value, "the manifest")
+        for name in ("shards", "tombstones"):
+            if not isinstance(getattr(manifest, name), list | tuple):
+                raise ValueError(f"the manifest's {name} are not a list")
+        return dataclasses.replace(
+            manifest,
+            detector=record_of(DetectorEntry, value["detector"], "the manifest's detector"),
+            long_form=record_of(LongFormEntry, value["long_form"], "the manifest's long_form"),
+            shards=tuple(record_of(ShardEntry, entry, "a shard of the manifest") for entry in value["shards"]),
+            tombstones=tuple(manifest.tombstones),
         )
 
     def digest(self) -> str:

@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
-INTERRUPTED = 3
+from schemas.exits import INTERRUPTED
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # One Ctrl-C may come twice, from the terminal and from who started the command; a person's second one comes later.
 ONE_SIGNAL_S = 2.0

@@ -11,6 +11,7 @@ from typing import Any
 from filters.long_form.data import SEED_PATH, DataError, Example, read_examples
 from filters.long_form.model_files import ModelError
 from filters.long_form.tuning import RATE_TIMES_WIDTH, FineTuneConfig
+from schemas.exits import check_output
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
+    check_output(arguments.output)
     paths: list[Path] = list(arguments.labels)
     if arguments.with_seed or not paths:
         paths.append(SEED_PATH)

@@ -9,12 +9,12 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 
 from pipeline.faults import MachineFaultError
 from pipeline.heartbeat import HEARTBEAT
+from pipeline.scratch import shared_folder
 
 POLL_S = 0.02
 LONGEST_POLL_S = 0.5
@@ -35,7 +35,7 @@ class Lanes:
     """`with lanes.turn(host):` waits for a lane; at most `count` turns at a time for each host."""
 
     def __init__(self, folder: str | None, count: int) -> None:
-        self._folder = folder or os.path.join(tempfile.gettempdir(), f"mulan-lanes-{os.getuid()}")
+        self._folder = folder or os.path.join(shared_folder(), f"mulan-lanes-{os.getuid()}")
         self._count = count
         try:
             os.makedirs(self._folder, mode=0o700, exist_ok=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from filters.tokens import TokenCounter, TokenizerError, load_tokenizer
+from tests.shared_files import SharedFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 _VOCABULARY = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "the", "bass", "line", "##s", "warm", "cafe", "!", "音"]
@@ -42,11 +43,9 @@ def test_survives_serialisation(vocabulary: Path, tmp_path: Path) -> None:
         assert again.count(_TEXTS) == counter.count(_TEXTS)
 
 
-def test_agrees_with_the_bert_tokenizer_of_transformers() -> None:
+def test_agrees_with_the_bert_tokenizer_of_transformers(shared_folder: SharedFolder) -> None:
     transformers = pytest.importorskip("transformers")
-    path = ROOT / ".." / "shared" / "data" / "text" / "bert-base-uncased-vocab.txt"
-    if not path.is_file():
-        pytest.skip("no vocabulary of bert-base-uncased in ../shared")
+    path = shared_folder.need("data/text/bert-base-uncased-vocab.txt")
     counter = load_tokenizer(str(path))
     assert counter is not None
     reference = transformers.BertTokenizer(vocab=str(path), do_lower_case=True)

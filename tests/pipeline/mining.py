@@ -57,7 +57,7 @@ def write_catalogue(folder: Path, rows: Iterable[Mapping[str, Any]], name: str =
     return path
 
 
-def mine(catalogue: Path, output: Path, *options: str) -> int:
+def mine(catalogue: Path | str, output: Path | str, *options: str) -> int:
     """`mulan mine` in this process; no tokens are counted unless `options` name a tokenizer."""
     tokenizer = () if "--tokenizer" in options else ("--tokenizer", "none")
     return main(["--catalog", str(catalogue), "--output", str(output), "--quiet", *tokenizer, *options])

@@ -15,9 +15,7 @@ from pipeline.settings import InputError
 from schemas.run import Run
 from tests.pipeline.mining import report, write_chord
 from tests.pipeline.misbehaving import Misbehaving
-
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
-needs_shared = pytest.mark.skipif(not SHARED.exists(), reason="../shared/data is not here")
+from tests.shared_files import SharedFolder
 
 ONTOLOGY = [
     {"id": "/m/04rlf", "name": "Music", "child_ids": []},
@@ -186,14 +184,14 @@ def test_of_two_copies_the_choice_does_not_depend_on_the_listing(tmp_path: Path)
     assert copies.find(Segment(ytid="y", start_s=3.0, mids=())) is None
 
 
-@needs_shared
-def test_the_real_ontology_and_evaluation_segments(tmp_path: Path) -> None:
+def test_the_real_ontology_and_evaluation_segments(shared_folder: SharedFolder, tmp_path: Path) -> None:
     """Every one of the 20,371 segments becomes a row, with names for all its labels, over all 527 classes."""
-    labels = SHARED / "eval" / "audioset_class_labels_indices.csv"
-    ontology, classes = read_classes(str(SHARED / "eval" / "audioset_ontology.json")), read_classes(str(labels))
+    folder = shared_folder.need("data/eval")
+    labels = folder / "audioset_class_labels_indices.csv"
+    ontology, classes = read_classes(str(folder / "audioset_ontology.json")), read_classes(str(labels))
     assert len(classes) == 527
     assert all(ontology[mid] == name for mid, name in classes.items())
-    segments = str(SHARED / "eval" / "audioset_eval_segments.csv")
+    segments = str(folder / "audioset_eval_segments.csv")
     assert sum(isinstance(segment, Segment) for _, segment in read_segments(segments)) == 20_371
     path = write_catalogue(AudioSetInput(segments=(segments,), classes=str(labels), by_id=True), str(tmp_path))
     rows: list[dict[str, Any]] = [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]

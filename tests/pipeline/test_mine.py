@@ -1,7 +1,7 @@
 """The mining job from front to back on small catalogues of real files: accounting, bytes, generations, bad input."""
 
-import fcntl
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterable
@@ -12,6 +12,7 @@ import pytest
 
 from beam_runner import main
 from pipeline.encode import decode_clip
+from pipeline.lock import locked
 from schemas.run import Run, RunError
 from schemas.shard import SHARD_SCHEMA, AudioEncoding, TextSource
 from tests.pipeline.mining import (
@@ -387,11 +388,10 @@ class TestBadInput:
         assert "rows_per_shard 4 → 9" in capsys.readouterr().err
 
     def test_a_second_writer(self, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (tmp_path / "run").mkdir()
-        with (tmp_path / "run" / "lock").open("w") as held:
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with locked(str(tmp_path / "run")):
             assert mine(corpus / "all.jsonl", tmp_path / "run") == 2
-        assert "is being written by another job" in capsys.readouterr().err
+        assert "another job writes to this folder (job " in (said := capsys.readouterr().err)
+        assert f"process {os.getpid()} on " in said
 
     def test_a_folder_that_is_no_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         from pipeline.report import main as report_main

@@ -26,6 +26,7 @@ from tests.pipeline.jobs import running as running_job
 from tests.pipeline.jobs import wait_until
 from tests.pipeline.mining import manifest, row, shard_hashes, write_catalogue
 from tests.pipeline.misbehaving import Misbehaving
+from tests.shared_files import SharedFolder
 
 CLASS_PATH_FILE = "SPARK_CLASSPATH_FILE"
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -173,7 +174,14 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def mined(corpus: Path, output: Path, *options: str) -> Path:
+@pytest.fixture(scope="module")
+def detector(shared_folder: SharedFolder) -> str:
+    """YAMNet where its file is at hand, which each worker has to find under its name."""
+    yamnet = shared_folder.find("models/yamnet.tflite")
+    return str(yamnet) if yamnet is not None else "builtin"
+
+
+def mined(corpus: Path, output: Path, detector: str, *options: str) -> Path:
     """`mulan mine` in a process of its own, with `options` for Beam."""
     command = [
         *(sys.executable, str(CHECKOUT / "beam_runner.py")),
@@ -186,7 +194,7 @@ def mined(corpus: Path, output: Path, *options: str) -> Path:
             "--tokenizer",
             "none",
             "--music_detector",
-            "/work/shared/models/yamnet.tflite",
+            detector,
             "--rows_per_shard",
             "4",
             "--max_failure_rate",
@@ -222,8 +230,8 @@ def reject_files(output: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def in_memory(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return mined(corpus, tmp_path_factory.mktemp("in-memory") / "run")
+def in_memory(corpus: Path, detector: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return mined(corpus, tmp_path_factory.mktemp("in-memory") / "run", detector)
 
 
 def assert_same(output: Path, expected: Path) -> None:
@@ -235,14 +243,14 @@ def assert_same(output: Path, expected: Path) -> None:
 
 
 def test_the_same_bytes_with_python_in_the_launcher(
-    corpus: Path, in_memory: Path, job_endpoint: str, tmp_path: Path
+    corpus: Path, in_memory: Path, detector: str, job_endpoint: str, tmp_path: Path
 ) -> None:
     options = ("--runner=PortableRunner", f"--job_endpoint={job_endpoint}", "--environment_type=LOOPBACK")
-    assert_same(mined(corpus, tmp_path / "run", *options), in_memory)
+    assert_same(mined(corpus, tmp_path / "run", detector, *options), in_memory)
 
 
 def test_the_same_bytes_with_python_in_a_worker_pool(
-    corpus: Path, in_memory: Path, job_endpoint: str, tmp_path: Path
+    corpus: Path, in_memory: Path, detector: str, job_endpoint: str, tmp_path: Path
 ) -> None:
     port = free_port()
     pool = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}"]
@@ -251,17 +259,17 @@ def test_the_same_bytes_with_python_in_a_worker_pool(
             *("--runner=PortableRunner", f"--job_endpoint={job_endpoint}"),
             *("--environment_type=EXTERNAL", f"--environment_config=localhost:{port}"),
         )
-        assert_same(mined(corpus, tmp_path / "run", *options), in_memory)
+        assert_same(mined(corpus, tmp_path / "run", detector, *options), in_memory)
 
 
 def test_the_same_bytes_where_beam_starts_the_job_server(
-    corpus: Path, in_memory: Path, job_server_jar: Path, tmp_path: Path
+    corpus: Path, in_memory: Path, detector: str, job_server_jar: Path, tmp_path: Path
 ) -> None:
     options = (
         *("--runner=SparkRunner", "--spark_master_url=local[2]", f"--spark_job_server_jar={job_server_jar}"),
         *("--job_port=0", "--artifact_port=0", "--expansion_port=0"),
     )
-    assert_same(mined(corpus, tmp_path / "run", *options), in_memory)
+    assert_same(mined(corpus, tmp_path / "run", detector, *options), in_memory)
 
 
 def job_states(job_endpoint: str) -> dict[str, str]:

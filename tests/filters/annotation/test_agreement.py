@@ -1,7 +1,6 @@
 """Each coefficient against scikit-learn, statsmodels or a published example, and the intervals against theory."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +13,7 @@ from filters.annotation import agreement
 from filters.annotation.agreement import Array, agreement_of, agreement_table
 from filters.annotation.records import ADJUDICATED
 from schemas.label import Label, LabelItem, LabelValue
-
-SHARED = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "labels"
+from tests.shared_files import SharedFolder
 
 
 def rows_of(ratings: list[list[int | None]]) -> Array:
@@ -161,14 +159,13 @@ def test_the_table_has_pairs_and_strata_and_leaves_skips_and_decisions_out() -> 
     assert table["left"].observed.value == 1
 
 
-def test_the_real_labels_of_two_annotators() -> None:
+def test_the_real_labels_of_two_annotators(shared_folder: SharedFolder) -> None:
     """700 sentences, Cohen's kappa 0.948, as scikit-learn and statsmodels say too."""
-    if not SHARED.is_dir():
-        pytest.skip("shared/data/labels is not here")
-    items = [LabelItem(**json.loads(line)) for line in (SHARED / "sentences.jsonl").open(encoding="utf-8")]
+    folder = shared_folder.need("data/labels")
+    items = [LabelItem(**json.loads(line)) for line in (folder / "sentences.jsonl").open(encoding="utf-8")]
     labels = []
     for number in (1, 2):
-        for line in (SHARED / f"annotator_{number}.jsonl").open(encoding="utf-8"):
+        for line in (folder / f"annotator_{number}.jsonl").open(encoding="utf-8"):
             row = json.loads(line)
             labels.append(Label(**{**row, "label": LabelValue(row["label"])}))
     whole = agreement_table(items, labels)[0]

@@ -26,17 +26,13 @@ from filters.music.synthesis import synthesise
 from filters.music.yamnet_savedmodel import PARITY_BOUND, YamnetSavedModel
 from filters.music.yamnet_tflite import CLASS_MAP_NAME, YamnetTflite
 from tests.filters.music.tiny_yamnet import CLASSES, PUBLISHED_HOP, class_map, music_score, save_savedmodel, save_tflite
+from tests.shared_files import SharedFolder
 
 pytest.importorskip("ai_edge_litert")
 pytest.importorskip("tensorflow_hub")
 
 Array = NDArray[np.float32]
 SHUFFLED = tuple(reversed(CLASSES))
-SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "models"
-
-needs_yamnet = pytest.mark.skipif(
-    not (SHARED / "yamnet.tflite").is_file(), reason="../shared/models/yamnet.tflite is not here"
-)
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +168,13 @@ def test_a_class_map_of_a_larger_model_is_refused(tflite: Path, tmp_path: Path) 
 # --- The published file ------------------------------------------------------------------------------------------
 
 
-@needs_yamnet
-def test_shared_yamnet_scores_music_by_its_mid_and_speech_by_its_own(tmp_path: Path) -> None:
-    rows = list(csv.DictReader((SHARED / "yamnet_class_map.csv").open(encoding="utf-8")))
+def test_shared_yamnet_scores_music_by_its_mid_and_speech_by_its_own(
+    shared_folder: SharedFolder, tmp_path: Path
+) -> None:
+    yamnet = shared_folder.need("models/yamnet.tflite")
+    rows = list(csv.DictReader(yamnet.with_name("yamnet_class_map.csv").open(encoding="utf-8")))
     index_of = {row["mid"]: int(row["index"]) for row in rows}
-    detector = YamnetTflite.load(SHARED / "yamnet.tflite")
+    detector = YamnetTflite.load(yamnet)
     music_F, rain_F = detector.scores(synthesise("jazz trio", 1, 30.0)), detector.scores(synthesise("rain", 1, 30.0))
     assert music_F.shape == rain_F.shape == (61,)
     assert music_fraction(music_F, detector.grid, threshold=0.3, duration_s=30.0) > 0.9
@@ -188,7 +186,7 @@ def test_shared_yamnet_scores_music_by_its_mid_and_speech_by_its_own(tmp_path: P
         writer = csv.DictWriter(stream, list(rows[0]))
         writer.writeheader()
         writer.writerows([{**row, "index": swap.get(row["mid"], row["index"])} for row in rows])
-    speech_F = YamnetTflite.load(SHARED / "yamnet.tflite", swapped).scores(synthesise("jazz trio", 1, 30.0))
+    speech_F = YamnetTflite.load(yamnet, swapped).scores(synthesise("jazz trio", 1, 30.0))
     assert index_of[MUSIC_MID] != 0
     assert speech_F.max() < 0.5 < music_F.mean()
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pipeline.encode import encode
 from schemas.manifest import DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
 from schemas.shard import COUNTS, SHARD_SCHEMA, AudioEncoding
+from tests.shared_files import SharedFolder
 from tests.trainer.evaluation.tone_sets import RATE_HZ, Tones, WriteRun
 from trainer.evaluation.clips import pcm_sha256
 
@@ -99,9 +100,7 @@ def _row(
 
 
 @pytest.fixture
-def audioset_files() -> tuple[Path, Path]:
+def audioset_files(shared_folder: SharedFolder) -> tuple[Path, Path]:
     """The real ontology and class list, which the repository does not carry."""
-    folder = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "eval"
-    if not folder.is_dir():
-        pytest.skip("needs ../shared/data/eval (AudioSet's ontology and class list)")
+    folder = shared_folder.need("data/eval")
     return folder / "audioset_ontology.json", folder / "audioset_class_labels_indices.csv"
