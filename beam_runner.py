@@ -9,6 +9,7 @@ Beam and of its runners can be given beside these; one that nobody knows is an e
 """
 
 import argparse
+import atexit
 import contextlib
 import json
 import logging
@@ -17,7 +18,7 @@ import sys
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filters.long_form.language import check_languages
 from filters.long_form.scorer import describe_scorer
@@ -45,6 +46,10 @@ from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, 
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
+from schemas.signals import held_back
+
+if TYPE_CHECKING:
+    from pipeline.mine import Mined
 
 # Named in full, since the short name `DirectRunner` may pick, and try to download, another one.
 LOCAL_RUNNER = "FnApiRunner"
@@ -68,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         "`--runner` without anything else is a local run in this process.",
         allow_abbrev=False,
     )
-    text, gate, decode, lock = TextConfig(), MusicGateConfig(), DecodeConfig(), LockConfig()
+    text, gate, decode = TextConfig(), MusicGateConfig(), DecodeConfig()
     data = made.add_argument_group("what to read and where to write")
     data.add_argument("--catalog", action="append", default=[], metavar="GLOB", help="recordings; may be repeated")
     data.add_argument("--output", required=True, metavar="DIR", help="run folder, local or in an object store")
@@ -166,21 +171,26 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="local runner: text that one pass of the plan may hold (default: %(default)s)",
     )
-    limits.add_argument(
+    add_lock_options(limits)
+    limits.add_argument("--quiet", action="store_true", help="warnings and the report only")
+    return made
+
+
+def add_lock_options(group: argparse._ActionsContainer) -> None:
+    lock = LockConfig()
+    group.add_argument(
         "--take_over", action="store_true", help="take the run folder from a job that you know to be dead"
     )
-    limits.add_argument(
+    group.add_argument(
         "--lock_lease_s",
         type=float,
         default=lock.lease_s,
         metavar="S",
         help="a job that gave no sign of life for so long has lost its run folder (default: %(default)g)",
     )
-    limits.add_argument(
+    group.add_argument(
         "--lock_renew_s", type=float, default=lock.renew_s, metavar="S", help="between two signs (default: %(default)g)"
     )
-    limits.add_argument("--quiet", action="store_true", help="warnings and the report only")
-    return made
 
 
 def _add_audioset_options(made: argparse.ArgumentParser) -> None:
@@ -275,13 +285,49 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 done with more failures than allowed, 2 bad input, 3 broken off (run it again)."""
     arguments, beam_arguments = parser().parse_known_args(sys.argv[1:] if argv is None else argv)
     set_up_logging(quiet=arguments.quiet)
-    # Beam takes seconds to import; --help and bad arguments need not wait for it.
+
+    def work(run: Callable[..., None], is_local: bool) -> Callable[[], int]:
+        from pipeline.mine import mine
+
+        try:
+            if "://" not in arguments.output:
+                check_output(arguments.output)
+            job = job_settings(arguments, is_local)
+            config, tokenizer, detector = mine_config(arguments, job.exclude)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments))
+        return partial(say_mined, arguments, config, job, mined)
+
+    return carry_out("mulan mine", arguments.output, beam_arguments, work)
+
+
+def say_mined(arguments: argparse.Namespace, config: MineConfig, job: JobSettings, mined: "Mined") -> int:
+    """Print what a job has come to; returns its exit code."""
     from pipeline import audioset
     from pipeline.dry_run import estimate, render
+    from pipeline.report import render_text
+
+    if arguments.audioset:
+        sys.stdout.write(audioset.render(audioset.write_report(job.output)))
+    if job.dry_run:
+        sys.stdout.write(render(estimate(job.output, mined.plan, config, job.allow_roots)))
+        return DONE
+    sys.stdout.write(render_text(mined.report))
+    return FAILURES if mined.report["failure_rate"] > job.max_failure_rate else DONE
+
+
+def carry_out(
+    command: str, where: str, beam_arguments: list[str], work: Callable[[Callable[..., None], bool], Callable[[], int]]
+) -> int:
+    """Do the work of a command on the run folder `where`: one line and a code for whatever it ends by.
+
+    `work` is given how to run a pipeline, and whether it runs on this machine; what it returns says what has come of it
+    and with which code.
+    """
+    # Beam takes seconds to import; --help and bad arguments need not wait for it.
     from pipeline.faults import told_fault
     from pipeline.lock import LockedError, LostLockError
-    from pipeline.mine import mine
-    from pipeline.report import render_text
     from pipeline.scratch import NoScratchError, scratch_folder
     from pipeline.storage import DamagedError
     from pipeline.stores import StoreError
@@ -290,46 +336,131 @@ def main(argv: list[str] | None = None) -> int:
     is_local = False
     try:
         with scratch_folder(), beam_run(beam_arguments) as (run, is_local):
-            try:
-                if "://" not in arguments.output:
-                    check_output(arguments.output)
-                job = job_settings(arguments, is_local)
-                config, tokenizer, detector = mine_config(arguments, job.exclude)
-            except ValueError as error:
-                raise InputError(str(error)) from error
-            mined = mine(
-                config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments)
-            )
+            say = work(run, is_local)
     except (InputError, LockedError, DetectorError, DamagedError, NoScratchError) as error:
-        sys.stderr.write(f"mulan mine: {error}\n")
+        sys.stderr.write(f"{command}: {error}\n")
         return BAD_INPUT
     except (StoreError, LostLockError) as error:
-        sys.stderr.write(f"mulan mine: {error}; run the same command to go on\n")
+        sys.stderr.write(f"{command}: {error}; run the same command to go on\n")
         return INTERRUPTED
     except (KeyboardInterrupt, WorkerLostError) as stop:
         ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"
-        sys.stderr.write(f"mulan mine: {ended_by}; what is committed is safe, run the same command to go on\n")
-        if is_local:
-            # Threads of the runner may wait for ever, or be in the middle of a shard.
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+        sys.stderr.write(f"{command}: {ended_by}; what is committed is safe, run the same command to go on\n")
+        sys.stderr.flush()
+        if not is_local:
+            atexit._run_exitfuncs()  # by these Beam ends a job server that it has started
+        # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
+        os._exit(INTERRUPTED)
     except Exception as error:
-        found = fault(error, where=arguments.output)
+        found = fault(error, where=where)
         what = told_fault(error) or (found.what if found is not None else None)
         if what is None:
             log.exception("the job broke off; what is committed is safe, and the same command goes on from there")
         else:
             advice = (found.advice if found is not None else "") or "run the same command to go on"
-            sys.stderr.write(f"mulan mine: the job broke off ({what}); what is committed is safe, {advice}\n")
+            sys.stderr.write(f"{command}: the job broke off ({what}); what is committed is safe, {advice}\n")
         return INTERRUPTED
-    if arguments.audioset:
-        sys.stdout.write(audioset.render(audioset.write_report(job.output)))
-    if job.dry_run:
-        sys.stdout.write(render(estimate(job.output, mined.plan, config, job.allow_roots)))
-        return DONE
-    sys.stdout.write(render_text(mined.report))
-    return FAILURES if mined.report["failure_rate"] > job.max_failure_rate else DONE
+    return say()
+
+
+def remove(argv: list[str]) -> int:
+    """`mulan remove RUN --ids FILE`. Exit code: 0 done, 2 bad input or unknown ids (nothing is done), 3 broken off."""
+    from pipeline import remove as command
+
+    made = argparse.ArgumentParser(
+        prog="mulan remove",
+        description="Remove recordings from a run, for good: no later mine takes them again. See docs/removal.md.",
+        epilog="Options of Beam can be given as well, as to `mulan mine`.",
+        allow_abbrev=False,
+    )
+    command.add_arguments(made)
+
+    def work(
+        arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]
+    ) -> tuple[str, int]:
+        ids = command.read_ids(arguments.ids if arguments.ids == command.STDIN else local_absolute(arguments.ids))
+        if arguments.lift:
+            lifted = command.allow_again(run_dir, ids, lock=lock)
+            return f"{lifted} of {len(ids)} ids were removed before; the next mine may have them again\n", DONE
+        try:
+            found = command.remove(
+                run_dir,
+                ids,
+                pipeline=run,
+                lock=lock,
+                suppress_unknown=arguments.suppress_unknown,
+                dry_run=arguments.dry_run,
+            )
+        except command.UnknownIdsError as error:
+            sys.stdout.write("".join(f"{name}\n" for name in error.unknown))
+            raise
+        return command.render(found, run_dir, dry_run=arguments.dry_run), DONE
+
+    return on_run_folder(made, argv, work)
+
+
+def prune(argv: list[str]) -> int:
+    """`mulan prune RUN`. Exit code: 0 done, 2 bad input, 3 broken off, or a training is waited for: run it again."""
+    from pipeline import prune as command
+
+    made = argparse.ArgumentParser(
+        prog="mulan prune",
+        description="Delete what only older manifests of a run name, and the last bytes of what was removed from it.",
+        epilog="Options of Beam can be given as well, as to `mulan mine`.",
+        allow_abbrev=False,
+    )
+    command.add_arguments(made)
+
+    def work(
+        arguments: argparse.Namespace, run_dir: str, lock: LockConfig, run: Callable[..., None]
+    ) -> tuple[str, int]:
+        if arguments.now:
+            sys.stderr.write("mulan prune: --now: a training that reads an older manifest will stop\n")
+        pruned = command.prune(
+            run_dir,
+            pipeline=run,
+            lock=lock,
+            keep=arguments.keep,
+            grace_hours=arguments.grace_hours,
+            now=arguments.now,
+            cache_dir=os.path.abspath(arguments.cache_dir) if arguments.cache_dir else None,
+        )
+        return command.render(pruned, arguments.grace_hours), INTERRUPTED if pruned.waits_for else DONE
+
+    return on_run_folder(made, argv, work)
+
+
+def on_run_folder(
+    made: argparse.ArgumentParser,
+    argv: list[str],
+    work: Callable[[argparse.Namespace, str, LockConfig, Callable[..., None]], tuple[str, int]],
+) -> int:
+    """A command on a run folder that is there; `work` returns what to print and the exit code."""
+    add_lock_options(made)
+    made.add_argument("--quiet", action="store_true", help="warnings and the result only")
+    arguments, beam_arguments = made.parse_known_args(argv)
+    set_up_logging(quiet=arguments.quiet)
+    run_dir = local_absolute(arguments.run)
+
+    def on_folder(run: Callable[..., None], is_local: bool) -> Callable[[], int]:
+        from pipeline import storage
+
+        try:
+            lock = lock_config(arguments)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        # To lock a folder makes it.
+        if not storage.list_folder(run_dir):
+            raise InputError(f"{run_dir}: there is no such folder, or nothing is in it")
+        text, code = work(arguments, run_dir, lock, run)
+        return partial(_say, text, code)
+
+    return carry_out(made.prog, run_dir, beam_arguments, on_folder)
+
+
+def _say(text: str, code: int) -> int:
+    sys.stdout.write(text)
+    return code
 
 
 def set_up_logging(*, quiet: bool) -> None:
@@ -400,13 +531,14 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
 
 def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
     """Run to the end; a job that is interrupted here is cancelled there."""
+    steps(pipeline)
+    job: Any = None
     try:
-        with pipeline:
-            steps(pipeline)
+        with held_back():  # until the job has a name by which it can be cancelled
+            job = pipeline.run()
+        job.wait_until_finish()
     except KeyboardInterrupt:
-        job = getattr(pipeline, "result", None)
         if job is not None:
-            log.warning("cancelling the job on the engine")
             job.cancel()
         raise
 
@@ -476,9 +608,14 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
         on_removed=arguments.on_removed,
         max_failure_rate=arguments.max_failure_rate,
         dry_run=arguments.dry_run,
-        lock=LockConfig(lease_s=arguments.lock_lease_s, renew_s=arguments.lock_renew_s, take_over=arguments.take_over),
+        lock=lock_config(arguments),
         pass_bytes=arguments.pass_bytes if is_local else None,
     )
+
+
+def lock_config(arguments: argparse.Namespace) -> LockConfig:
+    """Raises ValueError."""
+    return LockConfig(lease_s=arguments.lock_lease_s, renew_s=arguments.lock_renew_s, take_over=arguments.take_over)
 
 
 def exclusions(arguments: argparse.Namespace) -> ExclusionList:

@@ -3,19 +3,13 @@
 This module is the public API and the `mulan` command. Nothing heavy is imported before it is asked for.
 """
 
-import contextlib
 import importlib
 import io
-import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 from schemas.exits import INTERRUPTED, ended, leave
+from schemas.signals import interruptible
 from schemas.version import VERSION as __version__
 
 # Public name -> the module that it lives in.
@@ -26,10 +20,12 @@ _API: dict[str, str] = {
     "load": "trainer.model",
 }
 
-# Command -> (module with `main(argv) -> exit code`, the extra that it needs, what it does).
+# Command -> (module with `main(argv) -> exit code`, or module:function; the extra that it needs, what it does).
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "mine": ("beam_runner", "mine", "catalogue to shards, manifest and report; run again, it resumes"),
     "report": ("pipeline.report", "mine", "what a run has done, finished or not"),
+    "remove": ("beam_runner:remove", "mine", "a rights request: take recordings out of a run for good"),
+    "prune": ("beam_runner:prune", "mine", "delete what only older manifests name, and the rest of what was removed"),
     "label": ("filters.annotation.cli", "label", "label sentences: serve, sample, agree, adjudicate, import, export"),
     "lf-filter": ("filters.long_form.cli", "lf", "fit, use and audit the classifier of long-form sentences"),
     "train": ("trainer.train", "train", "mined runs to a model; run again, it resumes"),
@@ -48,9 +44,6 @@ _OPTIONAL: dict[str, str] = {
 }
 # What these print is their work: once nobody reads it, they end.
 _STREAMS = ("lf-filter",)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# One Ctrl-C may come twice, from the terminal and from who started the command; a person's second one comes later.
-_ONE_SIGNAL_S = 2.0
 _OWN = ("beam_runner", "filters", "openmulan", "pipeline", "schemas", "trainer")
 
 __all__ = ["__version__", "main", *_API]
@@ -83,8 +76,9 @@ def main(argv: list[str] | None = None) -> int:
     module, extra, _ = _COMMANDS[arguments[0]]
     _let_write_what_the_locale_lacks()
     try:
-        with _interruptible():
-            run = importlib.import_module(module).main
+        with interruptible():
+            name, _, function = module.partition(":")
+            run = getattr(importlib.import_module(name), function or "main")
             return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)
     except KeyboardInterrupt:
         sys.stderr.write(f"mulan {arguments[0]}: interrupted\n")
@@ -99,33 +93,6 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does; one that comes while the command is ending ends it at
-    once. A command may take signals itself.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    first: list[float] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if not first:
-            first.append(time.monotonic())
-            raise KeyboardInterrupt
-        if time.monotonic() - first[0] > _ONE_SIGNAL_S:
-            os._exit(INTERRUPTED)
-
-    # What is ignored (by nohup) stays ignored.
-    taken = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _let_write_what_the_locale_lacks() -> None:

@@ -25,9 +25,11 @@ from pipeline.fetching.youtube import video_id
 from pipeline.generations import RunState
 from pipeline.plan import read_part
 from pipeline.settings import InputError
+from pipeline.suppression import quiet_reject, read_suppression
 from schemas.accounting import Account
 from schemas.catalogue import MAX_START_S, CatalogueRow, MusicGate, RowError, required_name
 from schemas.reasons import Reason
+from schemas.suppression import SuppressionList
 
 CLIP_S = 10.0
 MAX_ID_BYTES = 128
@@ -188,6 +190,7 @@ def write_catalogue(source: AudioSetInput, run_dir: str) -> str:
     """
     names = read_classes(source.classes)
     copies = LocalCopies(source.folders)
+    suppressed = read_suppression(run_dir) or SuppressionList.new()
     seen: set[str] = set()
     left_out: Counter[str] = Counter()
     by_class: dict[str, Counter[str]] = {}
@@ -202,11 +205,14 @@ def write_catalogue(source: AudioSetInput, run_dir: str) -> str:
                         if isinstance(segment, LeftOut)
                         else _row(segment, file, line, names, copies, seen, by_id=source.by_id)
                     )
+                    if row.recording_id is not None and row.recording_id in suppressed:
+                        row = LeftOut(file=file, line=line, reason=Reason.REMOVED, detail=Reason.REMOVED.explanation)
                     if isinstance(row, CatalogueRow):
                         rows.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
                         catalogued += 1
                         continue
-                    others.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")
+                    value = quiet_reject(row.to_json(), suppressed) if suppressed else row.to_json()
+                    others.write(json.dumps(value, ensure_ascii=False) + "\n")
                     left_out[row.reason] += 1
                     for name in row.classes or (NO_CLASS,):
                         by_class.setdefault(name, Counter())[row.reason] += 1
@@ -266,6 +272,38 @@ def _row(
         duration_s=CLIP_S,
         music_gate=MusicGate.SCORE_ONLY,
     )
+
+
+def withdraw(run_dir: str, suppressed: SuppressionList) -> None:
+    """Take removed segments out of the files here, as `write_catalogue` would write them now."""
+    path, left_out_path = (
+        layout.audioset_path(run_dir, "catalog.jsonl"),
+        layout.audioset_path(run_dir, "left-out.jsonl"),
+    )
+    known = storage.read_json(layout.audioset_path(run_dir, "input.json"))
+    if known is None or not suppressed:
+        return
+    catalogued = 0
+    with storage.staged(run_dir) as staged_rows, storage.staged(run_dir) as staged_left_out:
+        with storage.open_file(path) as stream, open(staged_rows, "wb") as rows:
+            for line in stream:
+                if json.loads(line)["recording_id"] not in suppressed:
+                    rows.write(line)
+                    catalogued += 1
+        with storage.open_file(left_out_path) as stream, open(staged_left_out, "w", encoding="utf-8") as others:
+            for line in stream:
+                others.write(json.dumps(quiet_reject(json.loads(line), suppressed), ensure_ascii=False) + "\n")
+        _publish_changed(staged_rows, path)
+        _publish_changed(staged_left_out, left_out_path)
+    storage.reached("audioset_withdrawn")
+    # By the file as it is now, so that a kill in between counts nobody twice.
+    if gone := known["catalogued"] - catalogued:
+        reason = str(Reason.REMOVED)
+        by_class = {name: dict(counts) for name, counts in known["left_out_by_class"].items()}
+        for counts in (known["left_out"], by_class.setdefault(NO_CLASS, {})):
+            counts[reason] = counts.get(reason, 0) + gone
+        changes = {"catalogued": catalogued, "left_out": known["left_out"], "left_out_by_class": by_class}
+        storage.write_json(layout.audioset_path(run_dir, "input.json"), known | changes)
 
 
 def _publish_changed(staged: str, path: str) -> None:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import apache_beam as beam
 import numpy as np
@@ -28,7 +28,7 @@ from pipeline.heartbeat import HEARTBEAT
 from pipeline.lock import Hold
 from pipeline.memory import give_back_large_blocks
 from pipeline.plan import read_part
-from pipeline.settings import MineConfig
+from pipeline.settings import MineConfig, ShardSettings
 from pipeline.shard_file import ShardWriter, open_shard
 from pipeline.storage import DamagedError
 from schemas.accounting import Account
@@ -61,8 +61,11 @@ class Donor:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildTask:
+    """With `again`, what failed for now in the donor is tried again; without, it stays failed."""
+
     part: PartRecord
     donor: Donor | None = None
+    again: bool = True
 
 
 class Rejected(Exception):
@@ -90,6 +93,16 @@ class Stopwatch:
             yield
         finally:
             self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+class Maker(Protocol):
+    """Makes what a donor does not have."""
+
+    stopwatch: Stopwatch
+
+    def make(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The audio columns of a row. Raises Rejected."""
+        ...
 
 
 class ClipMaker:
@@ -188,7 +201,7 @@ class ClipMaker:
 class Settled:
     """What a donor has: audio columns of its rows, and rejects that stand, by recording."""
 
-    def __init__(self, run_dir: str, donor: Donor | None) -> None:
+    def __init__(self, run_dir: str, donor: Donor | None, *, again: bool = True) -> None:
         self._rejects: dict[str, Rejected] = {}
         self._where: dict[str, tuple[int, int]] = {}  # recording -> row group and row
         self._group: tuple[int, list[dict[str, Any]]] = (-1, [])
@@ -196,7 +209,7 @@ class Settled:
             for line in storage.read_bytes(storage.join(run_dir, donor.rejects.path)).splitlines():
                 value = json.loads(line)
                 reason = Reason.named(value["reason"])
-                if reason.outcome != Outcome.FAILED_TRANSIENT:
+                if not again or reason.outcome != Outcome.FAILED_TRANSIENT:
                     self._rejects[value["recording_id"]] = Rejected(reason, value["detail"], value["music_fraction"])
         if donor is not None and donor.shard is not None:
             self._file = open_shard(run_dir, donor.shard.path)
@@ -216,13 +229,13 @@ class Settled:
         return self._group[1][i]
 
 
-def build_shard(hold: Hold, task: BuildTask, config: MineConfig, maker: ClipMaker) -> ShardRecord:
+def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker) -> ShardRecord:
     """Build and commit one shard. Raises LostLockError where another job has the folder by now."""
     run_dir = hold.run_dir
     start = time.perf_counter()
     maker.stopwatch = Stopwatch()
     part = task.part
-    settled = Settled(run_dir, task.donor)
+    settled = Settled(run_dir, task.donor, again=task.again)
     recordings, texts = Account(), TextTotals()
     histogram = [0] * HISTOGRAM_BINS
     clip_s = 0.0
@@ -232,14 +245,14 @@ def build_shard(hold: Hold, task: BuildTask, config: MineConfig, maker: ClipMake
         storage.staged(run_dir) as staged_index,
         storage.staged(run_dir) as staged_rejects,
     ):
-        writer = ShardWriter.of_format(config.shard_format, staged_shard, staged_index)
+        writer = ShardWriter.of_format(shards.shard_format, staged_shard, staged_index)
         for row in read_part(run_dir, part.file.path).to_pylist():
             try:
                 audio = settled.audio_of(row["recording_id"]) or maker.make(row)
                 fraction: float | None = audio["music_fraction"]
                 writer.add({**audio, **{name: row[name] for name in TEXT_COLUMNS}})
                 recordings.kept += 1
-                texts.add_row(row, config.lf_threshold)
+                texts.add_row(row, shards.lf_threshold)
                 clip_s += row["duration_s"]
             except Rejected as rejected:
                 fraction = rejected.music_fraction
@@ -258,7 +271,7 @@ def build_shard(hold: Hold, task: BuildTask, config: MineConfig, maker: ClipMake
             storage.publish(staged_rejects, storage.join(run_dir, reject_file.path))
         storage.reached("rejects_published")
         if writer.rows:
-            pattern = layout.shard_name_pattern(*names, config.shard_format)
+            pattern = layout.shard_name_pattern(*names, shards.shard_format)
             shard = storage.file_entry(staged_shard, pattern, writer.rows)
             for index_path in companions(shard.path):
                 storage.publish(staged_index, storage.join(run_dir, index_path))
@@ -268,7 +281,7 @@ def build_shard(hold: Hold, task: BuildTask, config: MineConfig, maker: ClipMake
         generation=part.generation,
         index=part.index,
         part_sha256=part.file.sha256,
-        config_digest=config.digest(),
+        config_digest=shards.config_digest,
         shard=shard,
         rejects=reject_file,
         recordings=recordings,
@@ -365,5 +378,5 @@ class _BuildShard(beam.DoFn):
     def process(self, task: BuildTask) -> Iterator[str]:
         done = committed_shard(self._hold.run_dir, task.part, self._config.digest())
         if done is None or (task.donor is not None and wants_retry(done)):
-            build_shard(self._hold, task, self._config, self._maker)
+            build_shard(self._hold, task, self._config.of_shards(), self._maker)
         yield task.part.key

@@ -72,12 +72,11 @@ class Fetcher:
             identifier = youtube.video_id(audio_uri)
             if identifier is None:
                 raise FetchError(Reason.UNSUPPORTED_URI, f"{shown(audio_uri)}: names no video")
-            return self._remote(f"youtube:{identifier}", identifier)
-        scheme = audio_uri.partition("://")[0].lower() if "://" in audio_uri else ""
+            return self._remote(_video_uri(identifier), identifier)
+        scheme = _scheme(audio_uri)
         if scheme in ("http", "https"):
             return self._remote(audio_uri)
-        beside_remote_catalogue = not scheme and not audio_uri.startswith("/") and not is_local(base_uri)
-        if scheme in objects.SCHEMES or beside_remote_catalogue:
+        if _is_object(audio_uri, base_uri):
             return self._remote(objects.resolve(audio_uri, base_uri=base_uri, allow_roots=self._allow_roots))
         if scheme:
             raise FetchError(Reason.UNSUPPORTED_URI, f"{shown(audio_uri)}: not a path, gs, s3, http(s) or YouTube")
@@ -130,6 +129,30 @@ class Fetcher:
                 elif error.reason.outcome == Outcome.FAILED_TRANSIENT:
                     lane.rest(min(self._config.backoff_s, self._config.longest_rest_s))
                 raise
+
+
+def cached_as(audio_uri: str, *, base_uri: str) -> str | None:
+    """The URI that the cache knows a recording by, whoever may read it; None for what is not cached."""
+    if youtube.is_youtube(audio_uri):
+        identifier = youtube.video_id(audio_uri)
+        return None if identifier is None else _video_uri(identifier)
+    if _scheme(audio_uri) in ("http", "https"):
+        return audio_uri
+    return objects.full_uri(audio_uri, base_uri=base_uri) if _is_object(audio_uri, base_uri) else None
+
+
+def _video_uri(identifier: str) -> str:
+    return f"youtube:{identifier}"
+
+
+def _scheme(audio_uri: str) -> str:
+    return audio_uri.partition("://")[0].lower() if "://" in audio_uri else ""
+
+
+def _is_object(audio_uri: str, base_uri: str) -> bool:
+    scheme = _scheme(audio_uri)
+    beside_remote_catalogue = not scheme and not audio_uri.startswith("/") and not is_local(base_uri)
+    return scheme in objects.SCHEMES or beside_remote_catalogue
 
 
 def _host(url: str) -> str:

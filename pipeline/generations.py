@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import layout, storage
-from pipeline.build import committed_shard
+from pipeline.build import Donor, committed_shard
 from pipeline.storage import DamagedError
 from pipeline.tables import Attempt
 from schemas.accounting import Account
@@ -105,10 +105,21 @@ class RunState:
         """Each live part with the record of its shard, where that is built."""
         return [(part, committed_shard(self.run_dir, part, config_digest)) for part in self.live_parts()]
 
-    def shard_record(self, key: str, config_digest: str) -> ShardRecord | None:
-        """The record of one shard, of a live part or of one that was replaced."""
-        part = next(part for plan in self.plans for part in plan.parts if part.key == key)
-        return committed_shard(self.run_dir, part, config_digest)
+    def lineage(self, part: PartRecord) -> list[PartRecord]:
+        """The parts that this one replaces, the nearest first: each has all of its rows that are not new."""
+        parts = {part.key: part for plan in self.plans for part in plan.parts}
+        found = []
+        while part.replaces is not None and part.replaces in parts:
+            part = parts[part.replaces]
+            found.append(part)
+        return found
+
+    def donor(self, part: PartRecord, config_digest: str) -> Donor | None:
+        """The shard of the part that this one replaces, or of an earlier one where that was never built."""
+        for earlier in self.lineage(part):
+            if (record := committed_shard(self.run_dir, earlier, config_digest)) is not None:
+                return Donor.of(record)
+        return None
 
 
 def read_part_records(attempt: Attempt) -> list[PartRecord]:

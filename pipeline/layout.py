@@ -2,8 +2,10 @@
 
 run.json                         settings of the run, fixed by its first command
 lock                             the one writer
+suppressed.json                  keyed hashes of recordings that must not come back
+readers/….json                   trainings that read the run, each by its own hand
 plans/g0001/rejects-….jsonl      rows of catalogue, comments and playlists that were not used
-plans/g0001/removed-….jsonl      recordings that left the catalogue, with the part that has them
+plans/g0001/removed-….jsonl      recordings that left, with the part that has them, until `mulan prune`
 plans/g0001/part-00017-….parquet rows of one future shard, without audio
 plans/g0001/plan.json            says that the plan is whole, and names its files
 plans/g0001/attempt-0003-…/      what the holder of fence 3 has written while it planned: totals, commits of parts
@@ -12,6 +14,7 @@ rejects/g0001-00017-….jsonl      recordings that were left out, and why
 commits/g0001-00017.json         says that the shard is whole
 groups-….parquet                 recordings with the same audio
 manifest-0001.json manifest.json what a trainer may read, and the pointer to the newest
+readers/….json                   the trainings that read it, by their own word (schemas/readers.py)
 report.json report.html
 audioset/catalog.jsonl           the catalogue that --audioset makes
 audioset/left-out.jsonl          segments that did not get into it, and why
@@ -26,6 +29,7 @@ from schemas.manifest import POINTER_NAME
 
 RUN = "run.json"
 LOCK = "lock"
+SUPPRESSED = "suppressed.json"
 PLANS = "plans"
 SHARDS = "shards"
 REJECTS = "rejects"
@@ -44,6 +48,8 @@ SWEPT_NAMES = {
     "": re.compile(rf"groups-{_HASH}\.parquet"),
     TMP_FOLDER: TMP_NAME,
 }
+# And those that go once a later plan part has taken their part's place.
+REPLACED_NAMES = {COMMITS: re.compile(r"(?P<key>g\d{4,}-\d{5,})\.json")}
 SWEPT_PLAN_NAMES = re.compile(rf"part-\d{{5,}}-{_HASH}\.parquet|(rejects|removed)-[\w-]+-{_HASH}\.jsonl")
 
 

@@ -17,11 +17,12 @@ from pipeline import layout, storage
 from pipeline.build import wants_retry
 from pipeline.generations import Plan, RunState
 from pipeline.lock import Hold, LostLockError
-from pipeline.settings import MineConfig
+from pipeline.settings import ShardSettings
 from pipeline.shard_file import open_shard
 from pipeline.storage import DamagedError
+from pipeline.stores import FileInfo
 from schemas.accounting import Account
-from schemas.commit import FileEntry, ShardRecord, part_key
+from schemas.commit import FileEntry, PartRecord, ShardRecord, part_key
 from schemas.manifest import DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from schemas.shard_reader import companions
@@ -69,33 +70,75 @@ def read_manifest(run_dir: str, number: int) -> Manifest:
         raise DamagedError(f"{path}: not a manifest that this version of openmulan reads ({error})") from error
 
 
-def finish(state: RunState, published: Published, config: MineConfig, detector: DetectorEntry, hold: Hold) -> Manifest:
+def finish(
+    state: RunState, published: Published, settings: ShardSettings, detector: DetectorEntry, hold: Hold
+) -> Manifest:
     """Write groups and manifest where they are not there yet, and sweep. Every live part must be committed.
 
     `published` is what was found when the folder was locked. Raises LostLockError.
     """
     records = []
-    for part, record in state.committed(config.digest()):
+    for part, record in state.committed(settings.config_digest):
         if record is None:
             raise RuntimeError(f"shard {part.key} is not committed; run the same command again to build it")
         records.append(record)
+    made = _publish(state, published, records, settings, detector, hold)
+    sweep(state, records, hold)
+    return made
+
+
+def finish_so_far(
+    state: RunState, published: Published, settings: ShardSettings, detector: DetectorEntry, hold: Hold
+) -> Manifest | None:
+    """As `finish`, of a run that may not be built to its end: its manifest has what is built of the generations that
+    the newest one has, and there is none where there was none. Raises LostLockError.
+    """
+    committed = state.committed(settings.config_digest)
+    records = [record for _, record in committed if record is not None]
+    if len(records) == len(committed):
+        return finish(state, published, settings, detector, hold)
+    made = None
+    if published.newest is not None:
+        last = max((shard.generation for shard in published.newest.shards), default=0)
+        of_before = [
+            record for part, record in committed if record is not None and _first(state, part).generation <= last
+        ]
+        made = _publish(state, published, of_before, settings, detector, hold)
+    sweep(state, records, hold)
+    return made
+
+
+def _first(state: RunState, part: PartRecord) -> PartRecord:
+    """The part that the rows of this one were planned in."""
+    return part if part.replaces is None else [part, *state.lineage(part)][-1]
+
+
+def _publish(
+    state: RunState,
+    published: Published,
+    records: list[ShardRecord],
+    settings: ShardSettings,
+    detector: DetectorEntry,
+    hold: Hold,
+) -> Manifest:
+    """The manifest of these shards, and the pointer to it."""
     newest = state.newest
     assert newest is not None
     before = published.newest
     groups = _write_groups(state.run_dir, records)
     manifest = Manifest(
         number=before.number + 1 if before else 1,
-        shard_format=config.shard_format,
-        audio_encoding=str(config.audio_encoding),
+        shard_format=settings.shard_format,
+        audio_encoding=settings.audio_encoding,
         sample_rate_hz=CLIP_SAMPLE_RATE_HZ,
-        config_digest=config.digest(),
+        config_digest=settings.config_digest,
         catalogue_digest=newest.catalogue_digest,
         detector=detector,
         # The folder's name, not its path: a manifest says the same wherever the model lies.
         long_form=LongFormEntry(
-            model=config.lf_model.rstrip("/").rpartition("/")[2],
-            digest=config.lf_digest,
-            threshold=config.lf_threshold,
+            model=settings.lf_model.rstrip("/").rpartition("/")[2],
+            digest=settings.lf_digest,
+            threshold=settings.lf_threshold,
         ),
         shards=tuple(
             ShardEntry(
@@ -125,7 +168,6 @@ def finish(state: RunState, published: Published, config: MineConfig, detector: 
         storage.reached("manifest_written")
     _move_pointer(state.run_dir, manifest.number, published.pointer, hold)
     storage.reached("pointer_written")
-    _sweep(state, records, hold)
     return manifest
 
 
@@ -196,11 +238,13 @@ def _tombstones(state: RunState) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _sweep(state: RunState, records: list[ShardRecord], hold: Hold) -> None:
+def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: bool = False) -> int:
     """Delete what no manifest, plan or commit record names: the rest of killed attempts and of jobs that lost the lock.
+    Returns the bytes of it.
 
     Only names that this code makes, and only what nobody will make again under the same name: a shard that has
-    recordings to be tried again may come out as what lies there unnamed.
+    recordings to be tried again may come out as what lies there unnamed. With `replaced`, that goes all the same, and
+    so do plan parts and commit records that a later part has taken the place of: nothing is built of them any more.
     """
     run_dir = state.run_dir
     settled = {part_key(record.generation, record.index) for record in records if not wants_retry(record)}
@@ -211,43 +255,49 @@ def _sweep(state: RunState, records: list[ShardRecord], hold: Hold) -> None:
         named.update(shard.path for shard in manifest.shards)
         named.add(manifest.groups_path)
     named.update(beside for path in list(named) for beside in companions(path))
-    found = []
-    for folder, pattern in layout.SWEPT_NAMES.items():
+    found: list[FileInfo] = []
+    swept = [*layout.SWEPT_NAMES.items(), *(layout.REPLACED_NAMES.items() if replaced else ())]
+    for folder, pattern in swept:
         for info in storage.list_folder(storage.join(run_dir, folder) if folder else run_dir):
             match = pattern.fullmatch(storage.name_of(info.path))
             if match is None or info.path.removeprefix(f"{run_dir}/") in named:
                 continue
             key = match.groupdict().get("key")
-            if key in settled or key not in live:
-                found.append(info.path)
+            if key not in live or (folder != layout.COMMITS and (key in settled or replaced)):
+                found.append(info)
     attempts = []
+    live_parts = {part.file.path for part in state.live_parts()}
     plans = {plan.generation: plan for plan in state.plans}
     for name in storage.list_folders(storage.join(run_dir, layout.PLANS)):
         if (match := layout.GENERATION_NAME.fullmatch(name)) is None:
             continue
         folder = layout.plan_dir(run_dir, int(match[1]))
-        found += _plan_leftovers(run_dir, folder, plans.get(int(match[1])))
+        found += _plan_leftovers(run_dir, folder, plans.get(int(match[1])), live_parts if replaced else None)
         inner = storage.list_folders(folder)
         attempts += [storage.join(folder, name) for name in inner if layout.ATTEMPT_NAME.fullmatch(name)]
     if not found and not attempts:
-        return
+        return 0
     # What is listed was there before a successor could have come, and what it has written since is not on the list.
     storage.reached("sweep_listed")
     hold.check()
     if found:
         log.info("sweep: %d files that nothing names", len(found))
-    storage.delete(found)
+    storage.delete([info.path for info in found])
     for folder in attempts:
         storage.delete_folder(folder)
+    return sum(info.size for info in found)
 
 
-def _plan_leftovers(run_dir: str, folder: str, plan: Plan | None) -> list[str]:
-    """What attempts at a plan have left beside what it names; all of it where there is no plan after all."""
+def _plan_leftovers(run_dir: str, folder: str, plan: Plan | None, live_parts: set[str] | None) -> list[FileInfo]:
+    """What attempts at a plan have left beside what it names; all of it where there is no plan after all. Of its parts
+    only `live_parts` count, where these are given."""
     named: set[str] = set()
     if plan is not None:
         named = {entry.path for entry in (*(part.file for part in plan.parts), *plan.rejects, *plan.removed_lists)}
+        if live_parts is not None:
+            named -= {part.file.path for part in plan.parts} - live_parts
     return [
-        info.path
+        info
         for info in storage.list_folder(folder)
         if layout.SWEPT_PLAN_NAMES.fullmatch(storage.name_of(info.path))
         and info.path.removeprefix(f"{run_dir}/") not in named

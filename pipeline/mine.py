@@ -5,8 +5,9 @@ catalogue that has grown or shrunk adds a generation. How a Beam pipeline is run
 """
 
 import dataclasses
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -32,6 +33,7 @@ from pipeline.settings import (
 )
 from pipeline.storage import DamagedError
 from pipeline.stores import StoreError
+from pipeline.suppression import suppress, suppression_path
 from pipeline.survey import catalogue_digest, find_cutoff, survey
 from pipeline.tables import Attempt, Selection
 from schemas.accounting import Account, sum_counts
@@ -104,7 +106,7 @@ def _mine(
     give_back_freed()  # a local runner has joined the text in this process
     if not job.dry_run:
         _build_pending(config, job, state, run, hold)
-        manifest.finish(state, published, config, detector, hold)
+        manifest.finish(state, published, config.of_shards(), detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
 
@@ -147,11 +149,12 @@ def _plan_generation(
 ) -> None:
     """Plan what the catalogue has that no generation has planned yet, if there is anything."""
     inputs = {
-        "catalogue": _describe(job.catalogues),
-        "comments": _describe(job.comments),
-        "playlists": _describe(job.playlists),
+        "catalogue": describe(job.catalogues),
+        "comments": describe(job.comments),
+        "playlists": describe(job.playlists),
     }
     newest = state.newest
+    inputs |= describe_suppression(job.output)
     if newest is not None and newest.inputs == inputs:
         log.info("plan: generation %d is whole", newest.generation)
         return
@@ -163,7 +166,9 @@ def _plan_generation(
     totals, cutoff = _survey(config, job, state, attempt, passes, run)
     digest = catalogue_digest(totals)
     if newest is not None:
-        if newest.catalogue_digest == digest:
+        # Rows of removed recordings are no part of the digest, and yet have to be accounted for.
+        removed_rows = totals.get(f"reason:{Reason.REMOVED}", 0)
+        if newest.catalogue_digest == digest and removed_rows == newest.rows.left_out.get(Reason.REMOVED, 0):
             log.info("plan: the catalogue is the same as that of generation %d", newest.generation)
             if any(newest.inputs[kind] != inputs[kind] for kind in (COMMENTS.kind, PLAYLISTS.kind)):
                 log.warning(
@@ -193,7 +198,9 @@ def _plan_generation(
     fresh = totals.get("new", 0) + totals.get("changed", 0)
     shards = -(-fresh // config.rows_per_shard)
     known = state.live_parts()
-    removed = totals.get("changed", 0) + (totals.get("gone", 0) if job.on_removed == TOMBSTONE else 0)
+    removed = totals.get("changed", 0) + totals.get("removed", 0)
+    if job.on_removed == TOMBSTONE:
+        removed += totals.get("gone", 0)
     for index in range(passes):
         step = partial(
             plan,
@@ -220,6 +227,7 @@ def _plan_generation(
             first_index=shards,
         )
         run(f"rewrite {generation}", step)
+        suppress(hold, _gone(job.output, attempt))
     storage.reached("plan_parts_committed")
     parts = read_part_records(attempt)
     made = Plan(
@@ -227,7 +235,7 @@ def _plan_generation(
         shards=shards,
         recordings=fresh,
         catalogue_digest=digest,
-        inputs=inputs,
+        inputs=inputs | describe_suppression(job.output),
         rows=_row_account(totals),
         annotations=_annotations(parts),
         orphans=_orphans(attempt, passes),
@@ -239,13 +247,27 @@ def _plan_generation(
     planned = sum(part.file.rows for part in parts if part.replaces is None)
     if planned != fresh:
         raise RuntimeError(f"generation {generation} planned {planned} of {fresh} recordings; run the command again")
+    commit_plan(state, made, hold)
+
+
+def commit_plan(state: RunState, made: Plan, hold: Hold) -> None:
+    """Raises LostLockError."""
     hold.check()
     storage.reached("plan_checked")
-    path = layout.plan_path(job.output, generation)
+    path = layout.plan_path(state.run_dir, made.generation)
     if storage.create(path, storage.json_bytes(made.to_json())) is None:
         raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
     storage.reached("plan_committed")
     state.plans.append(made)
+
+
+def _gone(run_dir: str, attempt: Attempt) -> Iterator[str]:
+    """Recordings of earlier generations that this one removes; what was removed once does not come back unasked."""
+    for entry in attempt.lines("removed-"):
+        for line in storage.read_bytes(storage.join(run_dir, entry.path)).splitlines():
+            value = json.loads(line)
+            if value["gone"]:
+                yield value["recording_id"]
 
 
 def _survey(
@@ -282,7 +304,7 @@ def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: R
     committed = state.committed(config.digest())
     for part, record in committed:
         if record is None:
-            tasks.append(BuildTask(part=part, donor=_donor(state, part, config.digest())))
+            tasks.append(BuildTask(part=part, donor=state.donor(part, config.digest())))
         elif wants_retry(record):
             tasks.append(BuildTask(part=part, donor=Donor.of(record)))
     _check_parts(job.output, [task.part for task in tasks])
@@ -316,14 +338,6 @@ def _check_parts(run_dir: str, parts: list[PartRecord]) -> None:
             raise DamagedError(f"{path} {state}; restore it from a copy, or mine into another --output")
 
 
-def _donor(state: RunState, part: PartRecord, config_digest: str) -> Donor | None:
-    """The shard of the part that this one replaces, if that was built."""
-    if part.replaces is None:
-        return None
-    record = state.shard_record(part.replaces, config_digest)
-    return Donor.of(record) if record is not None else None
-
-
 def _text_bytes(inputs: dict[str, list[list[Any]]]) -> int:
     """Bytes of text in the tables, about."""
     return sum(
@@ -342,7 +356,8 @@ def _passes(job: JobSettings, text_bytes: int) -> int:
     return passes
 
 
-def _describe(paths: tuple[str, ...]) -> list[list[Any]]:
+def describe(paths: tuple[str, ...]) -> list[list[Any]]:
+    """What tells at a look whether input files have changed. Raises InputError where one is gone."""
     described = []
     for path in paths:
         info = storage.stat(path)
@@ -350,6 +365,12 @@ def _describe(paths: tuple[str, ...]) -> list[list[Any]]:
             raise InputError(f"{path}: there is no such file any more")
         described.append([path, info.size, info.modified_s])
     return described
+
+
+def describe_suppression(run_dir: str) -> dict[str, list[list[Any]]]:
+    """The suppression list as one of a plan's inputs, once there is one."""
+    path = suppression_path(run_dir)
+    return {"suppressed": describe((path,))} if storage.exists(path) else {}
 
 
 def _row_account(totals: dict[str, int]) -> Account:

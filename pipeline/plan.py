@@ -19,6 +19,7 @@ from apache_beam.transforms.window import GlobalWindows
 from pipeline import layout, storage
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.settings import NONE, TextConfig
+from pipeline.suppression import read_suppression
 from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from pipeline.text import Bag, add_playlist_title, add_sentences, empty_bag, load_counter, merge_bags, plan_texts
 from schemas.accounting import Account
@@ -62,7 +63,7 @@ def plan(
     """
     if selection.shards is None:
         raise ValueError("the number of shards must be known before a plan is made")
-    rows = begin | "read catalogue" >> ReadTables(CATALOGUE, catalogues, columns)
+    rows = begin | "read catalogue" >> ReadTables(CATALOGUE, catalogues, columns, suppressed_in=attempt.run_dir)
     gathered = [
         rows[ROWS] | "rows" >> beam.FlatMap(_row, selection),
         begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection),
@@ -73,7 +74,7 @@ def plan(
         (PLAYLISTS, playlists, _PlaylistText(tokenizer, text, selection, excluded_titles or ExclusionList())),
     ):
         if paths:
-            read = begin | f"read {table.kind}" >> ReadTables(table, paths, columns)
+            read = begin | f"read {table.kind}" >> ReadTables(table, paths, columns, suppressed_in=attempt.run_dir)
             gathered.append(read[ROWS] | f"{table.kind} text" >> beam.ParDo(stage))
             if selection.index == 0:
                 _ = read[REJECTS] | f"{table.kind} rejects" >> WriteLines(attempt, f"rejects-{table.kind}")
@@ -81,7 +82,7 @@ def plan(
         gathered
         | beam.Flatten()
         | beam.CombinePerKey(_Gather(text))
-        | beam.ParDo(_PlanRow(tokenizer, text, keep_gone)).with_outputs(REMOVED, ORPHANS, main=ROWS)
+        | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(REMOVED, ORPHANS, main=ROWS)
     )
     _ = planned[ORPHANS] | "orphans" >> WriteTotals(attempt.totals_path(f"orphans{suffix}"))
     if known:
@@ -251,15 +252,21 @@ def _merge_optional(one: Bag | None, other: Bag | None, cap: int) -> Bag | None:
 class _PlanRow(_TextStage):
     """One recording as a plan row with the accounts of its annotations; or what it is instead."""
 
-    def __init__(self, tokenizer: str, text: TextConfig, keep_gone: bool) -> None:
+    def __init__(self, tokenizer: str, text: TextConfig, keep_gone: bool, run_dir: str) -> None:
         super().__init__(tokenizer, text)
         self._keep_gone = keep_gone
+        self._run_dir = run_dir
+
+    def setup(self) -> None:
+        super().setup()
+        self._suppressed = read_suppression(self._run_dir)
 
     def process(self, element: tuple[str, Gathered]) -> Iterator[Any]:
         recording_id, (chosen, known, lf, pl) = element
-        is_gone = chosen is None and not self._keep_gone
+        is_suppressed = self._suppressed is not None and recording_id in self._suppressed
+        is_gone = chosen is None and (is_suppressed or not self._keep_gone)
         if known is not None and (is_gone or (chosen is not None and chosen[0] != known[0])):
-            yield beam.pvalue.TaggedOutput(REMOVED, {"recording_id": recording_id, "part": known[1]})
+            yield beam.pvalue.TaggedOutput(REMOVED, removed_line(recording_id, known[1], gone=is_gone))
         if chosen is None:
             if known is None:
                 yield beam.pvalue.TaggedOutput(
@@ -358,6 +365,11 @@ def rewrite_parts(
         | beam.GroupByKey()
         | beam.ParDo(_RewritePart(attempt, indexes, files))
     )
+
+
+def removed_line(recording_id: str, part: str, *, gone: bool) -> dict[str, Any]:
+    """Of a list of removed recordings. One that is not gone comes back with another row in the same generation."""
+    return {"recording_id": recording_id, "part": part, "gone": gone}
 
 
 def _removed_by_part(path: str) -> Iterator[tuple[str, str]]:

@@ -99,6 +99,37 @@ class MineConfig:
     def digest(self) -> str:
         return digest_json(self.identity())
 
+    def of_shards(self) -> "ShardSettings":
+        return ShardSettings(
+            config_digest=self.digest(),
+            shard_format=self.shard_format,
+            audio_encoding=str(self.audio_encoding),
+            lf_model=self.lf_model,
+            lf_digest=self.lf_digest,
+            lf_threshold=self.lf_threshold,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSettings:
+    """What a shard's rows are written by once they are made, and what a manifest says of them.
+
+    `run.json` has it too, so that a shard can be written anew without the command that it was made by.
+    """
+
+    config_digest: str
+    shard_format: str
+    audio_encoding: str
+    lf_model: str
+    lf_digest: str | None
+    lf_threshold: float | None
+
+    @classmethod
+    def of_run(cls, fixed: "RunFile") -> "ShardSettings":
+        """Raises KeyError where `run.json` lacks one of these."""
+        names = [name for name in cls.__dataclass_fields__ if name != "config_digest"]
+        return cls(config_digest=fixed.config_digest, **{name: fixed.config[name] for name in names})
+
 
 def _grouped(value: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     flat = {name: item for name, item in value.items() if not isinstance(item, dict)}

@@ -12,6 +12,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.catalogue import CATALOGUE
+from pipeline.suppression import read_suppression
 from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from schemas.commit import PartRecord
 from schemas.digest import digest_bytes, digest_json, hash64
@@ -75,14 +76,14 @@ def survey(
     suffix: str,
 ) -> None:
     """Write the totals of one pass, and the rejects of its rows; `suffix` tells the passes apart."""
-    tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns)
+    tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns, suppressed_in=attempt.run_dir)
     candidates = tables[ROWS] | "candidates" >> beam.FlatMap(_candidates, selection)
     earlier = begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection)
     chosen = (
         (candidates, earlier)
         | beam.Flatten()
         | beam.CombinePerKey(ChooseRow())
-        | beam.ParDo(_Classify()).with_outputs(REJECTS, main=ROWS)
+        | beam.ParDo(_Classify(attempt.run_dir)).with_outputs(REJECTS, main=ROWS)
     )
     over_limit = tables[ROWS] | "over limit" >> beam.FlatMap(_over_limit, selection)
     bad = tables[REJECTS] | "rejects of first pass" >> beam.Filter(lambda _: selection.index == 0)
@@ -137,10 +138,18 @@ class ChooseRow(beam.CombineFn):
 
 
 class _Classify(beam.DoFn):
+    def __init__(self, run_dir: str) -> None:
+        self._run_dir = run_dir
+
+    def setup(self) -> None:
+        self._suppressed = read_suppression(self._run_dir)
+
     def process(self, element: tuple[str, Choice]) -> Iterator[Any]:
         recording_id, (candidates, seen, known) = element
         if not candidates:
-            yield {"gone": 1}
+            # What was removed for good and is still there leaves, whatever becomes of what is merely gone.
+            removed = self._suppressed is not None and recording_id in self._suppressed
+            yield {"removed" if removed else "gone": 1}
             return
         counts = {"rows": seen, "recordings": 1, f"reason:{Reason.REPEATED_ID}": seen - 1}
         row_digest = candidates[0][0]
@@ -148,12 +157,7 @@ class _Classify(beam.DoFn):
             counts["new"] = 1
         else:
             counts["unchanged" if known[0] == row_digest else "changed"] = 1
-        # Digests add up to the catalogue's, so that neither order nor partition matters; in words of 32 bits, whose
-        # sums stay within what every JSON reader and Beam coder takes as a plain number.
-        identity = int(digest_bytes(f"{len(recording_id)}:{recording_id}:{row_digest}".encode()), 16)
-        for word in range(DIGEST_WORDS):
-            counts[f"digest:{word}"] = identity >> (32 * word) & 0xFFFFFFFF
-        yield counts
+        yield {**counts, **digest_counts(recording_id, row_digest)}
         for _, file, line in candidates[1:]:
             yield beam.pvalue.TaggedOutput(
                 REJECTS,
@@ -167,6 +171,16 @@ class _Classify(beam.DoFn):
                     "excerpt": "",
                 },
             )
+
+
+def digest_counts(recording_id: str, row_digest: str) -> dict[str, int]:
+    """What one recording adds to the catalogue's digest.
+
+    Digests add up, so that neither order nor partition matters; in words of 32 bits, whose sums stay within what every
+    JSON reader and Beam coder takes as a plain number.
+    """
+    identity = int(digest_bytes(f"{len(recording_id)}:{recording_id}:{row_digest}".encode()), 16)
+    return {f"digest:{word}": identity >> (32 * word) & 0xFFFFFFFF for word in range(DIGEST_WORDS)}
 
 
 def catalogue_digest(totals: dict[str, int]) -> str:

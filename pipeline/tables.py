@@ -15,7 +15,8 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 
 from pipeline import layout, storage
-from pipeline.catalogue import Reject, Table, read_table
+from pipeline.catalogue import CATALOGUE, Reject, Table, read_table
+from pipeline.suppression import quiet_reject, read_suppression, removed_reject
 from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64, shard_of
@@ -29,11 +30,19 @@ class ReadTables(beam.PTransform):
     """The rows of some files as (file, line, record) under ROWS, what cannot be used as plain values under REJECTS.
 
     A file is the unit of parallel reading: line numbers, quoted line breaks and gzip have to be read in order.
+    `suppressed_in` is a run folder: rows of recordings that were removed from it become rejects that say no more.
     """
 
-    def __init__(self, table: Table[Any], paths: list[str], columns: dict[str, dict[str, str]]) -> None:
+    def __init__(
+        self,
+        table: Table[Any],
+        paths: list[str],
+        columns: dict[str, dict[str, str]],
+        *,
+        suppressed_in: str | None = None,
+    ) -> None:
         super().__init__()
-        self._read = _Read(table, columns.get(table.kind, {}))
+        self._read = _Read(table, columns.get(table.kind, {}), suppressed_in)
         self._paths = paths
 
     def expand(self, begin: Any) -> Any:
@@ -46,16 +55,28 @@ class ReadTables(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    def __init__(self, table: Table[Any], columns: dict[str, str]) -> None:
+    def __init__(self, table: Table[Any], columns: dict[str, str], suppressed_in: str | None) -> None:
         self._table = table
         self._columns = columns
+        self._suppressed_in = suppressed_in
+
+    def setup(self) -> None:
+        self._suppressed = read_suppression(self._suppressed_in) if self._suppressed_in is not None else None
 
     def process(self, path: str) -> Iterator[Any]:
+        suppressed = self._suppressed
         for item in read_table(self._table, path, self._columns):
             if isinstance(item, Reject):
-                yield beam.pvalue.TaggedOutput(REJECTS, item.to_json())
+                reject = item.to_json()
+                if suppressed:
+                    reject = quiet_reject(reject, suppressed)
+                yield beam.pvalue.TaggedOutput(REJECTS, reject)
+                continue
+            line, record = item
+            # A playlist is about many, and a comment of somebody whom the catalogue lacks is not kept anyway.
+            if suppressed and self._table.kind == CATALOGUE.kind and record.recording_id in suppressed:
+                yield beam.pvalue.TaggedOutput(REJECTS, removed_reject(path, line))
             else:
-                line, record = item
                 yield path, line, record
 
 
@@ -111,16 +132,24 @@ class _WriteLines(beam.DoFn):
         self._name = name
 
     def process(self, group: tuple[int, Iterable[str | None]]) -> Iterator[str]:
-        attempt, count = self._attempt, 0
-        with storage.staged(attempt.run_dir) as staged:
-            with open(staged, "w", encoding="utf-8") as stream:
-                for line in _in_order(line for line in group[1] if line is not None):
-                    stream.write(f"{line}\n")
-                    count += 1
-            entry = storage.file_entry(staged, layout.lines_name_pattern(attempt.generation, self._name), count)
-            storage.publish(staged, storage.join(attempt.run_dir, entry.path))
+        attempt = self._attempt
+        lines = _in_order(line for line in group[1] if line is not None)
+        entry = publish_lines(attempt.run_dir, attempt.generation, self._name, lines)
         storage.write_json(attempt.lines_path(self._name), dataclasses.asdict(entry))
         yield entry.path
+
+
+def publish_lines(run_dir: str, generation: int, name: str, lines: Iterable[str]) -> FileEntry:
+    """Write lines into a file of a generation's plan, whose name holds its content's hash."""
+    count = 0
+    with storage.staged(run_dir) as staged:
+        with open(staged, "w", encoding="utf-8") as stream:
+            for line in lines:
+                stream.write(f"{line}\n")
+                count += 1
+        entry = storage.file_entry(staged, layout.lines_name_pattern(generation, name), count)
+        storage.publish(staged, storage.join(run_dir, entry.path))
+    return entry
 
 
 def _in_order(lines: Iterable[str]) -> Iterator[str]:

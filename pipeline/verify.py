@@ -94,7 +94,9 @@ def verify(run_dir: str) -> tuple[list[Damage], list[Named]]:
     state = RunState.read(run_dir)
     live = {part.key for part in state.live_parts()}
     for part in (part for plan in state.plans for part in plan.parts):
-        name(part.file, PLANNED_ONCE)
+        # `mulan prune` deletes those that are replaced.
+        if part.key in live or storage.exists(storage.join(run_dir, part.file.path)):
+            name(part.file, PLANNED_ONCE)
         path = layout.shard_commit_path(run_dir, part.key)
         relative = path.removeprefix(f"{run_dir}/")
         if part.key not in live or not storage.exists(path):

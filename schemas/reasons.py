@@ -47,6 +47,7 @@ class Reason(StrEnum):
     BAD_VALUE = "bad_value", Outcome.FAILED_PERMANENT, "a field has a value that is not allowed"
     REPEATED_ID = "repeated_id", Outcome.DROPPED, "another row of the same id has a smaller digest"
     EXCLUDED = "excluded", Outcome.DROPPED, "an evaluation set has it (--exclude)"
+    REMOVED = "removed", Outcome.DROPPED, "it was removed from the run for good (`mulan remove`)"
     OVER_LIMIT = "over_limit", Outcome.DROPPED, "not among the recordings that --limit takes"
     UNKNOWN_RECORDING = "unknown_recording", Outcome.DROPPED, "the text names a recording that the catalogue lacks"
     NO_LOCAL_COPY = "no_local_copy", Outcome.FAILED_PERMANENT, "no --audioset_audio folder has a file of this segment"
@@ -107,7 +108,6 @@ class Reason(StrEnum):
     # Judging the clip.
     SILENT = "silent", Outcome.DROPPED, "every sample of the clip is zero"
     NOT_MUSIC = "not_music", Outcome.DROPPED, "less than the asked share of the clip is music"
-    REMOVED = "removed", Outcome.DROPPED, "the catalogue no longer has the recording"
     UNEXPECTED_ERROR = (
         "unexpected_error",
         Outcome.FAILED_TRANSIENT,

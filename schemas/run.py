@@ -1,14 +1,17 @@
 """The one reader of a mined run: manifest first, then the row groups of the shards that it names.
 
-Works on a local folder or any URI that `pyarrow.fs` knows (`gs://`, `s3://`), needs neither Beam nor torch.
+Works on a local folder or any URI that `pyarrow.fs` knows (`gs://`, `s3://`), needs neither Beam nor torch. What an
+object store does not answer is asked again, and is an error after that, never "there is none".
 """
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
@@ -17,6 +20,14 @@ import pyarrow.parquet as pq
 from schemas.manifest import POINTER_NAME, Manifest, ShardEntry, manifest_name
 from schemas.shard_reader import TFRECORD, ParquetShard, ShardReader, TFRecordShard, companions
 from schemas.tfrecord import RecordError
+
+_MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
+_REPAIR = "mine again to repair the run"
+_READ_ERRORS = (OSError, pa.ArrowException, RecordError)
+# pyarrow asks a store again by itself, but not where the answer is shorter than the store's complaint: a small file.
+_WAITS_S = (0.5, 1.0, 2.0)
+
+Answer = TypeVar("Answer")
 
 
 class RunError(Exception):
@@ -39,42 +50,67 @@ class RowGroup:
 
 
 class Run:
-    """`Run.open(folder)` reads the newest manifest, `Run.open(folder, number=3)` an older one."""
+    """`Run.open(folder)` reads the newest manifest, `Run.open(folder, number=3)` an older one.
 
-    def __init__(self, root: str, filesystem: pyarrow.fs.FileSystem, manifest: Manifest) -> None:
+    `location` is the folder as others may open it, a path or a URI; `filesystem` and `root` are the same for pyarrow.
+    """
+
+    def __init__(self, location: str, root: str, filesystem: pyarrow.fs.FileSystem, manifest: Manifest) -> None:
+        self.location = location
         self.root = root
+        self.filesystem = filesystem
         self.manifest = manifest
-        self._filesystem = filesystem
 
     @classmethod
     def open(cls, folder: str | Path, number: int | None = None) -> "Run":
-        """Raises RunError where there is no finished run."""
-        location = str(folder)
-        if "://" in location:
-            filesystem, root = pyarrow.fs.FileSystem.from_uri(location)
+        """Raises RunError where there is no finished run, or where it cannot be read."""
+        location, root, filesystem = _open_folder(folder)
+        if number is not None:
+            name: Any = manifest_name(number)
+            advice = "the run has no such manifest"
         else:
-            filesystem, root = pyarrow.fs.LocalFileSystem(), str(Path(location).resolve())
-        root = root.rstrip("/")
-        name = manifest_name(number) if number is not None else None
-        if name is None:
-            name = _read_json(filesystem, f"{root}/{POINTER_NAME}", "is it the output of a finished `mulan mine`?")[
-                "manifest"
-            ]
+            pointer = f"{root}/{POINTER_NAME}"
+            name = _read_json(filesystem, pointer, "is it the output of a finished `mulan mine`?").get("manifest")
+            if not isinstance(name, str) or not _MANIFEST_NAME.fullmatch(name):
+                raise RunError(f"{pointer}: does not name a manifest; {_REPAIR}")
+            advice = f"{POINTER_NAME} names it; {_REPAIR}"
+        return cls(location, root, filesystem, _read_manifest(filesystem, f"{root}/{name}", advice))
+
+    def at(self, number: int) -> "Run":
+        """The same run at another of its manifests. Raises RunError."""
+        path = f"{self.root}/{manifest_name(number)}"
+        manifest = _read_manifest(self.filesystem, path, "the run has no such manifest")
+        return Run(self.location, self.root, self.filesystem, manifest)
+
+    def files(self) -> list[str]:
+        """The shards that the manifest names, as paths or URIs: each recording once.
+
+        A pattern over `shards/` gives those of older generations too.
+        """
+        return [f"{self.location}/{shard.path}" for shard in self.manifest.shards]
+
+    def numbers(self) -> list[int]:
+        """The manifests that the run still has, newest first; there may be gaps. Raises RunError."""
         try:
-            manifest = Manifest.from_json(_read_json(filesystem, f"{root}/{name}", "the run has no such manifest"))
-        except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{root}/{name}: {error}") from error
-        return cls(root, filesystem, manifest)
+            found = asked(self.filesystem, lambda: self.filesystem.get_file_info(pyarrow.fs.FileSelector(self.root)))
+        except _READ_ERRORS as error:
+            raise RunError(f"{self.root}: cannot be listed ({one_line(error)})") from error
+        names = (_MANIFEST_NAME.fullmatch(info.base_name) for info in found)
+        return sorted((int(name[1]) for name in names if name), reverse=True)
 
     def row_groups(self, shards: Iterable[ShardEntry] | None = None) -> Iterator[RowGroup]:
         """Every row group in manifest order (or of some shards), from the shards' footers alone."""
         for shard in self.manifest.shards if shards is None else shards:
             metadata = self._open(shard).metadata
             columns = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+            if lacking := {"text_sources", "max_lf_score"} - columns.keys():
+                raise self._unreadable(shard, f"it lacks {', '.join(sorted(lacking))}")
             for index in range(metadata.num_row_groups):
                 group = metadata.row_group(index)
                 sources = group.column(columns["text_sources"]).statistics
                 scores = group.column(columns["max_lf_score"]).statistics
+                if sources is None or not sources.has_min_max:
+                    raise self._unreadable(shard, "it has no statistics of text_sources")
                 yield RowGroup(
                     shard=shard,
                     index=index,
@@ -84,56 +120,120 @@ class Run:
                 )
 
     def read(self, group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a group; `columns` None reads all."""
-        reader = self._open(group.shard)
+        """The rows of a group; `columns` None reads all. Raises RunError."""
         try:
-            return reader.read(group.index, columns)
-        except (OSError, pa.ArrowInvalid, RecordError) as error:
+            return asked(self.filesystem, lambda: self._reader(group.shard).read(group.index, columns))
+        except _READ_ERRORS as error:
             raise self._unreadable(group.shard, error) from error
 
     def groups(self) -> pa.Table:
         """The near-duplicate groups: `recording_id`, `group`."""
         path = f"{self.root}/{self.manifest.groups_path}"
         try:
-            return pq.read_table(path, filesystem=self._filesystem, columns=["recording_id", "group"])
-        except (OSError, pa.ArrowInvalid) as error:
-            raise RunError(f"{path}: not a readable table of groups ({error}); mine again to repair the run") from error
+            columns = ["recording_id", "group"]
+            return asked(self.filesystem, lambda: pq.read_table(path, filesystem=self.filesystem, columns=columns))
+        except _READ_ERRORS as error:
+            raise RunError(f"{path}: not a readable table of groups ({one_line(error)}); {_REPAIR}") from error
 
     def check(self, shard: ShardEntry, *, content: bool) -> None:
         """Raises RunError where a shard is missing or has another size than the manifest says (or, with `content`,
         another hash)."""
         path = f"{self.root}/{shard.path}"
-        info = self._filesystem.get_file_info(path)
-        if info.type != pyarrow.fs.FileType.File:
-            raise RunError(f"{path}: the shard is missing; mine again to repair the run")
-        if info.size != shard.bytes:
-            raise RunError(f"{path}: has {info.size} bytes, the manifest says {shard.bytes}; mine again to repair it")
-        if content:
-            digest = hashlib.sha256()
-            with self._filesystem.open_input_stream(path) as stream:
-                while block := stream.read(1 << 20):
-                    digest.update(block)
-            if digest.hexdigest() != shard.sha256:
-                raise RunError(f"{path}: the content is not what the manifest names; mine again to repair the run")
-
-    def _open(self, shard: ShardEntry) -> ShardReader:
-        path = f"{self.root}/{shard.path}"
         try:
-            files = [self._filesystem.open_input_file(name) for name in (path, *companions(path))]
-            return TFRecordShard(*files) if self.manifest.shard_format == TFRECORD else ParquetShard(*files)
-        except (OSError, pa.ArrowInvalid) as error:
+            info = asked(self.filesystem, lambda: self.filesystem.get_file_info(path))
+            if info.type != pyarrow.fs.FileType.File:
+                raise RunError(f"{path}: the shard is missing; {_REPAIR}")
+            if info.size != shard.bytes:
+                raise RunError(f"{path}: has {info.size} bytes, the manifest says {shard.bytes}; {_REPAIR}")
+            if content and asked(self.filesystem, lambda: self._sha256(path)) != shard.sha256:
+                raise RunError(f"{path}: the content is not what the manifest names; {_REPAIR}")
+        except _READ_ERRORS as error:
             raise self._unreadable(shard, error) from error
 
-    def _unreadable(self, shard: ShardEntry, error: Exception) -> RunError:
-        return RunError(f"{self.root}/{shard.path}: not a readable shard ({error}); mine again to repair the run")
+    def _open(self, shard: ShardEntry) -> ShardReader:
+        try:
+            return asked(self.filesystem, lambda: self._reader(shard))
+        except _READ_ERRORS as error:
+            raise self._unreadable(shard, error) from error
+
+    def _reader(self, shard: ShardEntry) -> ShardReader:
+        path = f"{self.root}/{shard.path}"
+        files = [self.filesystem.open_input_file(name) for name in (path, *companions(path))]
+        return TFRecordShard(*files) if self.manifest.shard_format == TFRECORD else ParquetShard(*files)
+
+    def _sha256(self, path: str) -> str:
+        digest = hashlib.sha256()
+        with self.filesystem.open_input_stream(path) as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _unreadable(self, shard: ShardEntry, error: Exception | str) -> RunError:
+        return RunError(f"{self.root}/{shard.path}: not a readable shard ({one_line(error)}); {_REPAIR}")
+
+
+def _open_folder(folder: str | Path) -> tuple[str, str, pyarrow.fs.FileSystem]:
+    """(location, root, file system) of a run folder: a path, or a URI whose options stand behind a `?`.
+
+    Raises RunError where pyarrow knows no such file system.
+    """
+    location = str(folder)
+    if "://" not in location:
+        root = str(Path(location).resolve())
+        return root, root, pyarrow.fs.LocalFileSystem()
+    try:
+        filesystem, root = pyarrow.fs.FileSystem.from_uri(location)
+    except _READ_ERRORS as error:
+        raise RunError(f"{location}: cannot be opened ({one_line(error)})") from error
+    root = root.rstrip("/")
+    if filesystem.type_name == "local":
+        return root, root, filesystem
+    if filesystem.type_name in ("s3", "gcs"):  # whose root begins with the bucket; keys may stand before it
+        return f"{location.partition('://')[0]}://{root}", root, filesystem
+    return location.partition("?")[0].rstrip("/"), root, filesystem
+
+
+def asked(filesystem: pyarrow.fs.FileSystem, read: Callable[[], Answer]) -> Answer:
+    """What `read` gives; where an object store fails to answer, it is asked three times more."""
+    waits_s = () if filesystem.type_name == "local" else _WAITS_S
+    for wait_s in waits_s:
+        try:
+            return read()
+        except (FileNotFoundError, PermissionError):
+            raise
+        except OSError:
+            time.sleep(wait_s)
+    return read()
+
+
+def read_file(filesystem: pyarrow.fs.FileSystem, path: str) -> bytes:
+    """A small file as a whole. Raises OSError."""
+
+    def read() -> bytes:
+        with filesystem.open_input_stream(path) as stream:
+            content: bytes = stream.read()
+        return content
+
+    return asked(filesystem, read)
 
 
 def _read_json(filesystem: pyarrow.fs.FileSystem, path: str, advice: str) -> dict[str, Any]:
     try:
-        with filesystem.open_input_stream(path) as stream:
-            value = json.loads(stream.read())
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path}: cannot be read ({error}); {advice}") from error
+        value = json.loads(read_file(filesystem, path))
+    except (*_READ_ERRORS, ValueError) as error:
+        raise RunError(f"{path}: cannot be read ({one_line(error)}); {advice}") from error
     if not isinstance(value, dict):
         raise RunError(f"{path}: not a JSON object; {advice}")
     return value
+
+
+def _read_manifest(filesystem: pyarrow.fs.FileSystem, path: str, advice: str) -> Manifest:
+    try:
+        return Manifest.from_json(_read_json(filesystem, path, advice))
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
+
+
+def one_line(error: Exception | str) -> str:
+    """What an error says, without the line breaks that some stores put in."""
+    return " ".join(str(error).split())

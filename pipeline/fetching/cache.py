@@ -62,6 +62,20 @@ class MediaCache:
         except OSError as error:
             log.warning("cache: %s was not kept: %s", self._folder, error.strerror)
 
+    def forget(self, uri: str) -> bool:
+        """Delete what a URI had; whether there was anything. Raises OSError."""
+        reference = self._reference(uri)
+        try:
+            name = reference.read_text(encoding="ascii")
+        except (FileNotFoundError, ValueError):
+            name = ""
+        if len(name) == NAME_BYTES and name.isalnum():
+            # Another URI with this content misses it, and fetches it again.
+            self._media(name).unlink(missing_ok=True)
+        there = reference.exists()
+        reference.unlink(missing_ok=True)
+        return there
+
     def _write(self, path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, beside = tempfile.mkstemp(dir=path.parent, suffix=TMP_SUFFIX)

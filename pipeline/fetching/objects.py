@@ -21,17 +21,22 @@ LONGEST_CALL_S = 300.0
 
 def resolve(audio_uri: str, *, base_uri: str, allow_roots: Sequence[str]) -> str:
     """The full URI of an object. Raises FetchError where it lies outside of what is allowed."""
-    uri = audio_uri if "://" in audio_uri else f"{base_uri.rstrip('/')}/{audio_uri}"
+    uri = full_uri(audio_uri, base_uri=base_uri)
     scheme, _, path = uri.partition("://")
     if any(name in ("", ".", "..") for name in path.split("/")):
         raise FetchError(Reason.OUTSIDE_ROOT, f"{shown(uri)} holds empty, . or .. parts")
-    uri = f"{scheme.lower()}://{path}"
     for root in (base_uri, *allow_roots):
         if "://" in root and uri.startswith(root.rstrip("/") + "/"):
             return uri
     raise FetchError(
         Reason.OUTSIDE_ROOT, f"{shown(uri)} is under neither the catalogue's folder nor an --allow_root {scheme}://…"
     )
+
+
+def full_uri(audio_uri: str, *, base_uri: str) -> str:
+    uri = audio_uri if "://" in audio_uri else f"{base_uri.rstrip('/')}/{audio_uri}"
+    scheme, _, path = uri.partition("://")
+    return f"{scheme.lower()}://{path}"
 
 
 def read(uri: str, max_bytes: int, deadline_s: float) -> bytes:

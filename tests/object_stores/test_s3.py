@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from openmulan import main as mulan
 from pipeline import stores
 from schemas.exits import BAD_INPUT, DONE, INTERRUPTED
 from tests.object_stores.s3 import BUCKET, Bucket, Gate, server
-from tests.pipeline.killing import COMMIT_POINTS, Suspended, mine_and_die_at
+from tests.pipeline.killing import COMMIT_POINTS, Suspended, die_at, mine_and_die_at
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
+from tests.pipeline.traces import traces
 
 pytestmark = pytest.mark.stores
 
@@ -101,6 +103,26 @@ def test_grown_and_shrunk(bucket: Bucket, local: Path, corpus: Path, tmp_path: P
     assert manifest(grown)["number"] == 2
     assert len(manifest(grown)["tombstones"]) == 1
     assert_same(bucket, "grown", grown, tmp_path)
+
+
+def test_removed_for_good(bucket: Bucket, corpus: Path, tmp_path: Path) -> None:
+    """Without a byte left, after kills, and equal to a removal on disk."""
+    output, local = f"s3://{BUCKET}/removed", tmp_path / "run"
+    assert mine(CATALOGUE, output, *OPTIONS, *bucket.options()) == DONE
+    assert mine(corpus / "catalog.jsonl", local, *OPTIONS) == DONE
+    (tmp_path / "ids.txt").write_text("rec-003\n", encoding="utf-8")
+    command = ("--ids", str(tmp_path / "ids.txt"), "--quiet")
+    for point in ("suppression_written", "plan_committed", "shard_committed", "manifest_written"):
+        die_at(point, "remove", output, *command, *bucket.options())
+    for point in ("manifests_deleted", "sweep_listed"):
+        die_at(point, "prune", output, "--quiet", *bucket.options())
+    assert mulan(["prune", output, "--quiet", *bucket.options()]) == DONE
+    assert mulan(["remove", str(local), *command]) == DONE
+    assert mulan(["prune", str(local), "--quiet"]) == DONE
+    assert_same(bucket, "removed", local, tmp_path)
+    assert traces(tmp_path / "copy", ["rec-003"]) == {}
+    assert mine(CATALOGUE, output, *OPTIONS, *bucket.options()) == DONE
+    assert traces(bucket.download("removed", tmp_path / "again"), ["rec-003"]) == {}
 
 
 @pytest.mark.parametrize("point", COMMIT_POINTS)

@@ -26,6 +26,7 @@ from typing import Self
 import psutil
 
 import pipeline.mine
+from openmulan import main as mulan
 from pipeline import storage
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
 
@@ -50,6 +51,20 @@ COMMIT_POINTS = (
     "pointer_written",
     "sweep_listed",
 )
+# Of `mulan remove`, beside those of planning and building.
+REMOVE_POINTS = ("suppression_written", "removed_listed", *COMMIT_POINTS[1:])
+# Of `mulan prune`, after it has finished what was left of a removal.
+PRUNE_POINTS = (
+    "quiet_checked",
+    "plan_quieted",
+    "manifest_checked",
+    "manifest_written",
+    "pointer_checked",
+    "pointer_written",
+    "manifests_deleted",
+    "sweep_listed",
+)
+AUDIOSET_POINTS = ("audioset_withdrawn",)
 
 # A server that has imported the job once forks each child from a process without threads.
 _processes = multiprocessing.get_context("forkserver")
@@ -72,6 +87,23 @@ def mine_and_die_after(seconds: float, catalogue: Path | str, output: Path | str
     child.kill()
     child.join()
     return child.exitcode == -signal.SIGKILL
+
+
+def die_at(point: str, *command: str) -> None:
+    """Run a command of `mulan`. Raises AssertionError where it ends before it gets to the point."""
+    child = _processes.Process(target=_command_dies_at, args=(point, command))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL, f"the job did not get to {point}: exit code {child.exitcode}"
+
+
+def _command_dies_at(point: str, command: tuple[str, ...]) -> None:
+    def die(name: str) -> None:
+        if name == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    storage.on_commit_point = die
+    mulan(list(command))
 
 
 def _die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:

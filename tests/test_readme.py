@@ -1,0 +1,28 @@
+"""The lines of the README that read a run with other tools, each run as it stands."""
+
+import glob
+import re
+from pathlib import Path
+
+import pytest
+
+import openmulan
+from tests.trainer.fixture_runs import shard_row, write_run
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("module", ["pandas", "duckdb", "datasets", "pyarrow.dataset"])
+def test_each_recording_is_read_once(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (line,) = re.findall(rf"^{module}\..*$", README, re.MULTILINE)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))  # before `datasets` is imported, which reads it once
+    library = pytest.importorskip(module, reason=f"{module} is not installed")
+    # `datasets` and DuckDB take patterns, so that the folder's name has one.
+    run = write_run(tmp_path / "run [1]", [shard_row(f"r{i}", sf=["slow"]) for i in range(8)])
+    (run / "shards" / "g0000-00000.parquet").write_bytes((run / "shards" / "g0001-00000.parquet").read_bytes())
+    name = module.partition(".")[0]
+    names = {name: __import__(name), "glob": glob, "files": openmulan.Run.open(run).files()}
+    assert library is not None
+    rows = eval(line, names)
+    ids = rows["recording_id"] if name != "duckdb" else [row[0] for row in rows.fetchall()]
+    assert sorted(map(str, ids)) == [f"r{i}" for i in range(8)]
