@@ -1,11 +1,13 @@
 """Run the mining job in a process of its own, and kill or suspend it there: at a commit point or at any moment."""
 
+import functools
 import multiprocessing
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -106,8 +108,18 @@ class Suspended:
     def __init__(
         self, point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path
     ) -> None:
+        self._start(point, functools.partial(mine, catalogue, output, *options), said)
+
+    @classmethod
+    def command(cls, point: str, command: tuple[str, ...], said: Path) -> Self:
+        """Any command of `mulan` in the place of mine."""
+        made = cls.__new__(cls)
+        made._start(point, functools.partial(mulan, list(command)), said)
+        return made
+
+    def _start(self, point: str, work: Callable[[], int], said: Path) -> None:
         self._said = said
-        self._child = _processes.Process(target=_stop_at, args=(point, catalogue, output, options, said))
+        self._child = _processes.Process(target=_stop_at, args=(point, work, said))
         self._child.start()
         assert self._child.pid is not None
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -132,7 +144,7 @@ class Suspended:
         return self._child.exitcode, self._said.read_text(encoding="utf-8")
 
 
-def _stop_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path) -> None:
+def _stop_at(point: str, work: Callable[[], int], said: Path) -> None:
     def stop(name: str) -> None:
         if name == point:
             storage.on_commit_point = storage.no_op
@@ -141,7 +153,7 @@ def _stop_at(point: str, catalogue: Path | str, output: Path | str, options: tup
     storage.on_commit_point = stop
     with said.open("w", encoding="utf-8", buffering=1) as stream:
         sys.stderr = stream
-        code = mine(catalogue, output, *options)
+        code = work()
         stream.flush()
     # Not through multiprocessing's own end, which turns codes into others.
     os._exit(code)
