@@ -6,6 +6,7 @@
 #     make test-fast    the quick ones of the tests, for the daily round
 #     make test-s3      the mining job on object stores (servers that speak like S3 and Google's)
 #     make test-spark   the mining job on a real Spark (Java and Maven)
+#     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
 #     make venv         everything, for development
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
 #
@@ -15,7 +16,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark lint bench clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-exchange lint bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -96,9 +97,19 @@ test-s3: $(VENV)/.installed-dev
 test-spark: $(VENV)/.installed-dev .spark/classpath.txt
 	SPARK_CLASSPATH_FILE=$(CURDIR)/.spark/classpath.txt $(BIN)/python -m pytest -m spark tests/spark
 
+.venv-label-studio/.made:
+	@echo "installing Label Studio into .venv-label-studio: 1 GB, a few minutes the first time"
+	@$(PYTHON) -m venv .venv-label-studio
+	@.venv-label-studio/bin/python -m pip install --disable-pip-version-check --progress-bar off 'label-studio==1.23.*' \
+		2>&1 | tee .venv-label-studio/pip.log | $(SHOW) || { tail -20 .venv-label-studio/pip.log; exit 1; }
+	@touch $@
+
+test-exchange: $(VENV)/.installed-dev .venv-label-studio/.made
+	LABEL_STUDIO=$(CURDIR)/.venv-label-studio/bin/label-studio $(BIN)/python -m pytest -m exchange tests/filters/annotation
+
 bench: $(VENV)/.installed-dev
 	@test -n "$(BENCH)" || { echo "make bench BENCH=NAME, where NAME is one of: $(BENCHES)" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.$(BENCH) $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) .spark build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-label-studio .spark build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

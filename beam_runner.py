@@ -9,6 +9,7 @@ Beam and of its runners can be given beside these; one that nobody knows is an e
 """
 
 import argparse
+import atexit
 import contextlib
 import json
 import logging
@@ -45,6 +46,7 @@ from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, 
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
+from schemas.signals import held_back
 
 if TYPE_CHECKING:
     from pipeline.mine import Mined
@@ -344,11 +346,11 @@ def carry_out(
     except (KeyboardInterrupt, WorkerLostError) as stop:
         ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"
         sys.stderr.write(f"{command}: {ended_by}; what is committed is safe, run the same command to go on\n")
-        if is_local:
-            # Threads of the runner may wait for ever, or be in the middle of a shard.
-            sys.stderr.flush()
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+        sys.stderr.flush()
+        if not is_local:
+            atexit._run_exitfuncs()  # by these Beam ends a job server that it has started
+        # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
+        os._exit(INTERRUPTED)
     except Exception as error:
         found = fault(error, where=where)
         what = told_fault(error) or (found.what if found is not None else None)
@@ -529,13 +531,14 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
 
 def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
     """Run to the end; a job that is interrupted here is cancelled there."""
+    steps(pipeline)
+    job: Any = None
     try:
-        with pipeline:
-            steps(pipeline)
+        with held_back():  # until the job has a name by which it can be cancelled
+            job = pipeline.run()
+        job.wait_until_finish()
     except KeyboardInterrupt:
-        job = getattr(pipeline, "result", None)
         if job is not None:
-            log.warning("cancelling the job on the engine")
             job.cancel()
         raise
 

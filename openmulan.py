@@ -3,19 +3,13 @@
 This module is the public API and the `mulan` command. Nothing heavy is imported before it is asked for.
 """
 
-import contextlib
 import importlib
 import io
-import os
-import signal
 import sys
-import threading
-import time
-from collections.abc import Iterator
-from types import FrameType
 from typing import Any
 
 from schemas.exits import INTERRUPTED, ended, leave
+from schemas.signals import interruptible
 from schemas.version import VERSION as __version__
 
 # Public name -> the module that it lives in.
@@ -50,9 +44,6 @@ _OPTIONAL: dict[str, str] = {
 }
 # What these print is their work: once nobody reads it, they end.
 _STREAMS = ("lf-filter",)
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# One Ctrl-C may come twice, from the terminal and from who started the command; a person's second one comes later.
-_ONE_SIGNAL_S = 2.0
 _OWN = ("beam_runner", "filters", "openmulan", "pipeline", "schemas", "trainer")
 
 __all__ = ["__version__", "main", *_API]
@@ -85,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
     module, extra, _ = _COMMANDS[arguments[0]]
     _let_write_what_the_locale_lacks()
     try:
-        with _interruptible():
+        with interruptible():
             name, _, function = module.partition(":")
             run = getattr(importlib.import_module(name), function or "main")
             return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)
@@ -102,33 +93,6 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise KeyboardInterrupt, as SIGINT does; one that comes while the command is ending ends it at
-    once. A command may take signals itself.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    first: list[float] = []
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if not first:
-            first.append(time.monotonic())
-            raise KeyboardInterrupt
-        if time.monotonic() - first[0] > _ONE_SIGNAL_S:
-            os._exit(INTERRUPTED)
-
-    # What is ignored (by nohup) stays ignored.
-    taken = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
-    before = {number: signal.signal(number, interrupt) for number in taken}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _let_write_what_the_locale_lacks() -> None:

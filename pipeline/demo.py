@@ -100,6 +100,9 @@ def _evaluate(folder: Path) -> int:
             "sf",
             "--min_positives",
             "2",
+            # So few recordings have none to spare for evaluation.
+            "--split",
+            "all",
             *retrieval,
             "--output",
             str(folder / "evaluation"),

@@ -14,6 +14,7 @@ rejects/g0001-00017-….jsonl      recordings that were left out, and why
 commits/g0001-00017.json         says that the shard is whole
 groups-….parquet                 recordings with the same audio
 manifest-0001.json manifest.json what a trainer may read, and the pointer to the newest
+readers/….json                   the trainings that read it, by their own word (schemas/readers.py)
 report.json report.html
 audioset/catalog.jsonl           the catalogue that --audioset makes
 audioset/left-out.jsonl          segments that did not get into it, and why

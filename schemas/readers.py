@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -103,8 +104,13 @@ def write_reader(run: Run, record: ReaderRecord) -> None:
     # An object appears when it is whole; a file has to be made to.
     local = run.filesystem.type_name == "local"
     partial = f"{path}{_PARTIAL_SUFFIX}" if local else path
-    with run.filesystem.open_output_stream(partial) as stream:
-        stream.write(content)
+    try:
+        with run.filesystem.open_output_stream(partial) as stream:
+            stream.write(content)
+    except BaseException:
+        if local:
+            Path(partial).unlink(missing_ok=True)
+        raise
     if local:
         run.filesystem.move(partial, path)
 

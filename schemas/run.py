@@ -66,18 +66,21 @@ class Run:
         """Raises RunError where there is no finished run, or where it cannot be read."""
         location, root, filesystem = _open_folder(folder)
         if number is not None:
-            name, advice = manifest_name(number), "the run has no such manifest"
+            name: Any = manifest_name(number)
+            advice = "the run has no such manifest"
         else:
             pointer = f"{root}/{POINTER_NAME}"
             name = _read_json(filesystem, pointer, "is it the output of a finished `mulan mine`?").get("manifest")
             if not isinstance(name, str) or not _MANIFEST_NAME.fullmatch(name):
                 raise RunError(f"{pointer}: does not name a manifest; {_REPAIR}")
             advice = f"{POINTER_NAME} names it; {_REPAIR}"
-        try:
-            manifest = Manifest.from_json(_read_json(filesystem, f"{root}/{name}", advice))
-        except ValueError as error:
-            raise RunError(f"{root}/{name}: {error}") from error
-        return cls(location, root, filesystem, manifest)
+        return cls(location, root, filesystem, _read_manifest(filesystem, f"{root}/{name}", advice))
+
+    def at(self, number: int) -> "Run":
+        """The same run at another of its manifests. Raises RunError."""
+        path = f"{self.root}/{manifest_name(number)}"
+        manifest = _read_manifest(self.filesystem, path, "the run has no such manifest")
+        return Run(self.location, self.root, self.filesystem, manifest)
 
     def files(self) -> list[str]:
         """The shards that the manifest names, as paths or URIs: each recording once.
@@ -222,6 +225,13 @@ def _read_json(filesystem: pyarrow.fs.FileSystem, path: str, advice: str) -> dic
     if not isinstance(value, dict):
         raise RunError(f"{path}: not a JSON object; {advice}")
     return value
+
+
+def _read_manifest(filesystem: pyarrow.fs.FileSystem, path: str, advice: str) -> Manifest:
+    try:
+        return Manifest.from_json(_read_json(filesystem, path, advice))
+    except ValueError as error:
+        raise RunError(f"{path}: {error}") from error
 
 
 def one_line(error: Exception | str) -> str:

@@ -1,5 +1,6 @@
 """The finished model folder: weights, configuration, tokenizer, and a card that names data, recipe and results."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -62,6 +63,7 @@ def write_card(
         "initial temperature": recipe.loss.initial_temperature,
         "seed": recipe.seed,
     }
+    measured = "\n".join(f"- {name}: {_number(value)}" for name, value in sorted(results.items()))
     card = _CARD.format(
         name=recipe.name,
         data="\n".join(_describe(run) for run in corpus.runs),
@@ -71,9 +73,13 @@ def write_card(
         mixture=mixture.text,
         filtered="filtered" if recipe.data.filtered else "not filtered",
         recipe="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
-        results="\n".join(f"- {name}: {value:.4f}" for name, value in sorted(results.items())) or "None were measured.",
+        results=measured or "None were measured.",
     )
     model.save(folder, card)
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}" if math.isfinite(value) else "not finite"
 
 
 def _describe(run: Run) -> str:

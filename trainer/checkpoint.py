@@ -1,37 +1,68 @@
 """Checkpoints: a model folder with the optimizer and the state of the run beside it, as safetensors and JSON.
 
 A checkpoint is written under another name and renamed when it is whole, so a folder named `step-…` can be trusted; the
-last K are kept. Nothing is pickled, so reading one runs no code.
+last K are kept, and one that cannot be written leaves nothing behind. Nothing is pickled, so reading one runs no code.
 """
 
 import json
 import logging
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 log = logging.getLogger(__name__)
 
 STATE_NAME, WEIGHTS_NAME, OPTIMIZER_NAME = "state.json", "model.safetensors", "optimizer.safetensors"
-_PREFIX = "step-"
+_PREFIX, _PARTIAL_SUFFIX = "step-", ".tmp"
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written; the ones before it are whole."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
-    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and path.suffix != ".tmp")
+    return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and path.suffix != _PARTIAL_SUFFIX)
+
+
+@contextmanager
+def partial_checkpoint(folder: Path, step: int) -> Iterator[Path]:
+    """An empty folder for the model's files of a checkpoint, of which nothing stays unless `save_checkpoint` takes it.
+
+    Raises CheckpointError where a file of it cannot be written.
+    """
+    for left in folder.glob(f"{_PREFIX}*{_PARTIAL_SUFFIX}"):  # by a kill
+        shutil.rmtree(left)
+    partial = folder / f"{_PREFIX}{step:08d}{_PARTIAL_SUFFIX}"
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+    except (OSError, SafetensorError) as error:
+        last = next(reversed(checkpoints(folder)), None)
+        kept = f"{last} is whole" if last is not None else "there is none before it"
+        raise CheckpointError(
+            f"{partial.with_suffix('')}: the checkpoint cannot be written ({error}); {kept}; make room, and the same "
+            "command goes on"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def save_checkpoint(
     folder: Path, model_files: Path, optimizer: torch.optim.Optimizer, state: dict[str, Any], *, keep: int
 ) -> Path:
-    """`model_files` is a folder with the model's files, which becomes the checkpoint; `state` must hold `step`."""
+    """`model_files` is a folder of `partial_checkpoint` with the model's files, which becomes the checkpoint; `state`
+    must hold `step`."""
     save_file(_optimizer_tensors(optimizer), model_files / OPTIMIZER_NAME)
-    (model_files / STATE_NAME).write_text(json.dumps(state), encoding="utf-8")
+    (model_files / STATE_NAME).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
     for path in model_files.iterdir():
         _sync(path)
     target = folder / f"{_PREFIX}{state['step']:08d}"
@@ -61,6 +92,26 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
         if names:
             optimizer.state[parameter] = {name.split(".", 1)[1]: _placed(tensors[name], parameter) for name in names}
     return state
+
+
+def replace_text(path: Path, content: str) -> None:
+    """The file has its old content or the new one, whatever happens meanwhile."""
+    partial = path.with_name(f"{path.name}{_PARTIAL_SUFFIX}")
+    try:
+        with naming(path):
+            partial.write_text(content, encoding="utf-8")
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A write that fails does not say by itself which file it was."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

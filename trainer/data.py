@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,6 +69,32 @@ class DataConfig:
     def window_samples(self) -> int:
         return round(self.window_s * CLIP_SAMPLE_RATE_HZ)
 
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "DataConfig":
+        held_out_ids = tuple(value["held_out_ids"])
+        return cls(**{**value, "mixture": Mixture(**value["mixture"]), "held_out_ids": held_out_ids})
+
+
+class Splitter:
+    """Which split a recording is in: a function of its near-duplicate group in the runs that are trained on."""
+
+    def __init__(self, runs: Iterable[Run], config: DataConfig) -> None:
+        self._config = config
+        self._leaders = duplicate_leaders(runs)
+        self._held_out = frozenset(self._leaders.get(name, name) for name in config.held_out_ids)
+
+    def split_of(self, recording_id: str) -> Split:
+        """A recording that is held out by name takes its copies along."""
+        leader = self._leaders.get(recording_id, recording_id)
+        if leader in self._held_out:
+            return Split.HELD_OUT
+        place = hash64(f"split/{leader}") / 2**64
+        if place < self._config.validation_fraction:
+            return Split.VALIDATION
+        if place < self._config.validation_fraction + self._config.held_out_fraction:
+            return Split.HELD_OUT
+        return Split.TRAIN
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
@@ -94,8 +121,7 @@ class Corpus:
     def __init__(self, runs: Sequence[Run], config: DataConfig) -> None:
         self.runs = tuple(runs)
         self.config = config
-        self._leaders = duplicate_leaders(self.runs)
-        self._held_out = frozenset(self._leaders.get(name, name) for name in config.held_out_ids)
+        self.split_of = Splitter(self.runs, config).split_of
         self.recordings: dict[Split, int] = dict.fromkeys(Split, 0)
         self._groups: list[_Group] = []
         shards = [(index, shard) for index, run in enumerate(self.runs) for shard in run.manifest.shards]
@@ -172,18 +198,6 @@ class Corpus:
         """A row group in words, for errors."""
         entry = self._groups[index]
         return f"{self.runs[entry.run].root}/{entry.group.shard.path}, row group {entry.group.index}"
-
-    def split_of(self, recording_id: str) -> Split:
-        """A function of the recording's near-duplicate group; one that is held out by name takes its copies along."""
-        leader = self._leaders.get(recording_id, recording_id)
-        if leader in self._held_out:
-            return Split.HELD_OUT
-        place = hash64(f"split/{leader}") / 2**64
-        if place < self.config.validation_fraction:
-            return Split.VALIDATION
-        if place < self.config.validation_fraction + self.config.held_out_fraction:
-            return Split.HELD_OUT
-        return Split.TRAIN
 
     def _lf_threshold(self, run: Run) -> float | None:
         if not self.config.filtered:

@@ -1,9 +1,11 @@
 """What a run folder was begun with, so that a resumed run goes on with the same recipe on the same data, or is refused.
 
 Kept in `run.json`: the recipe without what only decides when a run ends and how it is computed, and the digest of each
-manifest. A run goes on with the manifests that it began with, even where mining has added newer ones since.
+manifest; beside them where the runs lay, which may change. A run goes on with the manifests that it began with, even
+where mining has added newer ones since.
 """
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from schemas.digest import canonical_json, digest_json
-from trainer.checkpoint import checkpoints
+from trainer.checkpoint import checkpoints, replace_text
 from trainer.data import Corpus
 from trainer.recipes import Recipe
+from trainer.training import Training
 
 _NAME = "run.json"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_LEARNED = ("epochs", "compute")
 
 
@@ -26,6 +30,7 @@ def identity(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
         "recipe": learned,
         "manifests": [run.manifest.number for run in corpus.runs],
         "data_digests": [run.manifest.digest() for run in corpus.runs],
+        "data": [run.location for run in corpus.runs],
     }
     plain: dict[str, Any] = json.loads(canonical_json(value))
     return plain
@@ -39,6 +44,11 @@ class RunFolder:
     last: Path | None
     corpus: Corpus
     identity: dict[str, Any]
+
+    def training(self, recipe: Recipe) -> Training:
+        """What the model that is trained here will know of it."""
+        manifests, runs = tuple(self.identity["data_digests"]), tuple(self.identity["data"])
+        return Training(data=recipe.data, manifests=manifests, runs=runs)
 
 
 def open_run(output: Path, recipe: Recipe, data: tuple[str, ...]) -> RunFolder:
@@ -54,8 +64,16 @@ def open_run(output: Path, recipe: Recipe, data: tuple[str, ...]) -> RunFolder:
 
 
 def write_identity(output: Path, value: dict[str, Any]) -> None:
-    output.mkdir(parents=True, exist_ok=True)
-    (output / _NAME).write_text(canonical_json(value) + "\n", encoding="utf-8")
+    """Raises ValueError where the folder cannot be written, OSError where it has no room."""
+    content, path = canonical_json(value) + "\n", output / _NAME
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            replace_text(path, content)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise
+        raise ValueError(f"{output}: cannot be written ({error}); give another --output") from error
 
 
 def read_identity(output: Path) -> dict[str, Any]:

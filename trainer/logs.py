@@ -13,6 +13,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from tqdm import tqdm
 
+from trainer.checkpoint import naming, replace_text
+from trainer.finite import as_json
+
 log = logging.getLogger(__name__)
 
 METRICS_NAME = "metrics.jsonl"
@@ -20,14 +23,14 @@ _BAR_WIDTH = 60  # a loss of zero
 
 
 class MetricLog:
-    """`write(step, kind, values)`; numbers that are None are left out."""
+    """`write(step, kind, values)`; numbers that are None are left out, those that are not finite are null."""
 
     def __init__(self, folder: Path, *, first_step: int, steps: int, log_every: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._log_every, self._steps = log_every, steps
-        path = folder / METRICS_NAME
-        _drop_from(path, first_step)
-        self._lines = path.open("a", encoding="utf-8")
+        self._path = folder / METRICS_NAME
+        _drop_from(self._path, first_step)
+        self._lines = self._path.open("a", encoding="utf-8")
         events = folder / "tensorboard" / f"events.out.tfevents.{first_step:08d}.openmulan"
         events.parent.mkdir(exist_ok=True)
         self._events = RecordWriter(events.open("wb"))
@@ -37,21 +40,24 @@ class MetricLog:
     def write(self, step: int, kind: str, values: Mapping[str, float | None]) -> None:
         """`kind` is train, validation or the name of an evaluator."""
         known = {name: value for name, value in values.items() if value is not None}
-        self._lines.write(json.dumps({"step": step, "kind": kind, **known}) + "\n")
-        self._lines.flush()
+        line = {"step": step, "kind": kind, **{name: as_json(value) for name, value in known.items()}}
         summary = Summary(value=[Summary.Value(tag=f"{kind}/{n}", simple_value=v) for n, v in known.items()])
-        self._event(Event(wall_time=time.time(), step=step, summary=summary))
+        with naming(self._path):
+            self._lines.write(json.dumps(line, allow_nan=False) + "\n")
+            self._lines.flush()
+            self._event(Event(wall_time=time.time(), step=step, summary=summary))
         if kind == "train":
             self._bar.update(step + 1 - self._bar.n)
             self._bar.set_postfix_str(f"loss {known['loss']:.3f}")
         if kind != "train" or step % self._log_every == 0 or step + 1 == self._steps:
-            line = ", ".join(f"{name} {_short(value)}" for name, value in known.items())
-            log.info("step %d/%d %s: %s", step, self._steps, kind, line)
+            numbers = ", ".join(f"{name} {_short(value)}" for name, value in known.items())
+            log.info("step %d/%d %s: %s", step, self._steps, kind, numbers)
 
     def close(self) -> None:
         self._bar.close()
-        self._lines.close()
-        self._events.close()
+        with naming(self._path):
+            self._lines.close()
+            self._events.close()
 
     def _event(self, event: Any) -> None:
         self._events.write(event.SerializeToString())
@@ -66,7 +72,7 @@ def read_metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
 
 def loss_table(folder: Path, rows: int = 10) -> str:
     """The loss beside its chance line, in a few lines of text; a bar shows how far it has left it."""
-    lines = read_metrics(folder, "train")
+    lines = [line for line in read_metrics(folder, "train") if line["loss"] is not None]
     parts = [lines[len(lines) * i // rows : len(lines) * (i + 1) // rows] for i in range(rows)]
     table = [f"{'steps':>13}  {'loss':>7}  {'chance':>7}"]
     for part in filter(None, parts):
@@ -88,7 +94,7 @@ def _drop_from(path: Path, first_step: int) -> None:
                 continue
             if value["step"] < first_step:
                 kept.append(line + "\n")
-        path.write_text("".join(kept), encoding="utf-8")
+        replace_text(path, "".join(kept))
 
 
 def _short(value: float) -> str:

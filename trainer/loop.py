@@ -4,8 +4,8 @@
     torchrun --nproc_per_node 8 -m trainer.train --recipe m_resnet50 --data RUN --data ASET_RUN --output DIR
 
 Reads top to bottom: open the data, build the model, take up the last checkpoint, then step, log, validate, evaluate and
-save until the steps are done. On a CPU in float32, a run that was killed and resumed has the losses and the weights of
-one that was not, to the bit.
+save until the steps are done, or until the loss is no number any more. On a CPU in float32, a run that was killed and
+resumed has the losses and the weights of one that was not, to the bit.
 """
 
 import logging
@@ -21,18 +21,21 @@ from typing import Protocol
 
 import torch
 
+from schemas.readers import ReaderState
 from trainer import dist
 from trainer.card import write_card
-from trainer.checkpoint import load_checkpoint, save_checkpoint
+from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Split
 from trainer.dist import Ranks
 from trainer.estimate import StepFlops, estimate_memory, peak_flops
+from trainer.finite import has_lost_weights, is_lost, what_to_do
 from trainer.gradcache import accumulate_gradients
 from trainer.identity import open_run, write_identity
 from trainer.loader import Batch, Loader
 from trainer.logs import MetricLog
 from trainer.loss import chance_loss
 from trainer.model import Model, build, pad_id
+from trainer.presence import Presence
 from trainer.recipes import Recipe
 from trainer.streams import GlobalBatches
 from trainer.tokens import TextChunk, text_chunks
@@ -82,6 +85,7 @@ class TrainOptions:
 class Outcome(StrEnum):
     DONE = "done"
     INTERRUPTED = "interrupted"
+    LOST = "lost"  # the loss, the gradient or a weight is not finite
 
 
 def train(recipe: Recipe, options: TrainOptions) -> Outcome:
@@ -106,7 +110,7 @@ class _Trainer:
         recordings = self.corpus.recordings[Split.TRAIN]
         self.steps_per_epoch = recordings / recipe.batch_size
         self.steps = options.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
-        self.model = build(recipe, self.device)
+        self.model = build(recipe, self.device, opened.training(recipe))
         self.towers = self.model.towers.train()
         if recipe.compute.compile:
             self.towers.audio.body.compile()
@@ -132,11 +136,14 @@ class _Trainer:
             log.info("going on after step %d from %s", self.step, opened.last)
         self.validation = Validation.open(self.corpus, self.model, self.mixture, ranks)
         self.results: dict[str, float] = {}
+        self.presence: Presence | None = None
 
     def run(self) -> Outcome:
         options, first = self.options, self.ranks.rank == 0
         if first:
             write_identity(options.output, self.identity)
+            self.presence = Presence(self.corpus.runs, options.output, self.recipe.name)
+            self.presence.report()
             self._announce()
         metrics = (
             MetricLog(options.output, first_step=self.step, steps=self.steps, log_every=options.log_every)
@@ -153,10 +160,15 @@ class _Trainer:
                     batch = next(batches)
                     waited_s = time.perf_counter() - started
                     chunks = self._chunks(batch)
-                    values = self._step(batch, chunks)
+                    values = self._gradients(batch, chunks)
+                    if not (lost := is_lost(values, self.device)):
+                        self._update()
                     values |= self._speed(batch, chunks, flops, peak, time.perf_counter() - started, waited_s)
                     if metrics is not None:
                         metrics.write(self.step, "train", values)
+                    if lost:
+                        what = "the loss is {loss}, the gradient norm {gradient_norm}".format_map(values)
+                        return self._stop_lost(f"step {self.step}: {what}; stopped before the weights took it")
                     self.step += 1
                     done = self.step == self.steps
                     if done or self.step % options.validate_every == 0:
@@ -165,8 +177,12 @@ class _Trainer:
                         self._evaluate(metrics)
                     stop = dist.any_rank(terminated.is_set(), self.device)
                     if done or stop or self.step % options.checkpoint_every == 0:
+                        if has_lost_weights(self.towers, self.device):
+                            return self._stop_lost(f"after step {self.step} a weight is not finite; it is not saved")
                         self._save(loader)
                     if stop and not done:
+                        # Whoever started the ranks ends all once one has ended: the checkpoint has to be whole by then.
+                        dist.any_rank(False, self.device)
                         log.warning("interrupted after step %d; the same command goes on from there", self.step)
                         return Outcome.INTERRUPTED
         finally:
@@ -175,14 +191,14 @@ class _Trainer:
                 metrics.close()
         if first:
             write_card(self.model, options.output / MODEL_NAME, self.corpus, self.mixture, self.step, self.results)
+        if self.presence is not None:
+            self.presence.report(ReaderState.DONE)
         return Outcome.DONE
 
-    def _step(self, batch: Batch, chunks: list[TextChunk]) -> dict[str, float | None]:
-        recipe, optimizer = self.recipe, self.optimizer
-        rate = recipe.optimizer.rate(self.step)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad(set_to_none=True)
+    def _gradients(self, batch: Batch, chunks: list[TextChunk]) -> dict[str, float | None]:
+        """Leave the clipped gradient of the global mini-batch in the parameters; the same values on every rank."""
+        recipe = self.recipe
+        self.optimizer.zero_grad(set_to_none=True)
         result = accumulate_gradients(
             self.towers,
             batch.wave_RS,
@@ -195,18 +211,25 @@ class _Trainer:
             step=self.step,
         )
         norm = torch.nn.utils.clip_grad_norm_(self.towers.parameters(), recipe.optimizer.clip_norm)
-        temperature = float(self.towers.log_temperature.detach().exp())
-        optimizer.step()
-        self.towers.clamp_temperature(recipe.loss.min_temperature, recipe.loss.max_temperature)
         return {
             "loss": result.loss,
             "chance": chance_loss(recipe.loss.kind, recipe.batch_size),
-            "temperature": temperature,
+            "temperature": float(self.towers.log_temperature.detach().exp()),
             "gradient_norm": float(norm),
-            "learning_rate": rate,
+            "learning_rate": recipe.optimizer.rate(self.step),
             "shared_text_rate": result.shared_text_rate,
             "epoch": self.step / self.steps_per_epoch,
         }
+
+    def _update(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.optimizer.rate(self.step)
+        self.optimizer.step()
+        self.towers.clamp_temperature(self.recipe.loss.min_temperature, self.recipe.loss.max_temperature)
+
+    def _stop_lost(self, what: str) -> Outcome:
+        stop_lost(what, self.folder, self.ranks, self.device)
+        return Outcome.LOST
 
     def _chunks(self, batch: Batch) -> list[TextChunk]:
         compute = self.recipe.compute
@@ -252,10 +275,12 @@ class _Trainer:
         if self.ranks.rank != 0:
             return
         state = {"step": self.step, "batches": loader.state(self.step - 1)}
-        partial = self.folder / f"step-{self.step:08d}.tmp"
-        self.model.save(partial)
-        path = save_checkpoint(self.folder, partial, self.optimizer, state, keep=self.options.keep)
+        with partial_checkpoint(self.folder, self.step) as partial:
+            self.model.save(partial)
+            path = save_checkpoint(self.folder, partial, self.optimizer, state, keep=self.options.keep)
         log.info("saved %s", path)
+        if self.presence is not None:
+            self.presence.report()
 
     def _loader(self) -> Loader:
         return Loader(
@@ -284,6 +309,13 @@ class _Trainer:
             "" if quotas.period == 1 else "es",
         )
         log.info("memory of one rank, estimated: %s", estimate_memory(self.model, self.recipe, self.ranks.count))
+
+
+def stop_lost(what: str, folder: Path, ranks: Ranks, device: torch.device) -> None:
+    """Say why the run in `folder` ends here; every rank waits until the first has said it."""
+    if ranks.rank == 0:
+        log.error("%s; %s", what, what_to_do(next(reversed(checkpoints(folder)), None)))
+    dist.any_rank(False, device)
 
 
 @contextmanager

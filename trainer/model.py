@@ -25,6 +25,7 @@ from trainer.checkpoint import WEIGHTS_NAME
 from trainer.recipes import Recipe
 from trainer.tokens import load_tokenizer, text_chunks, tokenize
 from trainer.towers import EMBEDDING_SIZE, AudioTower, MuLan, TextTower, checkpoint_log_mel
+from trainer.training import Training
 
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 FORMAT_VERSION = 1
@@ -60,8 +61,11 @@ class Model:
     are padded with silence.
     """
 
-    def __init__(self, towers: MuLan, tokenizer: PreTrainedTokenizerBase, recipe: Recipe) -> None:
+    def __init__(
+        self, towers: MuLan, tokenizer: PreTrainedTokenizerBase, recipe: Recipe, training: Training | None = None
+    ) -> None:
         self.towers, self.tokenizer, self.recipe = towers, tokenizer, recipe
+        self.training = training or Training(data=recipe.data)
 
     @property
     def device(self) -> torch.device:
@@ -109,8 +113,14 @@ class Model:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.towers.state_dict().items()}
         save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
-        config = {"format_version": FORMAT_VERSION, "recipe": self.recipe.to_json(), "bodies": self._bodies()}
-        (folder / CONFIG_NAME).write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        config = {
+            "format_version": FORMAT_VERSION,
+            "recipe": self.recipe.to_json(),
+            "bodies": self._bodies(),
+            "trained_on": list(self.training.manifests),
+        }
+        text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False)
+        (folder / CONFIG_NAME).write_text(f"{text}\n", encoding="utf-8")
         self.tokenizer.save_pretrained(folder)
         if card is not None:
             (folder / CARD_NAME).write_text(card, encoding="utf-8")
@@ -154,10 +164,11 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a model folder of `mulan train` ({reason})") from error
-    return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe)
+    training = Training(data=recipe.data, manifests=tuple(value.get("trained_on", ())))
+    return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe, training)
 
 
-def build(recipe: Recipe, device: torch.device) -> Model:
+def build(recipe: Recipe, device: torch.device, training: Training | None = None) -> Model:
     """A model to be trained: warm-started as the recipe says, the rest random by its seed."""
     torch.manual_seed(recipe.seed)
     recipe = dataclasses.replace(
@@ -167,7 +178,7 @@ def build(recipe: Recipe, device: torch.device) -> Model:
     towers = MuLan(AudioTower(recipe.audio), TextTower(recipe.text), recipe.loss.initial_temperature)
     if towers.text.body.config.vocab_size < len(tokenizer):
         raise ValueError("the tokenizer has more WordPieces than the text tower")
-    return Model(towers.to(device), tokenizer, recipe)
+    return Model(towers.to(device), tokenizer, recipe, training)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

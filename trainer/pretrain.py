@@ -25,23 +25,25 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from schemas.run import RunError
+from schemas.readers import ReaderState
 from schemas.shard import TextSource
 from trainer import dist
 from trainer.batchnorm import recorded
-from trainer.checkpoint import WEIGHTS_NAME, load_checkpoint, save_checkpoint
+from trainer.checkpoint import WEIGHTS_NAME, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus, Split
 from trainer.dist import Ranks
+from trainer.finite import has_lost_weights, is_lost
 from trainer.gradcache import autocast
 from trainer.identity import open_run, write_identity
 from trainer.loader import Batch, Loader
 from trainer.logs import MetricLog, loss_table
-from trainer.loop import MODEL_NAME, Outcome, TrainOptions, termination
+from trainer.loop import MODEL_NAME, Outcome, TrainOptions, stop_lost, termination
 from trainer.mixture import Mixture
+from trainer.presence import Presence
 from trainer.recipes import RECIPES, Recipe
 from trainer.streams import GlobalBatches
 from trainer.towers import AudioTower
-from trainer.train import BAD_INPUT, EXIT, add_recipe_arguments, given, options_from, quiet_libraries
+from trainer.train import add_recipe_arguments, exit_code, given, options_from, quiet_libraries
 
 log = logging.getLogger(__name__)
 
@@ -104,11 +106,14 @@ class _Pretrainer:
             self.step = state["step"]
             log.info("going on after step %d from %s", self.step, opened.last)
         self.validation = self._validation_batch(mixture)
+        self.presence: Presence | None = None
 
     def run(self) -> Outcome:
         options, first = self.options, self.ranks.rank == 0
         if first:
             write_identity(options.output, self.identity)
+            self.presence = Presence(self.corpus.runs, options.output, f"pretrain {self.recipe.name}")
+            self.presence.report()
             rows = self.corpus.rows_of(TextSource.ASET, Split.TRAIN)
             log.info("%d classes, %d recordings, %d steps", len(self.classes), rows, self.steps)
         metrics = (
@@ -121,9 +126,14 @@ class _Pretrainer:
             with termination() as terminated:
                 batches = iter(loader)
                 while self.step < self.steps:
-                    values = self._step(next(batches))
+                    values = self._gradients(next(batches))
+                    if not (lost := is_lost(values, self.device)):
+                        self._update()
                     if metrics is not None:
                         metrics.write(self.step, "train", values)
+                    if lost:
+                        what = "the loss is {loss}, the gradient norm {gradient_norm}".format_map(values)
+                        return self._stop_lost(f"step {self.step}: {what}; stopped before the weights took it")
                     self.step += 1
                     done = self.step == self.steps
                     if (done or self.step % options.validate_every == 0) and self.validation is not None:
@@ -131,9 +141,14 @@ class _Pretrainer:
                         if metrics is not None:
                             metrics.write(self.step - 1, "validation", {"loss": loss, "chance": self.chance})
                     stop = dist.any_rank(terminated.is_set(), self.device)
-                    if first and (done or stop or self.step % options.checkpoint_every == 0):
-                        self._save(loader)
+                    if done or stop or self.step % options.checkpoint_every == 0:
+                        if has_lost_weights(self.model, self.device):
+                            return self._stop_lost(f"after step {self.step} a weight is not finite; it is not saved")
+                        if first:
+                            self._save(loader)
                     if stop and not done:
+                        # Whoever started the ranks ends all once one has ended: the checkpoint has to be whole by then.
+                        dist.any_rank(False, self.device)
                         log.warning("interrupted after step %d; the same command goes on from there", self.step)
                         return Outcome.INTERRUPTED
         finally:
@@ -144,13 +159,14 @@ class _Pretrainer:
             folder = options.output / MODEL_NAME
             self.model.tower.body.save_pretrained(folder)
             (folder / _CLASSES_NAME).write_text("".join(f"{name}\n" for name in self.classes), encoding="utf-8")
+        if self.presence is not None:
+            self.presence.report(ReaderState.DONE)
         return Outcome.DONE
 
-    def _step(self, batch: Batch) -> dict[str, float | None]:
-        recipe, optimizer = self.recipe, self.optimizer
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.optimizer.rate(self.step)
-        optimizer.zero_grad(set_to_none=True)
+    def _gradients(self, batch: Batch) -> dict[str, float | None]:
+        """Leave the clipped gradient of the global mini-batch in the parameters; the same values on every rank."""
+        recipe = self.recipe
+        self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         chunk = recipe.compute.audio_chunk
         with recorded(self.model.tower) as statistics:
@@ -168,8 +184,16 @@ class _Pretrainer:
         dist.sum_gradients(self.parameters)
         dist.sum_over_ranks(total)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, recipe.optimizer.clip_norm)
-        optimizer.step()
         return {"loss": float(total), "chance": self.chance, "gradient_norm": float(norm)}
+
+    def _update(self) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.optimizer.rate(self.step)
+        self.optimizer.step()
+
+    def _stop_lost(self, what: str) -> Outcome:
+        stop_lost(what, self.folder, self.ranks, self.device)
+        return Outcome.LOST
 
     def _targets(self, batch: Batch) -> Tensor:
         target_RC = torch.zeros(len(batch.examples), len(self.classes))
@@ -199,12 +223,13 @@ class _Pretrainer:
             loader.close()
 
     def _save(self, loader: Loader) -> None:
-        partial = self.folder / f"step-{self.step:08d}.tmp"
-        partial.mkdir(parents=True, exist_ok=True)
         weights = {name: value.contiguous() for name, value in self.model.state_dict().items()}
-        save_file(weights, partial / WEIGHTS_NAME)
         state = {"step": self.step, "batches": loader.state(self.step - 1)}
-        save_checkpoint(self.folder, partial, self.optimizer, state, keep=self.options.keep)
+        with partial_checkpoint(self.folder, self.step) as partial:
+            save_file(weights, partial / WEIGHTS_NAME)
+            save_checkpoint(self.folder, partial, self.optimizer, state, keep=self.options.keep)
+        if self.presence is not None:
+            self.presence.report()
 
     def _loader(self, batches: GlobalBatches, workers: int, block_size: int, ranks: Ranks | None = None) -> Loader:
         return Loader(
@@ -248,7 +273,7 @@ def read_classes(path: Path) -> list[str]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 bad arguments or data, 3 interrupted (run the same command to go on)."""
+    """Exit codes as of `mulan train`."""
     parser = argparse.ArgumentParser(
         prog="mulan pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -259,16 +284,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     quiet_libraries()
-    try:
+
+    def run() -> Outcome:
         options = options_from(arguments)
         classes = read_classes(arguments.classes) if arguments.classes is not None else None
         outcome = pretrain(recipe_from(arguments), options, classes)
-    except (ValueError, RunError) as error:
-        sys.stderr.write(f"mulan pretrain: {error}\n")
-        return BAD_INPUT
-    if outcome == Outcome.DONE and dist.is_first():
-        sys.stdout.write(f"{loss_table(options.output)}\nThe body: {options.output / MODEL_NAME}\n")
-    return EXIT[outcome]
+        if outcome == Outcome.DONE and dist.is_first():
+            sys.stdout.write(f"{loss_table(options.output)}\nThe body: {options.output / MODEL_NAME}\n")
+        return outcome
+
+    return exit_code("mulan pretrain", run)
 
 
 def recipe_from(arguments: argparse.Namespace) -> Recipe:

@@ -12,7 +12,6 @@ from typing import Any
 from trainer.data import DataConfig
 from trainer.logmel import LogMelConfig
 from trainer.loss import LossConfig
-from trainer.mixture import Mixture
 from trainer.towers import AudioTowerConfig, TextTowerConfig
 
 
@@ -88,18 +87,13 @@ class Recipe:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Recipe":
         audio = {**value["audio"], "log_mel": LogMelConfig(**value["audio"]["log_mel"])}
-        data = {
-            **value["data"],
-            "mixture": Mixture(**value["data"]["mixture"]),
-            "held_out_ids": tuple(value["data"]["held_out_ids"]),
-        }
         return cls(
             **{
                 **value,
                 "audio": AudioTowerConfig(**audio),
                 "text": TextTowerConfig(**value["text"]),
                 "loss": LossConfig(**value["loss"]),
-                "data": DataConfig(**data),
+                "data": DataConfig.from_json(value["data"]),
                 "optimizer": OptimizerConfig(**value["optimizer"]),
                 "compute": ComputeConfig(**value["compute"]),
             }

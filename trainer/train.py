@@ -3,16 +3,20 @@
 import argparse
 import dataclasses
 import logging
+import math
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import transformers.utils.logging
+from safetensors import SafetensorError
 
 from schemas.exits import check_output
 from schemas.run import RunError
 from trainer import dist
+from trainer.checkpoint import CheckpointError
 from trainer.evaluation.declare import read_evaluators
 from trainer.logs import loss_table
 from trainer.loop import MODEL_NAME, Outcome, TrainOptions, train
@@ -20,16 +24,18 @@ from trainer.loss import KINDS
 from trainer.mixture import Mixture
 from trainer.recipes import RECIPES, Recipe
 
-EXIT = {Outcome.DONE: 0, Outcome.INTERRUPTED: 3}
-BAD_INPUT = 2
+_EXIT = {Outcome.DONE: 0, Outcome.LOST: 1, Outcome.INTERRUPTED: 3}
+_BAD_INPUT, _BROKEN_OFF = 2, 3
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit codes: 0 done, 2 bad arguments or data, 3 interrupted (run the same command to go on)."""
+    """Exit codes: 0 done, 1 the loss is no number any more, 2 bad arguments or data, 3 interrupted or broken off (run
+    the same command to go on)."""
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     quiet_libraries()
-    try:
+
+    def run() -> Outcome:
         recipe = recipe_from(arguments)
         options = dataclasses.replace(
             options_from(arguments),
@@ -37,12 +43,29 @@ def main(argv: list[str] | None = None) -> int:
             evaluators=tuple(read_evaluators(arguments.evaluators)) if arguments.evaluators else (),
         )
         outcome = train(recipe, options)
+        if outcome == Outcome.DONE and dist.is_first():
+            sys.stdout.write(f"{loss_table(options.output)}\nThe model: {options.output / MODEL_NAME}\n")
+        return outcome
+
+    return exit_code("mulan train", run)
+
+
+def exit_code(command: str, run: Callable[[], Outcome]) -> int:
+    """What a training ends with; where it cannot begin or go on, one line says why."""
+    try:
+        return _EXIT[run()]
     except (ValueError, RunError) as error:
-        sys.stderr.write(f"mulan train: {error}\n")
-        return BAD_INPUT
-    if outcome == Outcome.DONE and dist.is_first():
-        sys.stdout.write(f"{loss_table(options.output)}\nThe model: {options.output / MODEL_NAME}\n")
-    return EXIT[outcome]
+        sys.stderr.write(f"{command}: {error}\n")
+        return _BAD_INPUT
+    except CheckpointError as error:
+        sys.stderr.write(f"{command}: {error}\n")
+        return _BROKEN_OFF
+    except (OSError, SafetensorError) as error:  # a full disk, mostly
+        sys.stderr.write(f"{command}: {error}; the same command goes on from the last checkpoint\n")
+        return _BROKEN_OFF
+    except KeyboardInterrupt:  # before the first step or after the last
+        sys.stderr.write(f"{command}: interrupted; run the same command again\n")
+        return _BROKEN_OFF
 
 
 def options_from(arguments: argparse.Namespace) -> TrainOptions:
@@ -129,6 +152,14 @@ def _read_ids(path: str) -> tuple[str, ...]:
     return tuple(sorted({line.strip() for line in lines if line.strip()}))
 
 
+def _number(text: str) -> float:
+    """argparse's own `float` takes `nan` and `inf`, which no setting can be."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text} is not a finite number")
+    return value
+
+
 def _mixture(text: str) -> Mixture:
     try:
         return Mixture.parse(text)
@@ -142,9 +173,9 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", action="append", required=True, metavar="RUN", help="a mined run; may be repeated")
     parser.add_argument("--output", required=True, metavar="DIR")
     parser.add_argument("--steps", type=int, help="end after so many steps (default: the recipe's epochs)")
-    parser.add_argument("--epochs", type=float, help="an epoch is recordings ÷ batch size, in steps")
+    parser.add_argument("--epochs", type=_number, help="an epoch is recordings ÷ batch size, in steps")
     parser.add_argument("--batch_size", type=int, help="pairs of a global mini-batch, over all ranks")
-    parser.add_argument("--learning_rate", type=float)
+    parser.add_argument("--learning_rate", type=_number)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--workers", type=int, default=1, help="processes that decode audio (default 1)")
@@ -165,8 +196,8 @@ def _parser() -> argparse.ArgumentParser:
     data.add_argument("--mixture", type=_mixture, metavar="SF:LF:PL:ASET", help="of every batch (default 2:2:1:1)")
     data.add_argument("--missing_sources", choices=("refuse", "reweight"), default="refuse")
     data.add_argument("--unfiltered", action="store_true", help="train on the texts before rules and classifier")
-    data.add_argument("--lf_threshold", type=float, help="score a sentence needs (default: each manifest's)")
-    data.add_argument("--validation_fraction", type=float)
+    data.add_argument("--lf_threshold", type=_number, help="score a sentence needs (default: each manifest's)")
+    data.add_argument("--validation_fraction", type=_number)
     data.add_argument("--hold_out", metavar="FILE", help="recording ids, one a line, that are never trained on")
     data.add_argument("--verify_shards", action="store_true", help="check every shard's hash before the first step")
     data.add_argument("--skip_corrupt", action="store_true", help="leave broken shards out instead of refusing")
@@ -177,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     towers.add_argument("--freeze_batch_norm", action="store_true")
     loss = parser.add_argument_group("loss")
     loss.add_argument("--loss", choices=KINDS, default="mulan")
-    loss.add_argument("--initial_temperature", type=float)
+    loss.add_argument("--initial_temperature", type=_number)
     loss.add_argument("--mask_shared_texts", action="store_true", help="leave pairs of one text out of denominators")
     compute = parser.add_argument_group("computing")
     compute.add_argument("--text_chunk", type=int, help="texts that go through the tower at once")

@@ -4,6 +4,7 @@ An adjudicator sees the votes of a sentence, shuffled by nothing but their value
 they came. A decision is an event like a label; it leaves the labels as they are and goes beside them.
 """
 
+import json
 from dataclasses import dataclass
 
 from filters.annotation.log import Log
@@ -72,6 +73,10 @@ def _rank(votes: list[Vote]) -> int | None:
     return None
 
 
+class Overruled(Conflict):
+    """Somebody has decided on that sentence, or taken that back, since the adjudicator looked."""
+
+
 def decide(
     log: Log,
     person: int,
@@ -81,8 +86,13 @@ def decide(
     key: str,
     note: str | None = None,
     guideline: str | None = None,
+    over: int | None = None,
 ) -> None:
-    """Write a decision; a later one replaces it. The same key again changes nothing."""
+    """Write a decision. The same key again changes nothing.
+
+    `over` is the event of the decision that the adjudicator saw standing, None where there was none. Raises Overruled
+    where another stands by now: nobody's decision is replaced unseen.
+    """
     key = f"{person}:{key}"
     with log.transaction():
         known = log.event_of_key(key)
@@ -92,7 +102,116 @@ def decide(
             return
         if log.connection.execute("SELECT 1 FROM items WHERE item_id = ?", (item_id,)).fetchone() is None:
             raise AnnotationError(f"item {item_id}: there is no such item")
+        former = log.connection.execute("SELECT seq, value FROM decisions WHERE item_id = ?", (item_id,)).fetchone()
+        if (former["seq"] if former else None) != over:
+            now = f"{former['value']} by now" if former else "undecided again"
+            raise Overruled(f"item {item_id}: is {now}, in another window or by somebody else; look at the decisions")
         digest = log.keep_note(person, note) if note else None
         log.append(
-            "decide", {"value": value, "note": digest, "guideline": guideline}, person=person, item_id=item_id, key=key
+            "decide",
+            {"value": value, "note": digest, "guideline": guideline, "previous": over},
+            person=person,
+            item_id=item_id,
+            key=key,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A decision that stands; `mine` is whether the one who asks made it, `seq` its event."""
+
+    item_id: str
+    text: str
+    value: LabelValue
+    note: str | None
+    at_ms: int
+    mine: bool
+    seq: int
+
+
+def decisions(log: Log, person: int, limit: int = -1, offset: int = 0) -> list[Decision]:
+    """What has been decided, by whomever, the newest first."""
+    rows = log.connection.execute(
+        "SELECT decisions.*, items.text AS item_text, notes.text AS note_text, events.at_ms FROM decisions"
+        " JOIN items USING (item_id) JOIN events ON events.seq = decisions.seq"
+        " LEFT JOIN notes ON notes.digest = decisions.note ORDER BY decisions.seq DESC LIMIT ? OFFSET ?",
+        (limit, offset),
+    )
+    return [
+        Decision(
+            item_id=row["item_id"],
+            text=row["item_text"],
+            value=LabelValue(row["value"]),
+            note=row["note_text"],
+            at_ms=row["at_ms"],
+            mine=row["person"] == person,
+            seq=row["seq"],
+        )
+        for row in rows
+    ]
+
+
+def take_back(log: Log, person: int, *, key: str, decision: int | None = None) -> Decision | None:
+    """Undo a decision that stands, by default the newest of the person's own; what it replaced stands again.
+
+    Returns what was taken back, None where there is nothing. The same key again takes back nothing more. Raises
+    Conflict where that decision does not stand any more.
+    """
+    key = f"{person}:{key}"
+    with log.transaction():
+        known = log.event_of_key(key)
+        if known is not None:
+            if known.kind != "undecide":
+                raise Conflict(f"key {key}: was used for something else")
+            return _past(log, person, known.data()["undoes"])
+        if decision is None:
+            row = log.connection.execute("SELECT max(seq) AS seq FROM decisions WHERE person = ?", (person,)).fetchone()
+            if row["seq"] is None:
+                return None
+            decision = row["seq"]
+        elif log.connection.execute("SELECT 1 FROM decisions WHERE seq = ?", (decision,)).fetchone() is None:
+            raise Conflict("that decision was changed or taken back meanwhile; look at the past decisions")
+        past = _past(log, person, decision)
+        body = {"undoes": decision, "back_to": _replaced(log, decision)}
+        log.append("undecide", body, person=person, item_id=past.item_id, key=key)
+    return past
+
+
+def taken_back(log: Log, person: int, item_id: str) -> Decision | None:
+    """The decision on that sentence which the person took back last, to go on from."""
+    row = log.connection.execute(
+        "SELECT body FROM events WHERE person = ? AND kind = 'undecide' AND item_id = ? ORDER BY seq DESC LIMIT 1",
+        (person, item_id),
+    ).fetchone()
+    return _past(log, person, json.loads(row["body"])["undoes"]) if row else None
+
+
+def _replaced(log: Log, decision: int) -> int | None:
+    """The decision that this one replaced. Until 2026-11 it was not noted, but then none was ever taken back either."""
+    event = log.event(decision)
+    body = event.data()
+    if "previous" in body:
+        previous: int | None = body["previous"]
+        return previous
+    row = log.connection.execute(
+        "SELECT max(seq) FROM events WHERE kind = 'decide' AND item_id = ? AND seq < ?", (event.item_id, decision)
+    ).fetchone()
+    replaced: int | None = row[0]
+    return replaced
+
+
+def _past(log: Log, person: int, decision: int) -> Decision:
+    """What an event decided, whether it stands or not."""
+    event = log.event(decision)
+    body = event.data()
+    assert event.item_id is not None
+    text = log.connection.execute("SELECT text FROM items WHERE item_id = ?", (event.item_id,)).fetchone()["text"]
+    return Decision(
+        item_id=event.item_id,
+        text=text,
+        value=LabelValue(body["value"]),
+        note=log.note(body["note"]),
+        at_ms=event.at_ms,
+        mine=event.person == person,
+        seq=event.seq,
+    )

@@ -1,24 +1,29 @@
-"""`mulan label`: serve the page, draw samples, measure agreement, adjudicate, import, export, back up, erase."""
+"""`mulan label`: serve the page, draw samples, invite people, measure agreement, adjudicate, import, export, keep."""
 
 import argparse
 import contextlib
 import json
 import logging
 import secrets
+import sqlite3
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filters.annotation import formats
 from filters.annotation.exchange import add_bundle, read_bundle
+from filters.annotation.formats.accounts import People, read_accounts, read_people
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
 from schemas.exits import fault
 from schemas.label import LabelValue
+from schemas.signals import interruptible
 
 if TYPE_CHECKING:
+    from filters.annotation.adjudication import Disagreement
     from filters.annotation.agreement import Estimate
 
 DEFAULT_PORT = 8765
@@ -31,7 +36,9 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
+        # A database that is closed has all of it in the one file, so signals must not end the process outright.
+        with interruptible():
+            code: int = arguments.run(arguments)
         return code
     except formats.FormatError as error:
         for problem in error.problems[:_SHOWN_PROBLEMS]:
@@ -39,7 +46,7 @@ def main(argv: list[str]) -> int:
         if len(error.problems) > _SHOWN_PROBLEMS:
             sys.stderr.write(f"mulan label: … and {len(error.problems) - _SHOWN_PROBLEMS} more\n")
         return 2
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, sqlite3.Error) as error:
         sys.stderr.write(f"mulan label: {error}\n")
         found = fault(error)
         return found.code if found is not None else 2
@@ -94,6 +101,22 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--guideline", type=Path, help="Markdown file (default: guideline v1 of the package)")
     serve.add_argument("--warmup", help="JSONL file of text, label, why; or none (default: the package's)")
 
+    ask = command("invite", _invite, "print a link for a person, new or known, while the server runs")
+    ask.add_argument("db", type=Path)
+    ask.add_argument("name", nargs="+")
+    ask.add_argument("--adjudicator", action="store_true", help="lets them settle disagreements too")
+    ask.add_argument("--url", help="address of the page (default: that of the server that ran last)")
+
+    shut = command("revoke", _revoke, "end a person's links, sessions and role while the server runs; the labels stay")
+    shut.add_argument("db", type=Path)
+    shut.add_argument("name")
+    shut.add_argument(
+        "--role", action="store_true", help="only the role: an annotator from now on, and still signed in"
+    )
+
+    who = command("people", _people, "who labels here, as what, how much, and who is signed in")
+    who.add_argument("db", type=Path)
+
     agree = command("agree", _agree, "how far annotators agree: overall, by pair, by stratum")
     agree.add_argument("db", type=Path)
     agree.add_argument("--json", action="store_true", help="as JSON")
@@ -101,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     adjudicate = command("adjudicate", _adjudicate, "settle disagreements in the terminal, the hardest first")
     adjudicate.add_argument("db", type=Path)
     adjudicate.add_argument("--by", default="adjudicator", metavar="NAME", help="pseudonym (default: %(default)s)")
-    adjudicate.add_argument("--list", action="store_true", help="only show what is undecided")
+    shown = adjudicate.add_mutually_exclusive_group()
+    shown.add_argument("--list", action="store_true", help="only show what is undecided")
+    shown.add_argument("--decided", action="store_true", help="only show what was decided, the newest first")
 
     bring = command("import", _import, "add sentences and labels from files of this or another tool")
     bring.add_argument("db", type=Path)
@@ -115,12 +140,27 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument(
         "--rename", action="append", default=[], metavar="USER=NAME", help="pseudonym of a user of the file"
     )
+    bring.add_argument(
+        "--people",
+        type=Path,
+        metavar="FILE",
+        help="who is who there: CSV of name and email (or account)",
+    )
+    bring.add_argument(
+        "--accounts", type=Path, metavar="FILE", help="Label Studio's list of users (its answer at /api/users)"
+    )
+    bring.add_argument(
+        "--carrier", metavar="USER", help="account that brought our own export into doccano, which books it all to him"
+    )
     bring.add_argument("--text_field", default="text", help="field of the sentence (default: %(default)s)")
 
     export = command("export", _export, "write all sentences and labels to a file")
     export.add_argument("db", type=Path)
     export.add_argument("file", type=Path)
     export.add_argument("--format", choices=[*formats.FORMATS], help="(default: by the file's ending)")
+    export.add_argument(
+        "--people", type=Path, metavar="FILE", help="who is who there: CSV of name and email (or account)"
+    )
 
     backup = command("backup", _backup, "copy the database, while it is in use as well, and check the copy")
     backup.add_argument("db", type=Path)
@@ -128,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
 
     check = command("check", _check, "check that the log is whole and that the labels follow from it")
     check.add_argument("db", type=Path)
+    check.add_argument(
+        "--accept", action="store_true", help="take a file as it is that was copied without its -wal, if that is lost"
+    )
 
     erase = command("erase", _erase, "forget a person's name and notes; the labels stay, under a name without meaning")
     erase.add_argument("db", type=Path)
@@ -192,7 +235,8 @@ def _serve(arguments: argparse.Namespace) -> int:
             invited = [people.ensure_person(log, name) for name in arguments.annotator if name not in adjudicators]
             invited += [people.ensure_person(log, name, adjudicator=True) for name in adjudicators]
         for person in invited:
-            links.append((person.name, f"{address.url}/enter?token={people.invite(log, person)}"))
+            links.append((person.name, people.link(log, person, address.url)))
+        log.set_state(people.URL, address.url)
 
         def announce() -> None:
             sys.stdout.write("Each link works once and for a week:\n")
@@ -204,6 +248,50 @@ def _serve(arguments: argparse.Namespace) -> int:
         # Ctrl-C is how the work ends, not how it fails.
         with contextlib.suppress(KeyboardInterrupt):
             serve(log, settings, announce)
+    return 0
+
+
+def _invite(arguments: argparse.Namespace) -> int:
+    from filters.annotation import people
+
+    with Log(arguments.db) as log:
+        url = (arguments.url or log.state(people.URL) or "").rstrip("/")
+        if not url:
+            raise AnnotationError(f"{arguments.db}: no server ran yet; give its address by --url")
+        with log.transaction():
+            # Who adjudicates already stays what he is: `revoke --role` takes that away.
+            invited = [
+                people.ensure_person(log, name, adjudicator=arguments.adjudicator or None) for name in arguments.name
+            ]
+        for person in invited:
+            sys.stdout.write(f"{person.name}: {people.link(log, person, url)}\n")
+    return 0
+
+
+def _revoke(arguments: argparse.Namespace) -> int:
+    from filters.annotation import people
+
+    with Log(arguments.db) as log:
+        people.revoke(log, arguments.name, role_only=arguments.role)
+    now = (
+        "is an annotator only"
+        if arguments.role
+        else "is signed out everywhere, links and role are gone; the labels stay"
+    )
+    sys.stdout.write(f"{arguments.name} {now}\n")
+    return 0
+
+
+def _people(arguments: argparse.Namespace) -> int:
+    from filters.annotation import people
+
+    lines: list[tuple[str, ...]] = [("name", "role", "labels", "decisions", "signed in", "open links")]
+    with Log(arguments.db) as log:
+        for one in people.standings(log):
+            role = "adjudicator" if one.person.adjudicator else "annotator"
+            counts = (one.labels, one.decisions, one.sessions, one.links)
+            lines.append((one.person.name, role, *map(str, counts)))
+    _write_table(lines)
     return 0
 
 
@@ -221,10 +309,14 @@ def _agree(arguments: argparse.Namespace) -> int:
     for row in table:
         figures = (row.observed, row.cohen, row.fleiss, row.krippendorff, row.gwet)
         lines.append((row.name, str(row.units), *(_interval(figure) for figure in figures)))
-    widths = [max(len(line[column]) for line in lines) for column in range(len(heads))]
+    _write_table(lines)
+    return 0
+
+
+def _write_table(lines: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n")
-    return 0
 
 
 def _without_nan(value: Any) -> Any:
@@ -245,40 +337,64 @@ def _adjudicate(arguments: argparse.Namespace) -> int:
     from filters.annotation.people import ensure_person
 
     with Log(arguments.db) as log:
+        if arguments.decided:
+            for past in adjudication.decisions(log, 0):
+                why = f" [{past.note!r}]" if past.note else ""
+                sys.stdout.write(f"{past.item_id}  {past.value}{why}\n  {past.text!r}\n")
+            return 0
         left = adjudication.disagreements(log)
-        if left and not arguments.list:
-            with log.transaction():
-                person = ensure_person(log, arguments.by, adjudicator=True)
-        decided = 0
-        for number, one in enumerate(left, start=1):
-            votes = ", ".join(
-                vote.value + (" (unsure)" if vote.unsure else "") + (f" [{vote.note!r}]" if vote.note else "")
-                for vote in one.votes
-            )
-            # repr: a hostile sentence must not steer the terminal.
-            sys.stdout.write(f"\n{number}/{len(left)}  {one.item_id}\n  {one.text!r}\n  {votes}\n")
-            if arguments.list:
-                continue
+        if arguments.list or not left:
+            for number, one in enumerate(left, start=1):
+                _show(one, f"{number}/{len(left)}")
+            sys.stdout.write(f"\n{len(left)} to settle\n" if left else "nothing to settle\n")
+            return 0
+        with log.transaction():
+            person = ensure_person(log, arguments.by, adjudicator=True)
+        place = 0
+        while place < len(left):
+            one = left[place]
+            _show(one, f"{place + 1}/{len(left)}")
             answer = _ask()
             if answer is None:
                 break
-            if answer in _ANSWERS:
-                adjudication.decide(log, person.id, one.item_id, _ANSWERS[answer], key=secrets.token_hex(8))
-                decided += 1
-    sys.stdout.write(f"\n{len(left) - decided} to settle\n" if left else "nothing to settle\n")
+            key = secrets.token_hex(8)
+            if answer == "u":
+                undone = adjudication.take_back(log, person.id, key=key)
+                said = f"taken back: {undone.item_id} {undone.value}" if undone else "nothing to take back"
+                sys.stdout.write(f"  {said}\n")
+                if undone:
+                    left = adjudication.disagreements(log)
+                    place = next((at for at, other in enumerate(left) if other.item_id == undone.item_id), 0)
+                continue
+            if answer:
+                try:
+                    adjudication.decide(log, person.id, one.item_id, _ANSWERS[answer], key=key)
+                except adjudication.Overruled as error:
+                    sys.stdout.write(f"  {error}\n")
+            place += 1
+        sys.stdout.write(f"\n{len(adjudication.disagreements(log))} to settle\n")
     return 0
 
 
+def _show(one: "Disagreement", place: str) -> None:
+    votes = ", ".join(
+        vote.value + (" (unsure)" if vote.unsure else "") + (f" [{vote.note!r}]" if vote.note else "")
+        for vote in one.votes
+    )
+    # repr: a hostile sentence must not steer the terminal.
+    sys.stdout.write(f"\n{place}  {one.item_id}\n  {one.text!r}\n  {votes}\n")
+
+
 def _ask() -> str | None:
-    """1, 0, s, or an empty line for later; None to stop."""
+    """1, 0, s, u, or an empty line for later; None to stop."""
     while True:
-        sys.stdout.write("  1 yes, 0 no, s leave out, Enter later, q stop: ")
+        sys.stdout.write("  1 yes, 0 no, s leave out, u take the last back, Enter later, q stop: ")
         sys.stdout.flush()
         line = sys.stdin.readline()
         answer = line.strip().lower()
         if not line or answer == "q":
             return None
-        if answer in ("", *_ANSWERS):
+        if answer in ("", "u", *_ANSWERS):
             return answer
 
 
@@ -287,6 +403,9 @@ def _import(arguments: argparse.Namespace) -> int:
         text_field=arguments.text_field,
         values={theirs: LabelValue(ours) for theirs, ours in map(_pair, arguments.value)},
         names=dict(map(_pair, arguments.rename)),
+        people=read_people(arguments.people) if arguments.people else People(),
+        accounts=read_accounts(arguments.accounts) if arguments.accounts else {},
+        carrier=arguments.carrier,
     )
     problems: list[str] = []
     items, labels = [], []
@@ -319,7 +438,8 @@ def _export(arguments: argparse.Namespace) -> int:
     name = arguments.format or formats.format_of(arguments.file)
     with Log(arguments.db) as log:
         bundle = read_bundle(log)
-    formats.write(bundle, arguments.file, name)
+    people = read_people(arguments.people) if arguments.people else People()
+    formats.write(bundle, arguments.file, name, people)
     sys.stdout.write(f"{len(bundle.items)} sentences and {len(bundle.labels)} labels written to {arguments.file}\n")
     return 0
 
@@ -332,7 +452,9 @@ def _backup(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    with Log(arguments.db) as log:
+    with Log(arguments.db, warn=False) as log:
+        if arguments.accept:
+            log.accept_without_wal()
         check = log.verify()
     if check.problems:
         raise AnnotationError(f"{arguments.db}: " + "; ".join(check.problems))

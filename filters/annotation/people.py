@@ -13,6 +13,8 @@ from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError, check_name
 
 INVITE_MS = 7 * 24 * 3_600_000
+# Under this name the database knows the address of the server that ran last.
+URL = "url"
 SESSION_MS = 30 * 24 * 3_600_000
 
 
@@ -56,6 +58,52 @@ def find_person(log: Log, name: str) -> Person:
     return _person(row)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A person as the lead sees him: what he has given, and the ways by which he can come in."""
+
+    person: Person
+    labels: int
+    decisions: int
+    sessions: int
+    links: int
+
+
+def standings(log: Log) -> list[Standing]:
+    """Everybody, in the order in which they came."""
+    now = log.clock_ms()
+
+    def count(query: str, *values: object) -> int:
+        number: int = log.connection.execute(query, values).fetchone()[0]
+        return number
+
+    ways_in = "SELECT count(*) FROM secrets WHERE person = ? AND kind = ? AND expires_ms > ?"
+    return [
+        Standing(
+            person=one,
+            labels=count("SELECT count(*) FROM labels WHERE person = ?", one.id),
+            decisions=count("SELECT count(*) FROM decisions WHERE person = ?", one.id),
+            sessions=count(ways_in, one.id, "session", now),
+            links=count(ways_in, one.id, "invite", now),
+        )
+        for one in people(log)
+    ]
+
+
+def revoke(log: Log, name: str, *, role_only: bool = False) -> Person:
+    """Shut somebody out: links, sessions and the role of adjudicator go, labels stay. A running server obeys at once.
+
+    With `role_only` the person stays an annotator and signed in. Raises AnnotationError where nobody has the name.
+    """
+    person = find_person(log, name)
+    with log.transaction():
+        if not role_only:
+            log.connection.execute("DELETE FROM secrets WHERE person = ?", (person.id,))
+            log.connection.execute("DELETE FROM leases WHERE person = ?", (person.id,))
+            log.append("revoke", {}, person=person.id)
+        return ensure_person(log, name, adjudicator=False)
+
+
 def invite(log: Log, person: Person) -> str:
     """A new one-time token for the person."""
     token = secrets.token_urlsafe(32)
@@ -63,6 +111,11 @@ def invite(log: Log, person: Person) -> str:
         _forget_expired(log)
         _keep_secret(log, token, "invite", person.id, INVITE_MS)
     return token
+
+
+def link(log: Log, person: Person, url: str) -> str:
+    """A new one-time link to the page at that address."""
+    return f"{url}/enter?token={invite(log, person)}"
 
 
 def invited(log: Log, token: str) -> Person | None:
@@ -97,9 +150,11 @@ def erase(log: Log, name: str) -> Person:
     The file is rewritten, so that nothing is left of the name in free pages either. Back-ups are not touched.
     """
     person = find_person(log, name)
+    # No count: another database has its own number 3, and an export of one may be brought into the other.
+    forgotten = f"erased-{secrets.token_hex(4)}"
     with log.transaction():
         run = log.connection.execute
-        run("UPDATE people SET name = ?, adjudicator = 0 WHERE id = ?", (f"erased-{person.id}", person.id))
+        run("UPDATE people SET name = ?, adjudicator = 0 WHERE id = ?", (forgotten, person.id))
         run("DELETE FROM secrets WHERE person = ?", (person.id,))
         run("DELETE FROM notes WHERE person = ?", (person.id,))
         run("DELETE FROM leases WHERE person = ?", (person.id,))
@@ -108,7 +163,7 @@ def erase(log: Log, name: str) -> Person:
     busy = log.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
     if busy:
         raise AnnotationError(f"{log.path}: erased, but the database is in use; stop the server and erase again")
-    return Person(id=person.id, name=f"erased-{person.id}", adjudicator=False)
+    return Person(id=person.id, name=forgotten, adjudicator=False)
 
 
 def _person(row: sqlite3.Row) -> Person:

@@ -90,14 +90,27 @@ def apply(connection: sqlite3.Connection, event: Event) -> None:
         connection.execute("DELETE FROM labels WHERE item_id = ? AND person = ?", (event.item_id, event.person))
         connection.execute("UPDATE items SET taken = taken - 1 WHERE item_id = ?", (event.item_id,))
         if body["back_to"] is not None:
-            row = connection.execute("SELECT * FROM events WHERE seq = ?", (body["back_to"],)).fetchone()
-            former = Event(**{name: row[name] for name in Event.__dataclass_fields__})
+            former = _event_of(connection, body["back_to"])
             _put_label(connection, former, former.data())
     elif event.kind == "decide":
-        connection.execute(
-            "INSERT OR REPLACE INTO decisions (item_id, person, value, note, guideline, seq) VALUES (?,?,?,?,?,?)",
-            (event.item_id, event.person, body["value"], body["note"], body["guideline"], event.seq),
-        )
+        _put_decision(connection, event, body)
+    elif event.kind == "undecide":
+        connection.execute("DELETE FROM decisions WHERE item_id = ?", (event.item_id,))
+        if body["back_to"] is not None:
+            former = _event_of(connection, body["back_to"])
+            _put_decision(connection, former, former.data())
+
+
+def _event_of(connection: sqlite3.Connection, seq: int) -> Event:
+    row = connection.execute("SELECT * FROM events WHERE seq = ?", (seq,)).fetchone()
+    return Event(**{name: row[name] for name in Event.__dataclass_fields__})
+
+
+def _put_decision(connection: sqlite3.Connection, event: Event, body: dict[str, Any]) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO decisions (item_id, person, value, note, guideline, seq) VALUES (?,?,?,?,?,?)",
+        (event.item_id, event.person, body["value"], body["note"], body["guideline"], event.seq),
+    )
 
 
 def _put_label(connection: sqlite3.Connection, event: Event, body: dict[str, Any]) -> None:

@@ -5,14 +5,17 @@ themselves and no lock is needed. Nothing is kept in memory between requests but
 killed server loses nothing that it has answered for, and the page sends again what was not answered.
 """
 
+import contextlib
 import logging
 import re
 import secrets
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import EllipsisType
 from typing import Annotated, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import jinja2
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
@@ -59,11 +62,20 @@ class LabelBody(BaseModel):
     skip_reason: str | None = None
     note: Annotated[str, Field(max_length=MAX_NOTE_CHARS)] | None = None
     guideline: Annotated[str, Field(max_length=200)] | None = None
+    # The event of the answer that the page knew to stand; pages from before 2026-11 send neither.
+    over: int | None = None
+    owner: Annotated[str, Field(max_length=64)] | None = None
 
 
 class UndoBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
     key: Annotated[str, Field(pattern=_KEY_PATTERN)]
+    label_key: Annotated[str, Field(pattern=_KEY_PATTERN)] | None = None
+    owner: Annotated[str, Field(max_length=64)] | None = None
+
+
+class OtherOwner(AnnotationError):
+    """What came was given by somebody else, or for another project, than the browser is signed in for by now."""
 
 
 def create_app(log: Log, settings: ServerSettings) -> Gate:
@@ -81,18 +93,28 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
     remember(log, settings.guideline)
     guideline_html = settings.guideline.html()
     cached: dict[int, list[Agreement]] = {}
+    project = log.project
+    # Two projects that take turns on one port must not log each other out.
+    cookie = f"{settings.address.cookie}_{project}"
 
     def page(template: str, person: Person | None, status: int = 200, **values: Any) -> HTMLResponse:
         return HTMLResponse(
             pages.get_template(template).render(
-                person=person, guideline=settings.guideline, here=template.removesuffix(".html"), **values
+                person=person,
+                project=project,
+                guideline=settings.guideline,
+                here=template.removesuffix(".html"),
+                **values,
             ),
             status,
         )
 
     def visitor(request: Request) -> Person | None:
-        session = request.cookies.get(settings.address.cookie, "")
-        return people.person_of_session(log, session) if session else None
+        # The second name is that of sessions from before 2026-11.
+        for name in (cookie, settings.address.cookie):
+            if person := people.person_of_session(log, request.cookies.get(name, "")):
+                return person
+        return None
 
     def signed_in(request: Request) -> Person:
         person = visitor(request)
@@ -113,9 +135,21 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
         query = "SELECT 1 FROM events WHERE person = ? AND kind = 'joined'"
         return log.connection.execute(query, (person.id,)).fetchone() is not None
 
+    def owner(person: Person) -> str:
+        """What binds a page and what it keeps offline to this project and this person."""
+        return f"{project}.{person.id}"
+
+    def check_owner(given: str | None, person: Person) -> None:
+        if given not in (None, owner(person)):
+            raise OtherOwner(f"This browser is signed in as {person.name} by now.")
+
     def state(person: Person) -> dict[str, Any]:
         tasks = work.next_tasks(log, person.id, TASKS_AHEAD)
-        return {"tasks": [asdict(task) for task in tasks], "progress": _progress(work.progress(log, person.id))}
+        return {
+            "owner": owner(person),
+            "tasks": [asdict(task) for task in tasks],
+            "progress": _progress(work.progress(log, person.id)),
+        }
 
     @app.get("/enter")
     async def enter(token: str = "") -> HTMLResponse:
@@ -131,7 +165,7 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
             return page("message.html", None, 401, title="This link is used up", message=_USED_UP)
         response = RedirectResponse("/", 303)
         response.set_cookie(
-            settings.address.cookie,
+            cookie,
             session,
             max_age=people.SESSION_MS // 1000,
             httponly=True,
@@ -142,9 +176,10 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
 
     @app.post("/leave")
     async def leave(request: Request) -> HTMLResponse:
-        people.end_session(log, request.cookies.get(settings.address.cookie, ""))
         response = page("message.html", None, title="Signed out", message="Your labels are saved. See you next time.")
-        response.delete_cookie(settings.address.cookie)
+        for name in (cookie, settings.address.cookie):
+            people.end_session(log, request.cookies.get(name, ""))
+            response.delete_cookie(name)
         return response
 
     @app.get("/")
@@ -188,30 +223,37 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
 
     @app.post("/api/label")
     async def take_label(body: LabelBody, person: Signed) -> dict[str, Any]:
+        check_owner(body.owner, person)
         judgement = _judgement(body.label, body.unsure, body.skip_reason, body.note, body.guideline)
-        taken = work.put_label(log, person.id, body.item_id, judgement, body.key)
+        over = body.over if "over" in body.model_fields_set else ...
+        taken = work.put_label(log, person.id, body.item_id, judgement, body.key, over=over)
         return {"taken": taken, **state(person)}
 
     @app.post("/api/undo")
     async def take_back(body: UndoBody, person: Signed) -> dict[str, Any]:
-        past = work.undo(log, person.id, body.key)
+        check_owner(body.owner, person)
+        past = work.undo(log, person.id, body.key, label_key=body.label_key)
         again = None
         if past is not None:
-            again = {"item_id": past.item_id, "text": past.text, **asdict(past.judgement)}
+            again = {"item_id": past.item_id, "text": past.text, "over": past.over, **asdict(past.judgement)}
         return {"again": again, **state(person)}
 
-    @app.get("/history")
-    async def history_page(person: Signed, page_number: int = 1) -> HTMLResponse:
-        page_number = min(max(page_number, 1), 10_000)
+    def history(person: Person, page_number: int, status: int = 200, **clash: Any) -> HTMLResponse:
         labels = work.history(log, person.id, HISTORY_PAGE + 1, (page_number - 1) * HISTORY_PAGE)
         return page(
             "history.html",
             person,
+            status,
+            clash=clash,
             labels=[(one, secrets.token_hex(8)) for one in labels[:HISTORY_PAGE]],
             page_number=page_number,
             more=len(labels) > HISTORY_PAGE,
             progress=work.progress(log, person.id),
         )
+
+    @app.get("/history")
+    async def history_page(person: Signed, page_number: int = 1) -> HTMLResponse:
+        return history(person, _page_number(page_number))
 
     @app.post("/history")
     async def correct(request: Request, person: Signed) -> Response:
@@ -223,7 +265,10 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
         own = "SELECT 1 FROM labels WHERE item_id = ? AND person = ?"
         if log.connection.execute(own, (form.get("item_id"), person.id)).fetchone() is None:
             raise HTTPException(404, "You have no label of that sentence.")
-        work.put_label(log, person.id, form["item_id"], judgement, _key(form))
+        try:
+            work.put_label(log, person.id, form["item_id"], judgement, _key(form), over=_over(form))
+        except work.Overtaken as error:
+            return history(person, 1, 409, standing=error.standing, given=judgement, key=secrets.token_hex(8))
         return RedirectResponse("/history", 303)
 
     @app.get("/guideline")
@@ -254,34 +299,89 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
         return len(adjudication.disagreements(log))
 
     @app.get("/adjudicate")
-    async def adjudicate_page(person: Adjudicator, after: str = "") -> HTMLResponse:
+    async def adjudicate_page(person: Adjudicator, after: str = "", item: str = "") -> HTMLResponse:
         left = adjudication.disagreements(log)
         # "Later" goes on behind the sentence that was put off, and round again at the end.
-        start = next((place + 1 for place, one in enumerate(left) if one.item_id == after), 0)
+        start = next(
+            (place + (one.item_id == after) for place, one in enumerate(left) if one.item_id in (after, item)), 0
+        )
         ahead = left[start:] + left[:start]
         one = ahead[0] if ahead else None
-        return page("adjudicate.html", person, one=one, left=len(left), key=secrets.token_hex(8))
+        return page(
+            "adjudicate.html",
+            person,
+            one=one,
+            left=len(left),
+            key=secrets.token_hex(8),
+            before=adjudication.taken_back(log, person.id, one.item_id) if one else None,
+        )
 
     @app.post("/adjudicate")
     async def decide(request: Request, person: Adjudicator) -> Response:
-        form = await _form(request)
-        note = form.get("note") or None
-        if note is not None:
-            check_text(note, "note", MAX_NOTE_CHARS)
-        adjudication.decide(
-            log,
-            person.id,
-            form.get("item_id", ""),
-            _value(form.get("label", "")),
-            key=_key(form),
-            note=note,
-            guideline=settings.guideline.version,
-        )
-        return RedirectResponse("/adjudicate", 303)
+        return decided(await _form(request), person, "/adjudicate")
 
-    def failed(request: Request, status: int, reason: str) -> Response:
+    def decided(form: dict[str, str], person: Person, back_to: str) -> Response:
+        value = _value(form.get("label", ""))
+        note = _note(form.get("note"))
+        over = _over(form)
+        try:
+            adjudication.decide(
+                log,
+                person.id,
+                form.get("item_id", ""),
+                value,
+                key=_key(form),
+                note=note,
+                guideline=settings.guideline.version,
+                # A form without the field is of a page on which only undecided sentences stand.
+                over=None if over is ... else over,
+            )
+        except adjudication.Overruled as error:
+            everything = adjudication.decisions(log, person.id)
+            standing = next((one for one in everything if one.item_id == form["item_id"]), None)
+            clash = {"item_id": form["item_id"], "standing": standing, "value": value, "note": note}
+            return past_decisions(person, 1, 409, **clash, reason=str(error), key=secrets.token_hex(8))
+        return RedirectResponse(back_to, 303)
+
+    @app.post("/adjudicate/undo")
+    async def take_back_last(request: Request, person: Adjudicator) -> Response:
+        past = adjudication.take_back(log, person.id, key=_key(await _form(request)))
+        return after_taking_back(past.item_id if past else "")
+
+    def after_taking_back(item_id: str) -> Response:
+        undecided = any(one.item_id == item_id for one in adjudication.disagreements(log))
+        return RedirectResponse(f"/adjudicate?item={quote(item_id)}" if undecided else "/decisions", 303)
+
+    def past_decisions(person: Person, page_number: int, status: int = 200, **clash: Any) -> HTMLResponse:
+        past = adjudication.decisions(log, person.id, HISTORY_PAGE + 1, (page_number - 1) * HISTORY_PAGE)
+        return page(
+            "decisions.html",
+            person,
+            status,
+            clash=clash,
+            decisions=[(one, secrets.token_hex(8)) for one in past[:HISTORY_PAGE]],
+            page_number=page_number,
+            more=len(past) > HISTORY_PAGE,
+        )
+
+    @app.get("/decisions")
+    async def decisions_page(person: Adjudicator, page_number: int = 1) -> HTMLResponse:
+        return past_decisions(person, _page_number(page_number))
+
+    @app.post("/decisions")
+    async def redecide(request: Request, person: Adjudicator) -> Response:
+        form = await _form(request)
+        if "take_back" not in form:
+            return decided(form, person, "/decisions")
+        over = _over(form)
+        if not isinstance(over, int):
+            raise HTTPException(400, "The form names no decision.")
+        past = adjudication.take_back(log, person.id, key=_key(form), decision=over)
+        return after_taking_back(past.item_id if past else "")
+
+    def failed(request: Request, status: int, reason: str, **more: Any) -> Response:
         if request.url.path.startswith("/api/"):
-            return JSONResponse({"error": reason}, status)
+            return JSONResponse({"error": reason, **more}, status)
         titles = {401: "Please sign in", 403: "Not for you", 404: "Not found", 500: "Something went wrong"}
         title = titles.get(status, "This cannot be done")
         return page("message.html", visitor(request), status, title=title, message=reason)
@@ -292,6 +392,11 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
 
     @app.exception_handler(AnnotationError)
     async def on_bad_request(request: Request, error: AnnotationError) -> Response:
+        if isinstance(error, work.Overtaken):
+            standing = {"seq": error.standing.seq, **asdict(error.standing.judgement)}
+            return failed(request, 409, str(error), standing=standing)
+        if isinstance(error, OtherOwner):
+            return failed(request, 409, str(error), owner="")
         return failed(request, 409 if isinstance(error, Conflict) else 400, str(error))
 
     @app.exception_handler(RequestValidationError)
@@ -306,10 +411,22 @@ _USED_UP = "A link works once and for a week. Ask the person who runs this page 
 
 
 def serve(log: Log, settings: ServerSettings, on_start: Callable[[], None] = lambda: None) -> None:
-    """Serve until interrupted."""
+    """Serve until SIGINT, SIGTERM or SIGHUP; what is under way is answered, then the caller closes the log."""
     import uvicorn
 
     class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            # uvicorn's own does not know SIGHUP, and raises the signal again at the end, which ends the process.
+            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+            ends = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+            before = {number: signal.signal(number, self.handle_exit) for number in ends}
+            try:
+                yield
+            finally:
+                for number, handler in before.items():
+                    signal.signal(number, handler)
+
         async def startup(self, sockets: Any = None) -> None:
             await super().startup(sockets)
             if self.started:
@@ -348,6 +465,21 @@ def _key(form: dict[str, str]) -> str:
     return form["key"]
 
 
+def _over(form: dict[str, str]) -> int | EllipsisType | None:
+    """The event of what stood on the page that the form is of: None for nothing, ... where the form does not say."""
+    if "over" not in form:
+        return ...
+    if form["over"] == "":
+        return None
+    if not re.fullmatch(r"[0-9]{1,15}", form["over"]):
+        raise HTTPException(400, "The form cannot be read.")
+    return int(form["over"])
+
+
+def _page_number(given: int) -> int:
+    return min(max(given, 1), 10_000)
+
+
 def _value(answer: str) -> LabelValue:
     try:
         return LabelValue(answer)
@@ -361,14 +493,15 @@ def _judgement(
     value = _value(answer)
     if (value is LabelValue.SKIP) != (skip_reason is not None) or skip_reason not in (None, *SKIP_REASONS):
         raise AnnotationError(f"a skip needs a reason, one of {', '.join(SKIP_REASONS)}; other answers have none")
-    if note is not None:
-        # Browsers send form line breaks as CR LF.
-        note = check_text(note.replace("\r\n", "\n").strip(), "note", MAX_NOTE_CHARS)
+    note = _note(note)
     if guideline is not None:
         check_text(guideline, "guideline", 200)
-    return Judgement(
-        value=value, unsure=unsure, skip_reason=skip_reason, note=note or None, guideline=guideline or None
-    )
+    return Judgement(value=value, unsure=unsure, skip_reason=skip_reason, note=note, guideline=guideline or None)
+
+
+def _note(given: str | None) -> str | None:
+    # Browsers send form line breaks as CR LF.
+    return check_text((given or "").replace("\r\n", "\n").strip(), "note", MAX_NOTE_CHARS) or None
 
 
 def _progress(progress: Progress) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from types import EllipsisType
 
 from filters.annotation.log import Log
 from filters.annotation.projection import Event
@@ -23,6 +24,14 @@ _BREAK_MS = 2 * 60_000
 
 class Conflict(AnnotationError):
     """What was asked contradicts what is stored."""
+
+
+class Overtaken(Conflict):
+    """The person has another answer to that sentence by now, given in another window; `standing` is that one."""
+
+    def __init__(self, standing: "PastLabel") -> None:
+        self.standing = standing
+        super().__init__("You have answered this sentence in another window meanwhile.")
 
 
 class Taken(StrEnum):
@@ -60,6 +69,7 @@ class PastLabel:
     text: str
     judgement: Judgement
     seq: int
+    over: int | None = None  # the event of the label that it corrected
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,8 +138,15 @@ def next_tasks(log: Log, person: int, count: int) -> list[Task]:
     return tasks
 
 
-def put_label(log: Log, person: int, item_id: str, judgement: Judgement, key: str) -> Taken:
-    """Take a label, or a correction of one's own. Raises AnnotationError; Conflict where the key stands for another."""
+def put_label(
+    log: Log, person: int, item_id: str, judgement: Judgement, key: str, *, over: int | EllipsisType | None = ...
+) -> Taken:
+    """Take a label, or a correction of one's own.
+
+    `over` is the event of the person's own label that was on the screen, None where there was none; left out it is not
+    compared. Raises AnnotationError; Conflict where the key stands for another; Overtaken where the person has said
+    something else of the sentence meanwhile, in another window: nobody overwrites himself unseen.
+    """
     key = f"{person}:{key}"
     now = log.clock_ms()
     run = log.connection.execute
@@ -143,6 +160,11 @@ def put_label(log: Log, person: int, item_id: str, judgement: Judgement, key: st
         if item is None:
             raise AnnotationError(f"item {item_id}: there is no such item")
         former = run("SELECT seq FROM labels WHERE item_id = ? AND person = ?", (item_id, person)).fetchone()
+        if former is not None and over is not ... and former["seq"] != over:
+            standing = _past(log, log.event(former["seq"]))
+            if standing.judgement == judgement:
+                return Taken.REPEATED
+            raise Overtaken(standing)
         claimed_by_others = run(
             "SELECT count(*) FROM leases WHERE item_id = ? AND person <> ? AND expires_ms > ?", (item_id, person, now)
         ).fetchone()[0]
@@ -166,9 +188,10 @@ def put_label(log: Log, person: int, item_id: str, judgement: Judgement, key: st
     return Taken.LATE if late else Taken.SAVED
 
 
-def undo(log: Log, person: int, key: str) -> PastLabel | None:
-    """Take back the newest label that the person gave here; returns what was taken back, None where there is nothing.
+def undo(log: Log, person: int, key: str, *, label_key: str | None = None) -> PastLabel | None:
+    """Take back a label that the person gave here; returns what was taken back, None where there is nothing.
 
+    It is the one that came under `label_key`, or the newest. Raises Conflict where that one does not stand any more.
     The item is leased to the person again in the same transaction, so nobody can slip in between.
     """
     key = f"{person}:{key}"
@@ -178,16 +201,22 @@ def undo(log: Log, person: int, key: str) -> PastLabel | None:
             if known.kind != "undo":
                 raise Conflict(f"key {key}: was used for something else")
             return _past(log, log.event(known.data()["undoes"]))
-        row = log.connection.execute(
-            "SELECT seq FROM labels WHERE person = ? AND NOT imported ORDER BY seq DESC LIMIT 1", (person,)
-        ).fetchone()
+        if label_key is None:
+            row = log.connection.execute(
+                "SELECT seq FROM labels WHERE person = ? AND NOT imported ORDER BY seq DESC LIMIT 1", (person,)
+            ).fetchone()
+        else:
+            given = log.event_of_key(f"{person}:{label_key}")
+            row = log.connection.execute(
+                "SELECT seq FROM labels WHERE person = ? AND seq = ?", (person, given.seq if given else None)
+            ).fetchone()
+            if row is None:
+                raise Conflict("That answer does not stand any more: it was changed or taken back in another window.")
         if row is None:
             return None
-        newest = log.event(row["seq"])
-        former = newest.data()["previous"]
-        past = _past(log, newest)
-        log.append("undo", {"undoes": newest.seq, "back_to": former}, person=person, item_id=past.item_id, key=key)
-        if former is None:
+        past = _past(log, log.event(row["seq"]))
+        log.append("undo", {"undoes": past.seq, "back_to": past.over}, person=person, item_id=past.item_id, key=key)
+        if past.over is None:
             _lease(log, person, [past.item_id], log.clock_ms() + LEASE_MS)
     return past
 
@@ -260,6 +289,7 @@ def _past(log: Log, event: Event) -> PastLabel:
         item_id=event.item_id,
         text=text,
         seq=event.seq,
+        over=body["previous"],
         judgement=Judgement(
             value=LabelValue(body["value"]),
             unsure=body["unsure"],

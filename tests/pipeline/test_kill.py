@@ -12,11 +12,14 @@ from tests.pipeline.killing import (
     COMMIT_POINTS,
     PRUNE_POINTS,
     REMOVE_POINTS,
+    Ordeal,
+    assert_same,
+    draw_kills,
     mine_and_die_after,
     mine_and_die_at,
     random_moments,
 )
-from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
+from tests.pipeline.mining import mine, row, write_catalogue
 
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5")
 
@@ -34,15 +37,6 @@ def undisturbed(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     start = time.monotonic()
     assert mine(catalogue, output, *OPTIONS) == 0
     return output, time.monotonic() - start
-
-
-def assert_same(output: Path, undisturbed: Path) -> None:
-    assert shard_hashes(output) == shard_hashes(undisturbed)
-    assert manifest(output) == manifest(undisturbed)
-    assert report(output)["recordings"] == report(undisturbed)["recordings"]
-    named = {shard["path"] for shard in manifest(output)["shards"]}
-    assert {f"shards/{path.name}" for path in (output / "shards").iterdir()} == named
-    assert list((output / "tmp").iterdir()) == []
 
 
 def test_killed_at_every_commit_point(catalogue: Path, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
@@ -67,3 +61,12 @@ def test_the_list_of_commit_points_is_whole() -> None:
     folder = Path(pipeline.__file__ or "").parent
     named = {name for file in folder.rglob("*.py") for name in re.findall(r'reached\("(\w+)"\)', file.read_text())}
     assert named == {*COMMIT_POINTS, *REMOVE_POINTS, *PRUNE_POINTS, *AUDIOSET_POINTS}
+
+
+def test_ten_kills_of_launcher_workers_and_helpers(tmp_path: Path) -> None:
+    """The first ten of `benchmarks/kills.py`."""
+    ordeal = Ordeal(tmp_path)
+    for number, kill in enumerate(draw_kills(10, seed=0)):
+        result = ordeal.go_through(kill)
+        assert result.wrong == [], f"kill {number}: {result}"
+        assert result.phase == kill.phase

@@ -57,7 +57,7 @@ def store() -> Iterator[FlakyStore]:
     from werkzeug.serving import make_server
 
     flaky = FlakyStore(server.DomainDispatcherApplication(server.create_backend_app))
-    running = make_server("127.0.0.1", 0, flaky, threaded=True)  # type: ignore[arg-type] # it is a WSGI application
+    running = make_server("127.0.0.1", 0, flaky, threaded=True)
     flaky.port = running.port
     thread = threading.Thread(target=running.serve_forever, daemon=True)
     thread.start()

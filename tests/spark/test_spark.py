@@ -11,15 +11,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import grpc
 import pytest
+from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 
+from tests.pipeline.jobs import running as running_job
+from tests.pipeline.jobs import wait_until
 from tests.pipeline.mining import manifest, row, shard_hashes, write_catalogue
+from tests.pipeline.misbehaving import Misbehaving
 from tests.shared_files import SharedFolder
 
 CLASS_PATH_FILE = "SPARK_CLASSPATH_FILE"
@@ -264,3 +270,31 @@ def test_the_same_bytes_where_beam_starts_the_job_server(
         *("--job_port=0", "--artifact_port=0", "--expansion_port=0"),
     )
     assert_same(mined(corpus, tmp_path / "run", detector, *options), in_memory)
+
+
+def job_states(job_endpoint: str) -> dict[str, str]:
+    """What the job server says of each job that it has had."""
+    with grpc.insecure_channel(job_endpoint) as channel:
+        jobs = beam_job_api_pb2_grpc.JobServiceStub(channel).GetJobs(beam_job_api_pb2.GetJobsRequest())
+    return {job.job_id: beam_job_api_pb2.JobState.Enum.Name(job.state) for job in jobs.job_info}
+
+
+def test_sigterm_cancels_the_job_there(corpus: Path, job_endpoint: str, tmp_path: Path) -> None:
+    """While a worker waits for a recording that does not come."""
+    gate = threading.Event()
+    known = job_states(job_endpoint)
+    with Misbehaving() as server:
+        server.before = lambda path: (gate.wait(JOB_TIMEOUT_S), None)[1]
+        catalogue = write_catalogue(tmp_path, [row(0), row(1, audio_uri=server.url("/held"))])
+        beam = ("--runner=PortableRunner", f"--job_endpoint={job_endpoint}", "--environment_type=LOOPBACK")
+        options = ("--allow_private_hosts", server.host_and_port, *beam)
+        with running_job(tmp_path, catalogue, tmp_path / "run", *options) as job:
+            wait_until(lambda: server.requests["/held"], "the recording is not asked for")
+            os.kill(job.process.pid, signal.SIGTERM)
+            assert job.end() == 3, job.said()
+            assert "Traceback" not in job.said()
+            assert job.said_lines()[-1].startswith("mulan mine: interrupted")
+        gate.set()
+    states = {name: state for name, state in job_states(job_endpoint).items() if name not in known}
+    assert list(states.values()).count("CANCELLED") == 1, states
+    assert "RUNNING" not in states.values()

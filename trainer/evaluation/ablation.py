@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.evaluation.clips import FrozenModel
+from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.model import RandomModel, digest_folder, trained_on
+from trainer.evaluation.model import RandomModel, digest_folder, read_training
 from trainer.evaluation.results import ModelResult, Results
 from trainer.evaluation.tables import Table, format_value, metric_order
+from trainer.training import Training
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,7 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
     from trainer.model import load
 
     measured = []
+    trainings: list[Training] = []
     for row in config.rows:
         for seed in config.seeds:
             folder = config.output / f"{_slug(row.label)}-seed{seed}"
@@ -84,20 +86,29 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
                 keep=1,
                 validate_every=config.steps,
             )
-            if train(_recipe(config, row, seed), options) is not Outcome.DONE:
+            outcome = train(_recipe(config, row, seed), options)
+            if outcome is Outcome.LOST:
+                raise NothingMeasuredError(f"{_name(row.label, seed)}: its training ended without a model")
+            if outcome is not Outcome.DONE:
                 raise KeyboardInterrupt
+            training = read_training(folder / "model", _name(row.label, seed))
+            trainings.append(training)
             model = FrozenModel(load(folder / "model", device=config.device))
             measured.append(
                 ModelResult(
-                    model=_name(row.label, seed),
+                    model=training.model,
                     digest=digest_folder(folder / "model"),
-                    trained_on=trained_on(folder / "model"),
-                    measurements=tuple(evaluator.measure(model) for evaluator in evaluators),
+                    trained_on=training.manifests,
+                    measurements=tuple(e.of_models([training]).measure(model) for e in evaluators),
                 )
             )
     control = FrozenModel(RandomModel(config.seeds[0]))
     measured.append(
-        ModelResult(model="random (control)", digest=None, measurements=tuple(e.measure(control) for e in evaluators))
+        ModelResult(
+            model="random (control)",
+            digest=None,
+            measurements=tuple(e.of_models(trainings).measure(control) for e in evaluators),
+        )
     )
     return Results(openmulan_version=version, models=tuple(measured))
 

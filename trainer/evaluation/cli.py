@@ -1,6 +1,7 @@
 """`mulan evaluate`: the paper's tables for any model, beside published figures; and the leakage check.
 
 - `mulan evaluate MODEL --magnatagatune DIR --probes --output results`
+- `mulan evaluate MODEL --mined RUN`, of a run that it was trained on: what it has not seen
 - `mulan evaluate MODEL --config evaluation.json --check_leakage RUN --output results`
 - `mulan evaluate --playlists FILE --write_exclude exclude.jsonl`
 - `mulan evaluate ablation --recipe tiny --data RUN --steps 500 --mined RUN --output ablation`
@@ -20,7 +21,7 @@ from schemas.exits import BAD_INPUT, check_output, fault
 from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import add_arguments, config_of, run_ablation, summary
-from trainer.evaluation.clips import FrozenModel
+from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.leakage import (
@@ -31,8 +32,9 @@ from trainer.evaluation.leakage import (
     refuse_leaks,
     run_cuts,
 )
-from trainer.evaluation.model import RandomModel, digest_folder, trained_on
+from trainer.evaluation.model import RandomModel, digest_folder, read_training, trained_on
 from trainer.evaluation.readers.audioset import CLASS_SETS
+from trainer.evaluation.readers.mined import MINED_SPLITS
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
 from trainer.evaluation.tables import Table, published_elsewhere, tables, to_markdown, to_terminal
@@ -42,10 +44,12 @@ from trainer.evaluation.triplets import PlaylistTriplets, TextTriplets
 logger = logging.getLogger(__name__)
 
 RANDOM, ABLATION = "random", "ablation"
+FAILURES = 1
 
 
 def main(argv: list[str]) -> int:
-    """Returns the exit code: 0 done, 2 bad input (leakage is one), 3 interrupted."""
+    """Returns the exit code: 0 done, 1 too many clips could not be measured, 2 bad input (leakage is one), 3
+    interrupted."""
     ablation = argv[:1] == [ABLATION]
     parser = _ablation_parser() if ablation else _parser()
     try:
@@ -55,6 +59,9 @@ def main(argv: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
         return _run_ablation(arguments) if ablation else _run(arguments)
+    except NothingMeasuredError as error:
+        sys.stderr.write(f"mulan evaluate: {error}\n")
+        return FAILURES
     except (ValueError, RunError, OSError) as error:
         sys.stderr.write(f"mulan evaluate: {error}\n")
         found = fault(error) if isinstance(error, OSError) else None
@@ -85,14 +92,28 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.check_leakage or arguments.write_exclude:
             return 0
         raise ValueError("name a model: a directory, package.module:factory, or random")
-    results = _measure(arguments, evaluators)
+    earlier = [result for path in arguments.compare for result in read_results(path).models]
+    measured = _measure(arguments, evaluators)
+    results = Results(openmulan_version=VERSION, models=(*measured, *earlier))
     if arguments.check_leakage:
         _warn_of_unchecked(results, arguments.check_leakage)
     found = tables(results)
     if arguments.output:
         write_outputs(results, found, arguments.output)
     sys.stdout.write(to_terminal(found))
-    return 0
+    return _failures(measured, arguments.max_failure_rate)
+
+
+def _failures(measured: Sequence[ModelResult], max_failure_rate: float) -> int:
+    """The exit code: whether so much of a set was left out that its table is not that set's."""
+    worst = max((m for result in measured for m in result.measurements), key=lambda m: m.failure_rate)
+    if worst.failure_rate <= max_failure_rate:
+        return 0
+    sys.stderr.write(
+        f"mulan evaluate: {worst.failed_clips} clips of {worst.name} could not be measured, {worst.failure_rate:.1%} "
+        f"where --max_failure_rate allows {max_failure_rate:.1%}\n"
+    )
+    return FAILURES
 
 
 def _warn_of_unchecked(results: Results, checked: Sequence[str]) -> None:
@@ -118,7 +139,7 @@ def _run_ablation(arguments: argparse.Namespace) -> int:
     found = summary(results, config)
     write_outputs(results, [*found, *tables(results)], config.output)
     sys.stdout.write(to_terminal(found))
-    return 0
+    return _failures(results.models, arguments.max_failure_rate)
 
 
 def write_outputs(results: Results, shown: Sequence[Table], folder: Path) -> None:
@@ -133,11 +154,13 @@ def write_outputs(results: Results, shown: Sequence[Table], folder: Path) -> Non
     (folder / "report.html").write_text(to_html(results, shown), encoding="utf-8")
 
 
-def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]) -> Results:
-    earlier = [read_results(path) for path in arguments.compare]
+def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]) -> list[ModelResult]:
     names = list(arguments.models)
     if arguments.control and names and RANDOM not in names:
         names.append(RANDOM)
+    # All are measured on what none of them has seen, the control and the models of others too.
+    trainings = [read_training(Path(name), _label(Path(name))) for name in names if Path(name).is_dir()]
+    evaluators = [evaluator.of_models(trainings) for evaluator in evaluators]
     measured = []
     for name in names:
         model, label, digest, manifests = load_model(name, arguments.seed)
@@ -159,8 +182,7 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
         measured.append(
             ModelResult(model=label, digest=digest, measurements=tuple(e.measure(encoder) for e in triplets))
         )
-    kept = [result for results in earlier for result in results.models]
-    return Results(openmulan_version=VERSION, models=(*measured, *kept))
+    return measured
 
 
 def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[str, ...]]:
@@ -175,9 +197,7 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[st
     if folder.is_dir():
         from trainer.model import load
 
-        path = folder.resolve()
-        label = f"{path.parent.name}/{path.name}" if path.name == "model" else path.name
-        return load(folder), label, digest_folder(folder), trained_on(folder)
+        return load(folder), _label(folder), digest_folder(folder), trained_on(folder)
     module, _, factory = name.partition(":")
     if not factory:
         raise ValueError(f"{name}: neither a model directory nor package.module:factory")
@@ -190,6 +210,11 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[st
     if not (hasattr(made, "embed_audio") and hasattr(made, "embed_text")):
         raise ValueError(f"{name}: what it returns has no embed_audio and embed_text")
     return made, name, None, ()
+
+
+def _label(folder: Path) -> str:
+    path = folder.resolve()
+    return f"{path.parent.name}/{path.name}" if path.name == "model" else path.name
 
 
 def _text_encoders(arguments: argparse.Namespace) -> Iterator[tuple[str, str | None, Any]]:
@@ -243,7 +268,7 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     tagging += [({"kind": "table", "file": str(path)}, True) for path in arguments.table]
     if arguments.mined:
         listed = {"recordings": str(arguments.recordings)} if arguments.recordings else {}
-        chosen = {"labels": arguments.labels, "min_positives": arguments.min_positives}
+        chosen = {"labels": arguments.labels, "min_positives": arguments.min_positives, "split": arguments.split}
         tagging.append(({"kind": "mined", "run": arguments.mined, **chosen, **listed}, False))
     for data, probed in tagging:
         yield {"task": "zero_shot", "data": data}
@@ -276,8 +301,8 @@ def _exclusions(
     done: set[str] = set()
     for evaluator in evaluators:
         if isinstance(evaluator, LinearProbe | ZeroShotTagging):
-            data = evaluator.config.data.read()
-            split, _ = data.split(evaluator.config.split).present(data.name, evaluator.config.skip_missing)
+            data = evaluator.data()
+            split = evaluator.split(data, evaluator.config.split)
             origin = f"{data.name} {evaluator.config.split}"
             if origin not in done:
                 yield from clip_exclusions(split.clips, origin, cuts)
@@ -332,6 +357,13 @@ def _ablation_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
 def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="folder for results.json, tables.md and report.html")
     parser.add_argument(
@@ -355,10 +387,22 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sets.add_argument("--min_positives", type=int, default=5, help="recordings that a label of --mined needs (5)")
     sets.add_argument("--recordings", type=Path, help="ids of the held-out recordings of --mined, one a line")
+    sets.add_argument(
+        "--split",
+        choices=MINED_SPLITS,
+        default="unseen",
+        help="of --mined, by the training of the models that are measured (unseen: what none of them was trained on)",
+    )
     sets.add_argument("--playlists", type=Path, help="evaluation playlists (JSONL)")
     sets.add_argument("--collection", help="what --playlists are searched in: a mined run or a catalogue")
     sets.add_argument("--probes", action="store_true", help="linear probes too, where a set has a training split")
     sets.add_argument("--skip_missing", action="store_true", help="evaluate the clips that are there, and say so")
+    sets.add_argument(
+        "--max_failure_rate",
+        type=_share,
+        default=0.05,
+        help="of a set's clips, that may fail to be decoded before the exit code is 1 (0.05)",
+    )
 
 
 __all__ = ["load_model", "main", "write_outputs"]

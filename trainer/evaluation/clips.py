@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from schemas.reasons import Reason
-from schemas.run import Run, RunError
+from schemas.run import RowGroup, Run, RunError
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
+from trainer.evaluation.evaluator import Unmeasured
 from trainer.evaluation.model import FloatArray, JointModel, unit_rows
 
 if TYPE_CHECKING:
@@ -36,8 +37,20 @@ class EvaluationDataError(ValueError):
     """An evaluation set that cannot be used as it is: the message says which file, and what to do."""
 
 
-class TooShortError(EvaluationDataError):
+class UndecodableError(EvaluationDataError):
+    """One clip that has no sound to measure; `reason` says why without saying where it lies."""
+
+    def __init__(self, where: str | Path, reason: str) -> None:
+        super().__init__(f"{where}: cannot be decoded ({reason})")
+        self.reason = reason
+
+
+class TooShortError(UndecodableError):
     """The file ends before the clip begins."""
+
+
+class NothingMeasuredError(EvaluationDataError):
+    """No clip of a set could be measured."""
 
 
 class ClipSource(Protocol):
@@ -47,7 +60,7 @@ class ClipSource(Protocol):
     def ids(self) -> Sequence[str]: ...
 
     def wave(self, index: int) -> FloatArray:
-        """Mono float32 at 16 kHz."""
+        """Mono float32 at 16 kHz. Raises UndecodableError where this clip has none."""
         ...
 
     def key(self, index: int) -> Hashable:
@@ -108,9 +121,8 @@ class RunClips:
     """Clips of a mined run, decoded from its shards one row at a time."""
 
     run: Run
-    rows: tuple[tuple[str, int, int], ...]  # (recording_id, position of the row group in the run, row in it)
-    _groups: list[Any] = field(default_factory=list, compare=False)
-    _cache: dict[int, Any] = field(default_factory=dict, compare=False)
+    rows: tuple[tuple[str, RowGroup, int], ...]  # (recording_id, row group, row in it)
+    _cache: dict[RowGroup, Any] = field(default_factory=dict, compare=False)
 
     @property
     def ids(self) -> Sequence[str]:
@@ -121,15 +133,31 @@ class RunClips:
 
     def wave(self, index: int) -> FloatArray:
         recording_id, group, row = self.rows[index]
-        if not self._groups:
-            self._groups.extend(self.run.row_groups())
         if group not in self._cache:
             self._cache.clear()
-            self._cache[group] = self.run.read(self._groups[group], columns=["recording_id", "audio", "audio_encoding"])
+            self._cache[group] = self._read(group)
         table = self._cache[group]
+        if table is None:
+            raise UndecodableError(recording_id, f"{row_group_name(group)} cannot be read")
         if table["recording_id"][row].as_py() != recording_id:
             raise RunError(f"{recording_id}: the run changed while it was read; open it again")
-        return decode_shard_audio(table["audio"][row].as_py(), table["audio_encoding"][row].as_py())
+        try:
+            return decode_shard_audio(table["audio"][row].as_py(), table["audio_encoding"][row].as_py())
+        except ValueError as error:
+            raise UndecodableError(recording_id, str(error)) from error
+
+    def _read(self, group: RowGroup) -> Any:
+        """None where it cannot be read."""
+        try:
+            return self.run.read(group, columns=["recording_id", "audio", "audio_encoding"])
+        except RunError as error:
+            logger.warning("%s", error)
+            return None
+
+
+def row_group_name(group: RowGroup) -> str:
+    """Within its run."""
+    return f"row group {group.index} of {group.shard.path}"
 
 
 def window_starts(samples: int, window: int, min_rest_share: float) -> list[int]:
@@ -147,7 +175,7 @@ def windows_of(wave: FloatArray, config: WindowConfig) -> list[FloatArray]:
     """The windows of one clip, each of exactly `window_s` seconds."""
     length = round(config.window_s * CLIP_SAMPLE_RATE_HZ)
     if not wave.size:
-        raise EvaluationDataError("the clip has no samples")
+        raise UndecodableError("the clip", "it has no samples")
     if wave.size < length:
         wave = np.pad(wave, (0, length - wave.size))
     return [wave[start : start + length] for start in window_starts(wave.size, length, config.min_rest_share)]
@@ -164,34 +192,67 @@ class FrozenModel:
         self.embed_audio = model.embed_audio
         self.embed_text = model.embed_text
         self.clip_rows: dict[Hashable, FloatArray] = {}
+        self.failures: dict[Hashable, str] = {}
 
 
-def embed_clips(model: JointModel, clips: ClipSource, config: WindowConfig) -> FloatArray:
-    """(N, D) unit rows, one a clip; windows of several clips share a batch, and one batch of audio is held at once."""
-    count = len(clips.ids)
-    known = model.clip_rows if isinstance(model, FrozenModel) else {}
-    keys = [(clips.key(i), config) for i in range(count)]
-    waiting = [i for i in range(count) if keys[i] not in known]
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embedded:
+    """(N, D) unit rows, of the clips at the positions `kept`; the others could not be measured."""
+
+    rows: FloatArray
+    kept: list[int]
+    unmeasured: tuple[Unmeasured, ...]
+
+
+def embed_clips(model: JointModel, clips: ClipSource, config: WindowConfig) -> Embedded:
+    """One row a clip; windows of several clips share a batch, and one batch of audio is held at once.
+
+    Raises NothingMeasuredError where no clip has any sound, EmbeddingError where the model gives no direction.
+    """
+    ids = clips.ids
+    if not ids:
+        raise EvaluationDataError("the evaluation set has no clips")
+    known, failed = (model.clip_rows, model.failures) if isinstance(model, FrozenModel) else ({}, {})
+    keys = [(clips.key(i), config) for i in range(len(ids))]
+    waiting = [i for i in range(len(ids)) if keys[i] not in known and keys[i] not in failed]
     sums: dict[int, FloatArray] = {}
-    for waves, owners in _batches(clips, waiting, config):
+    reasons: dict[int, str] = {}
+    for waves, owners in _batches(clips, waiting, config, reasons):
         rows = unit_rows(model.embed_audio(waves), "embed_audio", len(waves))
         for owner, row in zip(owners, rows, strict=True):
             sums[owner] = sums[owner] + row if owner in sums else row
+    failed.update({keys[i]: reason for i, reason in reasons.items()})
     if sums:
-        means = unit_rows(np.stack([sums[i] for i in waiting]), "mean over windows", len(waiting))
-        known.update({keys[i]: row for i, row in zip(waiting, means, strict=True)})
-    if not count:
-        raise EvaluationDataError("the evaluation set has no clips")
-    return np.stack([known[key] for key in keys])
+        means = unit_rows(np.stack([sums[i] for i in sums]), "mean over windows", len(sums))
+        known.update({keys[i]: row for i, row in zip(sums, means, strict=True)})
+    kept = [i for i in range(len(ids)) if keys[i] in known]
+    unmeasured = tuple(Unmeasured(clip_id=ids[i], reason=failed[keys[i]]) for i in range(len(ids)) if keys[i] in failed)
+    if not kept:
+        raise NothingMeasuredError(f"none of {len(ids)} clips can be measured; {in_words(unmeasured, 1)}")
+    if reasons:
+        logger.warning("%d of %d clips cannot be measured: %s", len(unmeasured), len(ids), in_words(unmeasured))
+    return Embedded(rows=np.stack([known[keys[i]] for i in kept]), kept=kept, unmeasured=unmeasured)
+
+
+def in_words(unmeasured: Sequence[Unmeasured], shown: int = SHOWN_MISSING) -> str:
+    """Ids and reasons, on one line."""
+    listed = "; ".join(f"{entry.clip_id} ({entry.reason})" for entry in unmeasured[:shown])
+    return f"{listed}; … and {len(unmeasured) - shown} more" if len(unmeasured) > shown else listed
 
 
 def _batches(
-    clips: ClipSource, wanted: Sequence[int], config: WindowConfig
+    clips: ClipSource, wanted: Sequence[int], config: WindowConfig, reasons: dict[int, str]
 ) -> Iterator[tuple[list[FloatArray], list[int]]]:
+    """Windows and the positions of their clips; a clip that cannot be decoded goes to `reasons` instead."""
     waves: list[FloatArray] = []
     owners: list[int] = []
     for index in tqdm(wanted, desc="embedding clips", unit="clip", disable=None):
-        for window in windows_of(clips.wave(index), config):
+        try:
+            windows = windows_of(clips.wave(index), config)
+        except UndecodableError as error:
+            reasons[index] = error.reason
+            continue
+        for window in windows:
             waves.append(window)
             owners.append(index)
             if len(waves) == config.batch_windows:
@@ -219,6 +280,16 @@ def require_audio(name: str, clips: FileClips, skip_missing: bool) -> list[int]:
     return [i for i in range(len(clips.clips)) if i not in gone]
 
 
+def missing_clips(clips: FileClips, kept: Sequence[int]) -> tuple[Unmeasured, ...]:
+    """All but those at the positions that `require_audio` has kept."""
+    here = set(kept)
+    return tuple(
+        Unmeasured(clip_id=clip.clip_id, reason="the file is missing", missing=True)
+        for i, clip in enumerate(clips.clips)
+        if i not in here
+    )
+
+
 # A file of unknown length is decoded in this many seconds, then in twice as many, until its end is met.
 _FIRST_CUT_S = 64.0
 
@@ -226,29 +297,30 @@ _FIRST_CUT_S = 64.0
 def decode_file(path: Path, start_s: float = 0.0, duration_s: float | None = None) -> FloatArray:
     """Mono float32 at 16 kHz, from the decoder that mining uses; `duration_s` None reads to the end of the file.
 
-    Raises EvaluationDataError, with the file and the decoder's reason, where it cannot be decoded. A file that ends
-    before `start_s + duration_s` gives what it has.
+    Raises UndecodableError, with the file and the decoder's reason. A file that ends before `start_s + duration_s`
+    gives what it has.
     """
-    try:
-        clip = _cut_to_end(path, start_s) if duration_s is None else cut_file(path, start_s, duration_s)
-    except ValueError as error:
-        raise EvaluationDataError(f"{path}: {error}") from error
+    clip = _cut_to_end(path, start_s) if duration_s is None else cut_file(path, start_s, duration_s)
     if clip.padded_samples >= len(clip.pcm_T):
-        raise EvaluationDataError(f"{path}: the file ends before {start_s:g} s")
+        raise UndecodableError(path, f"the file ends before {start_s:g} s")
     return to_float(clip.pcm_T[: len(clip.pcm_T) - clip.padded_samples])
 
 
 def cut_file(path: Path, start_s: float, duration_s: float) -> "Clip":
-    """The clip as mining cuts it, padded where the file is too short. Raises EvaluationDataError where it cannot be."""
+    """The clip as mining cuts it, padded where the file is too short. Raises UndecodableError where it cannot be."""
     from pipeline.clip import ClipError, ClipSpec, DecoderUnavailableError
 
     try:
         return _decoder().cut(path.read_bytes(), ClipSpec(start_s=start_s, duration_s=duration_s))
-    except (ClipError, DecoderUnavailableError, OSError) as error:
-        kind = (
-            TooShortError if isinstance(error, ClipError) and error.reason is Reason.TOO_SHORT else EvaluationDataError
-        )
-        raise kind(f"{path}: cannot be decoded ({error})") from error
+    except ClipError as error:
+        kind = TooShortError if error.reason is Reason.TOO_SHORT else UndecodableError
+        raise kind(path, str(error)) from error
+    except OSError as error:
+        raise UndecodableError(path, error.strerror or type(error).__name__) from error
+    except ValueError as error:  # a clip that begins before its file does, or lasts for ever
+        raise UndecodableError(path, str(error)) from error
+    except DecoderUnavailableError as error:
+        raise EvaluationDataError(f"{path}: cannot be decoded ({error})") from error
 
 
 def _cut_to_end(path: Path, start_s: float) -> "Clip":

@@ -5,13 +5,27 @@ everything that a result must say about how it came about.
 """
 
 import abc
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from trainer.evaluation.metrics import ClassScore, Value
+from trainer.training import Training
 
 ModelT = TypeVar("ModelT", contravariant=True)
+
+
+_CLIP_UNITS = ("clips", "train_clips", "validation_clips", "recordings")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unmeasured:
+    """A clip that could not be measured, or a stretch of a shard with so many; `reason` names no path."""
+
+    clip_id: str
+    reason: str
+    clips: int = 1
+    missing: bool = False  # and the caller knew it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +46,31 @@ class Measurement:
     notes: dict[str, str] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     classes: tuple[ClassScore, ...] = ()
+    unmeasured: tuple[Unmeasured, ...] = ()
 
     @property
     def name(self) -> str:
         return f"{self.task}/{self.dataset}"
+
+    @property
+    def failed_clips(self) -> int:
+        """Clips that were there and could not be measured."""
+        return failed_clips(self.unmeasured)
+
+    @property
+    def failure_rate(self) -> float:
+        tried = self.failed_clips + sum(self.units.get(unit, 0) for unit in _CLIP_UNITS)
+        return self.failed_clips / tried if tried else 0.0
+
+
+def failed_clips(unmeasured: Iterable[Unmeasured]) -> int:
+    return sum(entry.clips for entry in unmeasured if not entry.missing)
+
+
+def own_training(model: object) -> tuple[Training, ...]:
+    """What a model of ours says of its training; models of others say nothing."""
+    training = getattr(model, "training", None)
+    return (training,) if isinstance(training, Training) else ()
 
 
 class Evaluator(abc.ABC, Generic[ModelT]):
@@ -46,6 +81,10 @@ class Evaluator(abc.ABC, Generic[ModelT]):
     @abc.abstractmethod
     def measure(self, model: ModelT) -> Measurement:
         """Raises EvaluationDataError where the data cannot be used, EmbeddingError where the model's rows cannot."""
+
+    def of_models(self, trainings: Sequence[Training]) -> Self:
+        """The same for models that were trained so: one that measures on a run leaves out what they have seen."""
+        return self
 
     def run(self, model: ModelT) -> Iterator[tuple[str, float]]:
         """(name, value) of every figure: `magnatagatune/top50/roc_auc`, 0.5; a log puts `name` before it."""

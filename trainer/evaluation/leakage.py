@@ -25,11 +25,13 @@ from schemas.eval_playlist import EvalPlaylist
 from schemas.exclusion import Exclusion, ExclusionList, title_key
 from schemas.run import Run
 from trainer.evaluation.clips import (
+    SHOWN_MISSING,
     ClipSource,
     EvaluationDataError,
     FileClips,
     RunClips,
     TooShortError,
+    UndecodableError,
     cut_file,
     whole_file_sha256,
 )
@@ -52,7 +54,7 @@ class Leak:
 
 
 def clip_exclusions(clips: ClipSource, origin: str, cuts: Sequence[Cut]) -> Iterator[Exclusion]:
-    """Ids and audio hashes of an evaluation set's clips; a file that cannot be decoded raises EvaluationDataError."""
+    """Ids and audio hashes of an evaluation set's clips; a file that cannot be decoded has its ids alone."""
     if isinstance(clips, RunClips):
         wanted = set(clips.ids)
         for _, _, values in run_rows(clips.run, ["recording_id", "audio_sha256"]):
@@ -65,9 +67,18 @@ def clip_exclusions(clips: ClipSource, origin: str, cuts: Sequence[Cut]) -> Iter
     for clip in clips.clips:
         for recording_id in clip.recording_ids:
             yield Exclusion(recording_id=recording_id, origin=origin)
+    undecodable: list[UndecodableError] = []
     for path in tqdm(sorted({clip.path for clip in clips.clips}), desc="hashing", unit="file", disable=None):
-        for sha256 in sorted(file_hashes(path, cuts)):
+        try:
+            hashes = sorted(file_hashes(path, cuts))
+        except UndecodableError as error:
+            undecodable.append(error)
+            continue
+        for sha256 in hashes:
             yield Exclusion(audio_sha256=sha256, origin=origin)
+    if undecodable:
+        listed = "; ".join(str(error) for error in undecodable[:SHOWN_MISSING])
+        logger.warning("%d files are checked by their ids alone: %s", len(undecodable), listed)
 
 
 def file_hashes(path: Path, cuts: Sequence[Cut]) -> set[str]:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.digest import hash64
+from trainer.data import DataConfig
+from trainer.training import Training
 
 FloatArray: TypeAlias = NDArray[np.float32]
 
@@ -117,12 +119,25 @@ def trained_on(folder: Path) -> tuple[str, ...]:
 
     `mulan train` leaves them in the `run.json` of its output, of which the model and the checkpoints are parts.
     """
+    return _said(folder, "trained_on", "data_digests")
+
+
+def read_training(folder: Path, model: str) -> Training:
+    """What a model directory or a checkpoint says of its training. Raises ValueError where it is none."""
+    path = folder / "config.json"
+    try:
+        data = DataConfig.from_json(json.loads(path.read_text(encoding="utf-8"))["recipe"]["data"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the configuration of a model of `mulan train` ({error!r})") from error
+    return Training(data=data, manifests=trained_on(folder), runs=_said(folder, None, "data"), model=model)
+
+
+def _said(folder: Path, in_config: str | None, in_run: str) -> tuple[str, ...]:
     path = folder.resolve()
-    places = ((path, "config.json", "trained_on"), *((p, "run.json", "data_digests") for p in list(path.parents)[:2]))
-    for place, name, key in places:
+    places = [(path / "config.json", in_config)] if in_config else []
+    for place, key in (*places, *((parent / "run.json", in_run) for parent in list(path.parents)[:2])):
         try:
-            value = json.loads((place / name).read_text(encoding="utf-8"))
-            if found := tuple(str(digest) for digest in value.get(key, ())):
+            if found := tuple(str(v) for v in json.loads(place.read_text(encoding="utf-8")).get(key, ())):
                 return found
         except (OSError, ValueError, AttributeError, TypeError):
             continue

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.digest import digest_json
-from trainer.evaluation.evaluator import Measurement
+from trainer.evaluation.evaluator import Measurement, Unmeasured
 from trainer.evaluation.metrics import ClassScore, Value
 
 FORMAT_VERSION = 1
@@ -81,7 +81,8 @@ def read_results(path: Path) -> Results:
 
 def _measurement_json(measurement: Measurement) -> dict[str, Any]:
     value = dataclasses.asdict(measurement)
-    return {**_finite(value), "classes": [_finite(dataclasses.asdict(c)) for c in measurement.classes]}
+    lists = ("classes", "unmeasured")
+    return {**_finite(value), **{n: [_finite(dataclasses.asdict(c)) for c in getattr(measurement, n)] for n in lists}}
 
 
 def _measurement(value: dict[str, Any]) -> Measurement:
@@ -89,7 +90,10 @@ def _measurement(value: dict[str, Any]) -> Measurement:
         name: Value(value=math.nan if v["value"] is None else v["value"], low=v["low"], high=v["high"])
         for name, v in value["metrics"].items()
     }
-    return Measurement(**{**value, "metrics": metrics, "classes": tuple(ClassScore(**c) for c in value["classes"])})
+    classes = tuple(ClassScore(**c) for c in value["classes"])
+    # Results of before named no clip.
+    unmeasured = tuple(Unmeasured(**u) for u in value.get("unmeasured", ()))
+    return Measurement(**{**value, "metrics": metrics, "classes": classes, "unmeasured": unmeasured})
 
 
 def _finite(value: Any) -> Any:

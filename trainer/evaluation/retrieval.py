@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +23,24 @@ from trainer.evaluation.clips import (
     RunClips,
     WindowConfig,
     embed_clips,
+    missing_clips,
     require_audio,
 )
-from trainer.evaluation.evaluator import Evaluator, Measurement
+from trainer.evaluation.evaluator import Evaluator, Measurement, Unmeasured, failed_clips, own_training
 from trainer.evaluation.metrics import Bootstrap, Value, mean_with_interval
 from trainer.evaluation.model import JointModel, embed_texts
 from trainer.evaluation.ranking import DEFAULT_BLOCK_ROWS, DEFAULT_RECALL_AT, query_scores, rank_relevant
-from trainer.evaluation.readers.mined import run_rows
+from trainer.evaluation.readers.mined import run_rows, trained_on_run
 from trainer.evaluation.readers.tagged import digest_of, existing, safe_join
+from trainer.training import Training
 
 
 class Collection(Protocol):
     """Where the recordings are."""
 
-    def clips(self, skip_missing: bool) -> ClipSource: ...
+    def clips(self, skip_missing: bool) -> tuple[ClipSource, tuple[Unmeasured, ...]]:
+        """Those that are there, and those that are known not to be."""
+        ...
 
     def sources(self) -> dict[str, str]: ...
 
@@ -47,12 +51,13 @@ class RunCollection:
 
     run: str
 
-    def clips(self, skip_missing: bool) -> ClipSource:
+    def clips(self, skip_missing: bool) -> tuple[ClipSource, tuple[Unmeasured, ...]]:
         run = Run.open(self.run)
-        return RunClips(
-            run=run,
-            rows=tuple((values["recording_id"], group, row) for group, row, values in run_rows(run, ["recording_id"])),
+        unreadable: list[Unmeasured] = []
+        rows = tuple(
+            (values["recording_id"], group, row) for group, row, values in run_rows(run, ["recording_id"], unreadable)
         )
+        return RunClips(run=run, rows=rows), tuple(unreadable)
 
     def sources(self) -> dict[str, str]:
         return {"manifest": Run.open(self.run).manifest.digest()}
@@ -64,7 +69,7 @@ class CatalogueCollection:
 
     catalogue: Path
 
-    def clips(self, skip_missing: bool) -> ClipSource:
+    def clips(self, skip_missing: bool) -> tuple[ClipSource, tuple[Unmeasured, ...]]:
         clips = []
         existing(self.catalogue, "a catalogue, one JSON object a line")
         for where, row in read_objects(self.catalogue):
@@ -75,7 +80,7 @@ class CatalogueCollection:
             clips.append(FileClip(clip_id=recording_id, path=path, recording_ids=(recording_id,)))
         found = FileClips(clips=tuple(clips))
         keep = require_audio(self.catalogue.name, found, skip_missing)
-        return FileClips(clips=tuple(found.clips[i] for i in keep))
+        return FileClips(clips=tuple(found.clips[i] for i in keep)), missing_clips(found, keep)
 
     def sources(self) -> dict[str, str]:
         return {self.catalogue.name: digest_of(self.catalogue)}
@@ -100,22 +105,33 @@ class RetrievalConfig:
 
 
 class TextToMusicRetrieval(Evaluator[JointModel]):
-    """Blocked: no query × recording matrix is ever held."""
+    """Blocked: no query × recording matrix is ever held.
+
+    Every recording is ranked, those that a model was trained on too, since a smaller collection is an easier one; the
+    result says so.
+    """
 
     name = "retrieval"
 
-    def __init__(self, config: RetrievalConfig) -> None:
+    def __init__(self, config: RetrievalConfig, trainings: Sequence[Training] | None = None) -> None:
         self.config = config
+        self._trainings = trainings
+
+    def of_models(self, trainings: Sequence[Training]) -> Self:
+        return type(self)(self.config, trainings)
 
     def measure(self, model: JointModel) -> Measurement:
         config = self.config
         playlists = read_eval_playlists(config.playlists)
-        clips = config.collection.clips(config.skip_missing)
-        used, relevant, skipped = _relevant(playlists, clips.ids)
-        if not used:
-            raise EvaluationDataError(f"{config.playlists}: no playlist has a recording of the collection")
+        clips, unmeasured = config.collection.clips(config.skip_missing)
+        # Before the hours of embedding, and after it for what could be embedded.
+        self._relevant(playlists, clips.ids)
+        embedded = embed_clips(model, clips, config.windows)
+        ids = [clips.ids[i] for i in embedded.kept]
+        used, relevant, skipped = self._relevant(playlists, ids)
+        unmeasured = (*unmeasured, *embedded.unmeasured)
         text = embed_texts(model, [getattr(playlist, config.query) for playlist in used])
-        ranks = rank_relevant(text, embed_clips(model, clips, config.windows), relevant, config.block_rows)
+        ranks = rank_relevant(text, embedded.rows, relevant, config.block_rows)
         scores = query_scores(ranks, config.recall_at)
 
         def mean(values: NDArray[np.float64]) -> Value:
@@ -132,9 +148,10 @@ class TextToMusicRetrieval(Evaluator[JointModel]):
             metrics=metrics,
             units={
                 "queries": len(used),
-                "recordings": len(clips.ids),
+                "recordings": len(ids),
+                "failed_recordings": failed_clips(unmeasured),
                 "relevant": len(ranks.above),
-                "absent_recordings": sum(len(set(p.recording_ids) - set(clips.ids)) for p in playlists),
+                "absent_recordings": sum(len(set(p.recording_ids) - set(ids)) for p in playlists),
             },
             settings={
                 "query": config.query,
@@ -145,9 +162,26 @@ class TextToMusicRetrieval(Evaluator[JointModel]):
             notes={
                 "ties": "half in the AUC; rank and recall take the worst order",
                 "median_rank": "of the best relevant recording",
+                **self._seen(model),
             },
             skipped=skipped,
+            unmeasured=unmeasured,
         )
+
+    def _seen(self, model: JointModel) -> dict[str, str]:
+        if not isinstance(self.config.collection, RunCollection):
+            return {}
+        trainings = own_training(model) if self._trainings is None else self._trainings
+        models = trained_on_run(Run.open(self.config.collection.run), trainings)
+        return {"collection": f"{', '.join(models)} was trained on recordings of it"} if models else {}
+
+    def _relevant(
+        self, playlists: Sequence[EvalPlaylist], ids: Sequence[str]
+    ) -> tuple[list[EvalPlaylist], list[list[int]], dict[str, str]]:
+        found = _relevant(playlists, ids)
+        if not found[0]:
+            raise EvaluationDataError(f"{self.config.playlists}: no playlist has a recording of the collection")
+        return found
 
 
 def _relevant(

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.evaluation.clips import in_words
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.metrics import Value
 from trainer.evaluation.published import PublishedFigure, published_figures
@@ -84,6 +85,10 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
             reasons = sorted(set(m.skipped.values()))
             listed = "; ".join(f"{sum(r == v for v in m.skipped.values())} with {r}" for r in reasons)
             notes.append(f"{model}: {len(m.skipped)} left out ({listed})")
+            break
+    for model, m in measured:
+        if m.unmeasured:
+            notes.append(f"{model}: not measured: {in_words(m.unmeasured)}")
             break
     own = len(rows)
     beside = [figure for figure in figures if figure.measurement == name]

@@ -2,16 +2,19 @@
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
 from trainer.evaluation.clips import WindowConfig, embed_clips
-from trainer.evaluation.evaluator import Evaluator, Measurement
+from trainer.evaluation.evaluator import Evaluator, Measurement, Unmeasured, failed_clips, own_training
 from trainer.evaluation.metrics import BoolArray, Bootstrap, auc_and_ap, tagging_scores
 from trainer.evaluation.model import FloatArray, JointModel, embed_texts
+from trainer.evaluation.readers.mined import MinedRun
 from trainer.evaluation.readers.tagged import TaggedSet, TaggedSplit
+from trainer.training import Training
 
 logger = logging.getLogger(__name__)
 
@@ -61,35 +64,67 @@ def _settings(config: TaggingConfig) -> dict[str, Any]:
     }
 
 
-class ZeroShotTagging(Evaluator[JointModel]):
+class _Tagging(Evaluator[JointModel]):
+    """Evaluators of a tagged set, and what their models have seen of it."""
+
+    config: TaggingConfig
+
+    def __init__(self, config: TaggingConfig, trainings: Sequence[Training] | None = None) -> None:
+        self.config = config
+        self._trainings = None if trainings is None else tuple(trainings)
+        self._read: tuple[tuple[Training, ...], TaggedSet] | None = None
+
+    def of_models(self, trainings: Sequence[Training]) -> Self:
+        return type(self)(self.config, trainings)
+
+    def data(self, model: JointModel | None = None) -> TaggedSet:
+        """The set, read once. Where nothing was said of the models, a model of ours speaks for itself."""
+        trainings = own_training(model) if self._trainings is None else self._trainings
+        if self._read is None or self._read[0] != trainings:
+            data = self.config.data
+            self._read = trainings, data.read_for(trainings) if isinstance(data, MinedRun) else data.read()
+        return self._read[1]
+
+    def split(self, data: TaggedSet, name: str) -> TaggedSplit:
+        return data.split(name).present(
+            data.name if name == self.config.split else f"{data.name} {name}", self.config.skip_missing
+        )
+
+
+class ZeroShotTagging(_Tagging):
     """The score of a clip for a class is the cosine of their embeddings; no label is seen."""
 
     name = "zero_shot"
 
-    def __init__(self, config: TaggingConfig) -> None:
-        self.config = config
-
     def measure(self, model: JointModel) -> Measurement:
-        data = self.config.data.read()
-        split, left_out = data.split(self.config.split).present(data.name, self.config.skip_missing)
+        data = self.data(model)
+        split = self.split(data, self.config.split)
         text = embed_texts(model, [self.config.text_template.format(text) for text in data.class_texts])
         clips = embed_clips(model, split.clips, self.config.windows)
-        scores = tagging_scores(clips @ text.T, split.labels, data.class_names, self.config.bootstrap)
+        unmeasured = (*split.unmeasured, *clips.unmeasured)
+        labels = split.labels[clips.kept]
+        scores = tagging_scores(clips.rows @ text.T, labels, data.class_names, self.config.bootstrap)
         return Measurement(
             task=self.name,
             dataset=data.name,
             split=self.config.split,
             metrics=scores.metrics,
-            units={"clips": len(clips), "missing_clips": left_out, "classes": len(scores.classes)},
+            units={
+                "clips": len(clips.kept),
+                "missing_clips": split.missing,
+                "failed_clips": failed_clips(unmeasured),
+                "classes": len(scores.classes),
+            },
             settings=_settings(self.config),
             sources=data.sources,
             notes={**data.notes, "text_template": self.config.text_template},
             skipped=scores.skipped,
             classes=scores.classes,
+            unmeasured=unmeasured,
         )
 
 
-class LinearProbe(Evaluator[JointModel]):
+class LinearProbe(_Tagging):
     """Per class, a logistic regression on the frozen embedding, its penalty chosen by validation ROC-AUC.
 
     Features are standardised by the training split. The classifier is fitted on the training split alone; a class that
@@ -97,19 +132,18 @@ class LinearProbe(Evaluator[JointModel]):
     """
 
     name = "linear_probe"
-
-    def __init__(self, config: ProbeConfig) -> None:
-        self.config = config
+    config: ProbeConfig
 
     def measure(self, model: JointModel) -> Measurement:
-        data = self.config.data.read()
+        data = self.data(model)
         rows: dict[str, FloatArray] = {}
         labels: dict[str, BoolArray] = {}
-        left_out = 0
-        for name in ("train", "validation", self.config.split):
-            split, missing = data.split(name).present(f"{data.name} {name}", self.config.skip_missing)
-            rows[name], labels[name] = embed_clips(model, split.clips, self.config.windows), split.labels
-            left_out += missing
+        unmeasured: list[Unmeasured] = []
+        for name in dict.fromkeys(("train", "validation", self.config.split)):
+            split = self.split(data, name)
+            clips = embed_clips(model, split.clips, self.config.windows)
+            rows[name], labels[name] = clips.rows, split.labels[clips.kept]
+            unmeasured += [*split.unmeasured, *clips.unmeasured]
         test = self.config.split
         scores, unfit, chosen = self._fit(data, rows, labels)
         usable = [i for i, name in enumerate(data.class_names) if name not in unfit]
@@ -125,7 +159,8 @@ class LinearProbe(Evaluator[JointModel]):
                 "clips": len(rows[test]),
                 "train_clips": len(rows["train"]),
                 "validation_clips": len(rows["validation"]),
-                "missing_clips": left_out,
+                "missing_clips": sum(entry.missing for entry in unmeasured),
+                "failed_clips": failed_clips(unmeasured),
                 "classes": len(result.classes),
             },
             settings={**_settings(self.config), "chosen_inverse_penalties": chosen},
@@ -133,6 +168,7 @@ class LinearProbe(Evaluator[JointModel]):
             notes=data.notes,
             skipped={**unfit, **result.skipped},
             classes=result.classes,
+            unmeasured=tuple(unmeasured),
         )
 
     def _fit(

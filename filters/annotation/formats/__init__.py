@@ -1,4 +1,4 @@
-"""Files of other tools: one module a format, each with `read(path, options) -> Bundle` and `write(bundle, path)`.
+"""Files of other tools: one module a format, each with `read(path, options)` and `write(bundle, path, people)`.
 
 What a format cannot hold is said in its docstring. Reading never stops at the first mistake: it collects them all, each
 with its line or record, and raises `FormatError`.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filters.annotation.formats.accounts import Account, People
 from filters.annotation.records import AnnotationError, Bundle, check_item, check_label
 from schemas.label import Label, LabelItem, LabelValue
 
@@ -35,11 +36,18 @@ class FormatError(AnnotationError):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadOptions:
-    """How a foreign file speaks: `values` maps its answers to ours, `names` its users to pseudonyms."""
+    """How a foreign file speaks: `values` maps its answers to ours; `names` and `people` its users to pseudonyms.
+
+    `accounts` says whose the numbers of a Label Studio are; `carrier` is the account that brought our own export into
+    the other tool, where that books all labels to whoever brings them.
+    """
 
     text_field: str = "text"
     values: Mapping[str, LabelValue] = field(default_factory=dict)
     names: Mapping[str, str] = field(default_factory=dict)
+    people: People = field(default_factory=People)
+    accounts: Mapping[int, Account] = field(default_factory=dict)
+    carrier: str | None = None
 
     def value(self, answer: object) -> LabelValue:
         """Raises AnnotationError for an answer that nobody explained."""
@@ -53,7 +61,13 @@ class ReadOptions:
             ) from None
 
     def name(self, user: str) -> str:
-        return unicodedata.normalize("NFC", self.names.get(user, user))
+        """The pseudonym of a user whom the file names. Raises AnnotationError where it only has a number for him."""
+        known = self.names.get(user) or self.people.name_of(Account(names=(user,)))
+        if known is None and user.isdecimal():
+            raise AnnotationError(
+                f"user {user}: a number means somebody else in every tool; say who that is: --rename {user}=NAME"
+            )
+        return unicodedata.normalize("NFC", known or user)
 
 
 class Collector:
@@ -62,10 +76,11 @@ class Collector:
     def __init__(self) -> None:
         self._items: dict[str, LabelItem] = {}
         self._labels: dict[tuple[str, str], Label] = {}
-        self._problems: list[str] = []
+        self._problems: dict[str, None] = {}
 
     def problem(self, where: str, reason: object) -> None:
-        self._problems.append(f"{where}: {reason}")
+        # What is wrong with a file as a whole turns up at each of its records.
+        self._problems[f"{where}: {reason}"] = None
 
     def add_item(self, where: str, item: LabelItem) -> None:
         """The same item may come again (once a label, say); another text under its id is a mistake."""
@@ -90,7 +105,7 @@ class Collector:
     def bundle(self) -> Bundle:
         """Raises FormatError if anything was wrong."""
         if self._problems:
-            raise FormatError(self._problems)
+            raise FormatError(list(self._problems))
         return Bundle(items=list(self._items.values()), labels=list(self._labels.values()))
 
 
@@ -112,12 +127,12 @@ def read(path: Path, name: str, options: ReadOptions) -> Bundle:
     return reader(path, options)
 
 
-def write(bundle: Bundle, path: Path, name: str) -> None:
+def write(bundle: Bundle, path: Path, name: str, people: People | None = None) -> None:
     """The file appears whole or not at all. Raises AnnotationError where the format cannot hold the bundle."""
-    writer: Callable[[Bundle, Path], None] = importlib.import_module(FORMATS[name][0]).write
+    writer: Callable[[Bundle, Path, People], None] = importlib.import_module(FORMATS[name][0]).write
     unfinished = path.with_name(f"{path.name}.unfinished")
     try:
-        writer(bundle, unfinished)
+        writer(bundle, unfinished, people or People())
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

@@ -4,6 +4,8 @@ The nested form has no status, so a discarded record, which is a skip, cannot be
 the flat form is written. Questions: `label` (yes, no), `unsure`, `skip_reason`, `note`, `guideline`; each has parallel
 lists of values, users and statuses. Drafts are not labels. Suggestions, which are a model's, are not read.
 
+Argilla knows users by ids of its own: those that `--people` has as `account` are written for our names, and read back.
+
 Holds everything. In the nested form a skip is known only by its value `skip` or its skip_reason.
 """
 
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from filters.annotation import formats
+from filters.annotation.formats.accounts import People
 from filters.annotation.formats.label_studio import tasks_of
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
 from schemas.label import Label, LabelItem, LabelValue
@@ -101,17 +104,17 @@ def _responses(record: dict[str, Any], nested: bool) -> Iterator[tuple[str, str,
             yield question, user, value, status or "submitted"
 
 
-def write(bundle: Bundle, path: Path) -> None:
+def write(bundle: Bundle, path: Path, people: People) -> None:
     labels: dict[str, list[Label]] = {}
     for label in bundle.labels:
         labels.setdefault(label.item_id, []).append(label)
-    records = [_record(item, labels.get(item.item_id, [])) for item in bundle.items]
+    records = [_record(item, labels.get(item.item_id, []), people) for item in bundle.items]
     # Every record has the same keys, as in Argilla's own lists.
     keys = {key: None for record in records for key in record}
     path.write_text(json.dumps([keys | one for one in records], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def _record(item: LabelItem, labels: list[Label]) -> dict[str, Any]:
+def _record(item: LabelItem, labels: list[Label], people: People) -> dict[str, Any]:
     record: dict[str, Any] = {
         "id": item.item_id,
         "text": item.text,
@@ -120,6 +123,7 @@ def _record(item: LabelItem, labels: list[Label]) -> dict[str, Any]:
         "inclusion_probability": item.inclusion_probability,
     }
     for label in labels:
+        user = people.accounts.get(label.annotator, label.annotator)
         skipped = label.label is LabelValue.SKIP
         answers = {
             # A discarded response without any value still has to be there: it is the skip.
@@ -132,6 +136,6 @@ def _record(item: LabelItem, labels: list[Label]) -> dict[str, Any]:
         for question, value in answers.items():
             if question == "label" or value is not None:
                 record.setdefault(f"{question}.responses", []).append(value)
-                record.setdefault(f"{question}.responses.users", []).append(label.annotator)
+                record.setdefault(f"{question}.responses.users", []).append(user)
                 record.setdefault(f"{question}.responses.status", []).append("discarded" if skipped else "submitted")
     return record

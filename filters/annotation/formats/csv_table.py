@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from filters.annotation import formats
+from filters.annotation.formats.accounts import People
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
 from schemas.label import Label, LabelItem
 
@@ -110,7 +111,7 @@ def _read_row(where: str, row: dict[str, str], options: formats.ReadOptions, fou
     )
 
 
-def write(bundle: Bundle, path: Path) -> None:
+def write(bundle: Bundle, path: Path, _: People) -> None:
     labels: dict[str, list[Label | None]] = {}
     for label in bundle.labels:
         labels.setdefault(label.item_id, []).append(label)

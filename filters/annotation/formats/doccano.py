@@ -5,6 +5,9 @@ is the label `unsure`. Notes are comments. What the item has beyond its text tra
 too. An item that nobody labelled is a line without labels in `unlabelled.jsonl`. A bare `.jsonl` of a project in which
 all share their labels is read as well: its annotator is the file's name.
 
+doccano books every label that is brought into it to the account that brings it (`--carrier`). So a line says in the
+meta column `annotator` whose label it left with: in the carrier's file it is that person's, in another's a new answer.
+
 Holds everything, but for pseudonyms that differ in case only, which some file systems take for one.
 """
 
@@ -15,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filters.annotation import formats
+from filters.annotation.formats.accounts import People
 from filters.annotation.formats.jsonl import parse_object
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
 from schemas.label import Label, LabelItem, LabelValue
@@ -93,7 +97,7 @@ def _read_row(
         where,
         Label(
             item_id=item_id,
-            annotator=options.name(annotator),
+            annotator=_whose(row, annotator, options),
             label=options.value(answers[0]),
             unsure="unsure" in marks,
             skip_reason=reasons[0] if reasons else None,
@@ -103,7 +107,20 @@ def _read_row(
     )
 
 
-def write(bundle: Bundle, path: Path) -> None:
+def _whose(row: dict[str, Any], account: str, options: formats.ReadOptions) -> str:
+    """The person whose label stands in a file of this account. Raises AnnotationError where that cannot be known."""
+    given_by = formats.optional_text_of(row, "annotator")
+    if given_by is None or given_by == account:
+        return options.name(account)
+    if options.carrier is None:
+        raise AnnotationError(
+            f"the file is {account}'s, the label was {given_by}'s when it left here; name the account that brought our "
+            f"export into doccano: --carrier {account}, if it was that one"
+        )
+    return given_by if account == options.carrier else options.name(account)
+
+
+def write(bundle: Bundle, path: Path, _: People) -> None:
     numbers = {item.item_id: number for number, item in enumerate(bundle.items, start=1)}
     items = {item.item_id: item for item in bundle.items}
     files: dict[str, list[dict[str, Any]]] = {}
@@ -138,6 +155,7 @@ def _row(numbers: dict[str, int], item: LabelItem, label: Label | None) -> dict[
         row["label"] = sorted(_marks(label))
         row["Comments"] = [label.note] if label.note else []
         meta["guideline"] = label.guideline
+        meta["annotator"] = label.annotator
     return row | {name: value for name, value in meta.items() if value is not None}
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from filters.annotation import formats
+from filters.annotation.formats.accounts import People
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
 from schemas.label import Label, LabelItem
 
@@ -68,7 +69,7 @@ def parse_object(line: bytes | str) -> dict[str, Any]:
     return row
 
 
-def write(bundle: Bundle, path: Path) -> None:
+def write(bundle: Bundle, path: Path, _: People) -> None:
     with path.open("w", encoding="utf-8", newline="\n") as stream:
         for item in bundle.items:
             stream.write(_line(vars(item)))

@@ -1,8 +1,13 @@
 """Label Studio's raw JSON (export type JSON; its CSV and JSON_MIN lose skips): a list of tasks with their annotations.
 
 A skip is an annotation with `was_cancelled`. The answer is a `choices` result named `label`; `unsure` and `skip_reason`
-are choices too, `note` and `guideline` text areas. Label Studio knows users by number: our pseudonyms travel in the
-task's `meta.annotators`; users of a file that has none become `user-7`. Their addresses are not read.
+are choices too, `note` and `guideline` text areas.
+
+Whose an annotation is: Label Studio books what is brought into it to the account with the e-mail address of
+`completed_by`, which is written for people whom `--people` gives one, and else to whoever brings it. It keeps the
+number that an annotation had in the file as its `import_id`. So the task's `meta.openmulan.annotator_of` has our
+pseudonym for each of our own annotations by that number, and every other annotation is its account's: `completed_by`,
+looked up by e-mail or name (`accounts.py`), never by its number.
 
 Holds everything. `LABELLING_CONFIG` is what a Label Studio project needs to show and take these labels.
 """
@@ -12,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from filters.annotation import formats
+from filters.annotation.formats.accounts import Account, People, account_of
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from schemas.digest import hash64
 from schemas.label import Label, LabelItem, LabelValue
 
 LABELLING_CONFIG = """<View>
@@ -38,7 +45,7 @@ def read(path: Path, options: formats.ReadOptions) -> Bundle:
     found = formats.Collector()
     for where, task in tasks_of(path):
         try:
-            _read_task(where, task, options, found)
+            _read_task(path, where, task, options, found)
         except AnnotationError as error:
             found.problem(where, error)
     return found.bundle()
@@ -55,7 +62,9 @@ def tasks_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{path}: record {number} (id {task.get('id')})", task) for number, task in enumerate(value, start=1)]
 
 
-def _read_task(where: str, task: dict[str, Any], options: formats.ReadOptions, found: formats.Collector) -> None:
+def _read_task(
+    path: Path, where: str, task: dict[str, Any], options: formats.ReadOptions, found: formats.Collector
+) -> None:
     data = task.get("data")
     if not isinstance(data, dict):
         raise AnnotationError("has no data")
@@ -74,8 +83,7 @@ def _read_task(where: str, task: dict[str, Any], options: formats.ReadOptions, f
     annotations = task.get("annotations", [])
     if not isinstance(annotations, list):
         raise AnnotationError("annotations are not a list; is this the raw JSON export?")
-    meta = task.get("meta")
-    names = meta.get("annotators") if isinstance(meta, dict) else None
+    ours = _Ours(task)
     for annotation in annotations:
         if not isinstance(annotation, dict):
             raise AnnotationError("an annotation is not an object")
@@ -88,11 +96,18 @@ def _read_task(where: str, task: dict[str, Any], options: formats.ReadOptions, f
         if len(label) > 1:
             raise AnnotationError(f"has several answers at once: {label}")
         value = LabelValue.SKIP if cancelled else options.value(label[0])
+        try:
+            annotator = ours.annotator_of(annotation) or _account_name(annotation.get("completed_by"), options)
+            if annotation.get("import_id") is not None:
+                _refuse_changed(annotation, annotator, options)
+        except _UnknownAccount as error:
+            found.problem(str(path), error)
+            continue
         found.add_label(
             where,
             Label(
                 item_id=item_id,
-                annotator=options.name(_user(annotation.get("completed_by"), names)),
+                annotator=annotator,
                 label=value,
                 unsure=bool(answers.get("unsure")),
                 skip_reason=_one(answers, "skip_reason") if value is LabelValue.SKIP else None,
@@ -119,42 +134,88 @@ def _one(answers: dict[str, list[str]], name: str) -> str | None:
     return "\n".join(answers.get(name, [])) or None
 
 
-def _user(completed_by: Any, names: Any) -> str:
-    """`completed_by` is a number, or an object with one; anything else in it is personal and is not read."""
-    number = completed_by.get("id") if isinstance(completed_by, dict) else completed_by
-    if not isinstance(number, int):
-        raise AnnotationError(f"completed_by is {type(completed_by).__name__}, expected a user number")
-    if isinstance(names, dict) and isinstance(names.get(str(number)), str):
-        return str(names[str(number)])
-    return f"user-{number}"
+class _UnknownAccount(AnnotationError):
+    """An account that nobody explained: said once for the file."""
 
 
-def write(bundle: Bundle, path: Path) -> None:
-    names = {name: number for number, name in enumerate(sorted({label.annotator for label in bundle.labels}), start=1)}
+class _Ours:
+    """Which annotations of a task left this tool, and whose they are."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        meta = task.get("meta")
+        meta = meta if isinstance(meta, dict) else {}
+        ours = meta.get("openmulan")
+        names = ours.get("annotator_of") if isinstance(ours, dict) else None
+        self._names: dict[str, Any] = names if isinstance(names, dict) else {}
+        # Until 2026-11 a pseudonym stood under the number of `completed_by`, which only our own untouched file keeps.
+        before = meta.get("annotators")
+        self._before: dict[str, Any] = before if isinstance(before, dict) else {}
+
+    def annotator_of(self, annotation: dict[str, Any]) -> str | None:
+        """The pseudonym; None for an annotation that was made in Label Studio."""
+        been_there = "import_id" in annotation or "created_at" in annotation
+        name = self._names.get(str(annotation.get("import_id" if been_there else "id")))
+        if name is None and not been_there:
+            name = self._before.get(str(annotation.get("completed_by")))
+        return name if isinstance(name, str) else None
+
+
+def _account_name(user: Any, options: formats.ReadOptions) -> str:
+    """The pseudonym of the account that `completed_by` or `updated_by` is: a number, or an object with one."""
+    number = user.get("id") if isinstance(user, dict) else user
+    if type(number) is not int:
+        raise AnnotationError(f"completed_by is {type(user).__name__}, expected a user of Label Studio")
+    account = account_of(user) if isinstance(user, dict) else options.accounts.get(number, Account())
+    name = options.names.get(f"user-{number}") or options.people.name_of(account)
+    if name is None:
+        known = f" ({account.shown})" if account.shown else ""
+        lists = "" if known else " and --accounts USERS.json, its answer at /api/users, which says whose number it is"
+        raise _UnknownAccount(
+            f"Label Studio's user {number}{known} is nobody we know: give --people FILE (columns name, email){lists}; "
+            f"or --rename user-{number}=NAME"
+        )
+    return name
+
+
+def _refuse_changed(annotation: dict[str, Any], annotator: str, options: formats.ReadOptions) -> None:
+    """Somebody else's change of a person's label is not that person's label."""
+    if annotation.get("updated_by") is not None:
+        other = _account_name(annotation["updated_by"], options)
+        if other != annotator:
+            raise AnnotationError(
+                f"{annotator}'s annotation {annotation.get('id')} was changed by {other} in Label Studio; take that "
+                "back there and let an answer of one's own stand beside it"
+            )
+
+
+def write(bundle: Bundle, path: Path, people: People) -> None:
     labels: dict[str, list[Label]] = {}
     for label in bundle.labels:
         labels.setdefault(label.item_id, []).append(label)
     tasks = []
-    annotation_id = 0
     for number, item in enumerate(bundle.items, start=1):
-        annotations = []
-        for label in labels.get(item.item_id, []):
-            annotation_id += 1
-            annotations.append(
-                {
-                    "id": annotation_id,
-                    "completed_by": names[label.annotator],
-                    "result": _results(label),
-                    "was_cancelled": label.label is LabelValue.SKIP,
-                    "ground_truth": False,
-                    "task": number,
-                }
-            )
+        annotator_of = {_annotation_id(label): label.annotator for label in labels.get(item.item_id, [])}
+        annotations = [
+            {
+                "id": _annotation_id(label),
+                "result": _results(label),
+                "was_cancelled": label.label is LabelValue.SKIP,
+                "ground_truth": False,
+                "task": number,
+            }
+            | ({"completed_by": {"email": email}} if (email := people.emails.get(label.annotator)) else {})
+            for label in labels.get(item.item_id, [])
+        ]
         data = {"text": item.text, "item_id": item.item_id}
         data |= {name: value for name in _ITEM_FIELDS if (value := getattr(item, name)) not in ("", None)}
-        used = {str(names[label.annotator]): label.annotator for label in labels.get(item.item_id, [])}
-        tasks.append({"id": number, "data": data, "annotations": annotations, "meta": {"annotators": used}})
+        meta = {"openmulan": {"annotator_of": annotator_of}}
+        tasks.append({"id": number, "data": data, "annotations": annotations, "meta": meta})
     path.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _annotation_id(label: Label) -> int:
+    """A number that no Label Studio counts up to, so that none of its own is ever taken for ours; exact in a double."""
+    return 1 << 52 | hash64(f"{label.item_id}\n{label.annotator}") & (1 << 52) - 1
 
 
 def _results(label: Label) -> list[dict[str, Any]]:

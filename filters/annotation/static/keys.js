@@ -5,11 +5,13 @@ export const USUAL = {
   yes: "1", no: "0", skip: "s", unsure: "?", undo: "u", note: "n", guideline: "g",
   other_language: "l", abusive: "a", broken: "b",
 };
-const place = `mulan.keys.${document.body.dataset.person ?? ""}`;
+const { project, person = "" } = document.body.dataset;
+// The keys of one project's first annotator are not those of another's. Until 2026-11 they were kept without the project.
+const place = `mulan.keys.${project}.${person}`, former = `mulan.keys.${person}`;
 
 export function load() {
   try {
-    const kept = JSON.parse(localStorage.getItem(place)) ?? {};
+    const kept = JSON.parse(localStorage.getItem(place) ?? localStorage.getItem(former)) ?? {};
     return { on: kept.on ?? true, keys: { ...USUAL, ...kept.keys } };
   } catch {
     return { on: true, keys: { ...USUAL } };

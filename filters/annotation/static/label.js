@@ -1,75 +1,62 @@
 // The keyboard loop: an answer goes to the outbox, the next sentence is shown at once, the outbox empties by itself.
-// The outbox lives in localStorage and each entry has a key of its own, so neither a reload nor a dead server loses an
-// answer, and sending twice counts once.
+// An undo shows at once as well, and what is typed for a sentence comes back with it.
+import * as drafts from "./drafts.js";
+import * as outbox from "./outbox.js";
 
 const find = (selector) => document.querySelector(selector);
-const person = document.body.dataset.person;
-const OUTBOX = `mulan.outbox.${person}.`;
 const MARKS = { yes: "✓ yes", no: "✕ no", skip: "↷ skipped" };
 const HIDDEN_SIGNS = /[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
-let current = null, ahead = [], unsure = false, sending = false, entries = 0, looking = 0;
+// `given` is what this window has answered, to be taken back from the end; `undoing` waits for the server to say what.
+let current = null, ahead = [], given = [], unsure = false, undoing = false, looking = 0;
 
-const pending = () => Object.keys(localStorage).filter((name) => name.startsWith(OUTBOX)).sort();
-const waiting = () => new Set(pending().map((name) => JSON.parse(localStorage.getItem(name)).body.item_id));
-// Not randomUUID, which a page without TLS on a local network does not have.
-const newKey = () => [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const hear = { tell, took, kept, emptied };
 
-function post(url, body) {
-  const name = `${OUTBOX}${String(Date.now()).padStart(15, "0")}.${String(entries++).padStart(6, "0")}`;
-  localStorage.setItem(name, JSON.stringify({ url, body: { key: newKey(), ...body } }));
-  send();
+function took(said, entry, mine) {
+  const left = outbox.pending().length;
+  if (said.taken === "late") tell("That sentence had gone to somebody else meanwhile; your answer is in the log only.");
+  else if (!said.again && "again" in said) tell("There is nothing to undo.");
+  else tell(left ? `Saving ${left} …` : "again" in said ? "Taken back" : "Saved");
+  // What was taken back by its key is on the screen already.
+  const again = mine && !entry.body.label_key ? said.again : null;
+  if (mine && "again" in said && !entry.body.label_key) undoing = false;
+  take(said, again);
 }
 
-async function send() {
-  if (sending) return;
-  sending = true;
-  for (let name, delay = 250; (name = pending()[0]); ) {
-    const { url, body } = JSON.parse(localStorage.getItem(name));
-    let answer = null, said = null;
-    try {
-      answer = await fetch(url, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
-      said = await answer.json();
-    } catch { /* no answer, or half of one: it is sent again under the same key */ }
-    if (answer?.status === 401) { tell(`${said?.error ?? "You are signed out."} Your answers are kept in this browser.`); break; }
-    if (!said || answer.status >= 500) {
-      tell(`No connection. ${pending().length} kept here, trying again …`);
-      await pause(delay);
-      delay = Math.min(delay * 2, 5000);
-      continue;
-    }
-    delay = 250;
-    localStorage.removeItem(name);
-    if (said.error) tell(said.error);
-    else if (said.taken === "late") tell("That sentence had gone to somebody else meanwhile; your answer is in the log only.");
-    else tell(pending().length ? `Saving ${pending().length} …` : "Saved");
-    take(said);
-  }
-  sending = false;
+function kept(entry) {
+  given = given.filter((one) => one.key !== entry.body.key);
+  forget(entry.body.key);
+  showKept();
+}
+
+// The undo that this page waits for was refused, or another window has sent it.
+function emptied() {
+  if (!undoing) return;
+  undoing = false;
+  fetchWork();
 }
 
 async function fetchWork() {
   clearTimeout(looking);
   const answer = await fetch("/api/work").catch(() => null);
-  if (answer?.ok) return take(await answer.json());
+  const said = await answer?.json().catch(() => null);
   if (answer?.status === 401) return tell("You are signed out. Ask for a new link.");
+  if (said?.tasks && said.owner === drafts.OWNER) return take(said);
+  if (said?.owner) return tell(`This browser is signed in as somebody else by now: load this page again. ${outbox.notSent()}`);
   tell("No connection, trying again …");
   looking = setTimeout(fetchWork, 2000);
 }
 
-function take(said) {
-  if (!said.tasks) return current ?? fetchWork();
+function take(said, again = null) {
   const { mine, taken, wanted, open, pace_s } = said.progress;
   find("#bar").max = Math.max(wanted, 1);
   find("#bar").value = taken;
   find("#counts").textContent = `${mine} by you · ${open} to go`;
   find("#pace").textContent = pace_s && open ? `about ${Math.max(1, Math.round(pace_s * open / 60))} min at your pace` : "";
-  if (said.again) show(said.again, true);
-  else if ("again" in said) tell("There is nothing to undo.");
-  const answered = waiting();
+  if (again) show(again);
+  const answered = outbox.waiting();
   ahead = said.tasks.filter((task) => task.item_id !== current?.item_id && !answered.has(task.item_id));
-  if (!current) show(ahead.shift() ?? null);
-  find("#done").hidden = Boolean(current) || pending().length > 0;
+  if (!current && !undoing) show(ahead.shift() ?? null);
+  find("#done").hidden = Boolean(current) || outbox.pending().length > 0;
   find("#done-title").textContent = open ? "Nothing for you right now" : "All done. Thank you!";
   find("#done-text").textContent = open
     ? "The sentences that are left are on other people's screens. This page looks again by itself."
@@ -78,39 +65,130 @@ function take(said) {
   if (!current && open) looking = setTimeout(fetchWork, 3000);
 }
 
-function show(task, again = false) {
-  current = task;
+// A task with a `value` is one whose answer was taken back: it says which, until it is answered again.
+function show(task) {
+  const draft = task && drafts.load(task.item_id);
+  current = task && { ...task, ...draft };
   find("#sentence bdi").textContent = task?.text ?? "";
   find("#sentence").classList.toggle("long", (task?.text.length ?? 0) > 280);
-  find("#hint").textContent = again ? `You said ${MARKS[task.value]}. What do you say now?` : "This text has invisible signs in it.";
+  const again = current?.value;
+  find("#hint").textContent = again ? `You said ${MARKS[again]}. What do you say now?` : "This text has invisible signs in it.";
   find("#hint").hidden = !again && !HIDDEN_SIGNS.test(task?.text ?? "");
   find("#controls").hidden = find(".question").hidden = find("#sentence").hidden = !task;
-  find("#note").value = (again && task.note) || "";
+  find("#note").value = current?.note ?? "";
   openNote(Boolean(find("#note").value));
-  setUnsure(Boolean(again && task.unsure));
+  setUnsure(Boolean(current?.unsure));
+  if (again) keepDraft();
+}
+
+function keepDraft() {
+  if (!current) return;
+  const { item_id, value, over } = current;
+  drafts.keep(item_id, { note: find("#note").value, unsure, value, over });
 }
 
 function answer(label, skip_reason = null) {
   if (!current) return;
-  const { item_id, text } = current;
+  const { item_id, text, over = null } = current;
   const note = find("#note").value.trim() || null;
-  remember(label, text);
+  const key = outbox.newKey();
+  remember(key, label, text);
+  given.push({ key, task: { item_id, text, value: label, unsure, note, over } });
+  const body = { key, item_id, label, unsure, skip_reason, note, guideline: find("#work").dataset.guideline, over };
   // The next sentence first, what is slower after: that is what the annotator waits for.
-  const body = { item_id, label, unsure, skip_reason, note, guideline: find("#work").dataset.guideline };
   show(ahead.shift() ?? null);
-  post("/api/label", body);
+  outbox.post("/api/label", body, text, hear);
+  drafts.drop(item_id);
 }
 
-function remember(label, text) {
+function undo() {
+  if (undoing) return;
+  const last = given.pop();
+  if (last) forget(last.key);
+  if (current) ahead.unshift({ item_id: current.item_id, text: current.text });
+  if (last) show(last.task);
+  else {
+    // Given before this page was loaded: only the server knows which it was.
+    undoing = true;
+    show(null);
+    find("#hint").textContent = "Taking back your last answer …";
+    find("#hint").hidden = false;
+  }
+  find("#done").hidden = true;
+  tell(last ? "Taking it back …" : "");
+  outbox.post("/api/undo", last ? { label_key: last.key } : {}, last?.task.text, hear);
+}
+
+function remember(key, label, text) {
   const row = document.createElement("li");
-  const mark = document.createElement("span");
-  const words = document.createElement("bdi");
-  mark.className = `mark ${label}`;
-  mark.textContent = MARKS[label] + (unsure ? ", unsure" : "");
-  words.textContent = text.slice(0, 120);
-  row.append(mark, " ", words);
+  row.id = `recent-${key}`;
+  row.append(mark(label, unsure), " ", words(text.slice(0, 120)));
   find("#recent").prepend(row);
   while (find("#recent").children.length > 3) find("#recent").lastChild.remove();
+}
+
+const forget = (key) => find(`#recent-${key}`)?.remove();
+
+function mark(label, doubtful) {
+  const one = document.createElement("span");
+  one.className = `mark ${label}`;
+  one.textContent = MARKS[label] + (doubtful ? ", unsure" : "");
+  return one;
+}
+
+function words(text) {
+  const one = document.createElement("bdi");
+  one.dir = "auto";
+  one.textContent = text;
+  return one;
+}
+
+// What the server did not take, each with its reason; and that there is something of others, without a look into it.
+function showKept() {
+  const refused = outbox.refused(), strays = outbox.strays();
+  find("#kept").hidden = !refused.length;
+  find("#kept-list").replaceChildren(...refused.map(keptRow));
+  find("#stray").hidden = !strays.length;
+  find("#stray-text").textContent = `${strays.length} answer${strays.length === 1 ? "" : "s"} of another project or person wait in this browser. They are sent when that person signs in there again.`;
+}
+
+function keptRow(entry) {
+  const { label, unsure: doubtful, note, item_id } = entry.body;
+  const standing = entry.standing ? ` ${MARKS[entry.standing.value]} stands.` : "";
+  const row = document.createElement("li");
+  row.append(
+    paragraph("small-sentence", mark(label, doubtful), words(entry.text ?? item_id)),
+    paragraph("quiet", entry.reason + standing),
+    ...(note ? [paragraph("quiet", "Your note: ", words(note))] : []),
+    paragraph(
+      "tools",
+      button(entry.standing ? "Use this answer instead" : "Send again", () => sendAgain(entry)),
+      button("Discard", () => outbox.discard(entry)),
+    ),
+  );
+  return row;
+}
+
+function paragraph(kind, ...content) {
+  const one = document.createElement("p");
+  one.className = kind;
+  one.append(...content);
+  return one;
+}
+
+function sendAgain(entry) {
+  const { item_id, label: value, unsure: doubtful, note, over } = entry.body;
+  const key = outbox.newKey();
+  given.push({ key, task: { item_id, text: entry.text, value, unsure: doubtful, note, over: entry.standing?.seq ?? over } });
+  outbox.retry(entry, key, hear);
+}
+
+function button(text, act) {
+  const one = document.createElement("button");
+  one.className = "tool";
+  one.textContent = text;
+  one.addEventListener("click", () => { act(); showKept(); find("#main").focus(); });
+  return one;
 }
 
 function setUnsure(value) {
@@ -123,30 +201,50 @@ function openNote(open) {
   find('[data-action="note"]').setAttribute("aria-expanded", String(open));
 }
 
-const tell = (text) => { find("#status").textContent = text; };
+function tell(text) {
+  find("#status").textContent = text;
+}
 
 const ACTIONS = {
   yes: () => answer("yes"),
   no: () => answer("no"),
   skip: () => find("#skip-dialog").showModal(),
-  unsure: () => setUnsure(!unsure),
+  unsure: () => { setUnsure(!unsure); keepDraft(); },
   note: () => { openNote(true); find("#note").focus(); },
-  undo: () => { find("#recent").firstChild?.remove(); post("/api/undo", {}); },
+  undo,
   guideline: () => find("#guideline-dialog").open || find("#guideline-dialog").showModal(),
 };
 document.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-action]");
-  if (!button) return;
-  if (button.dataset.reason) { find("#skip-dialog").close(); answer("skip", button.dataset.reason); }
-  else if (!button.closest("dialog")) ACTIONS[button.dataset.action]();
+  const pressed = event.target.closest("button[data-action]");
+  if (!pressed) return;
+  if (pressed.dataset.reason) { find("#skip-dialog").close(); answer("skip", pressed.dataset.reason); }
+  else if (!pressed.closest("dialog")) ACTIONS[pressed.dataset.action]();
 });
+find("#note").addEventListener("input", keepDraft);
 find("#note").addEventListener("keydown", (event) => {
   if (event.key !== "Escape" && !(event.key === "Enter" && event.ctrlKey)) return;
   openNote(Boolean(find("#note").value.trim()));
   find("#main").focus();
 });
-window.addEventListener("online", send);
+find("#kept-save").addEventListener("click", () => outbox.asFile(outbox.refused()));
+find("#stray-save").addEventListener("click", () => outbox.asFile(outbox.readAll(outbox.strays())));
+window.addEventListener("online", () => outbox.send(hear));
+// Another window of the same person: what it answers is no question here any more.
+window.addEventListener("storage", ({ key, newValue }) => {
+  if (!outbox.isKept(key)) return;
+  showKept();
+  const other = newValue && outbox.isPending(key) ? JSON.parse(newValue).body : null;
+  if (!other?.label) return;
+  ahead = ahead.filter((task) => task.item_id !== other.item_id);
+  if (current?.item_id !== other.item_id || find("#note").value) return;
+  show(ahead.shift() ?? null);
+  tell("You answered that sentence in your other window.");
+  if (!current) fetchWork();
+});
+window.addEventListener("beforeunload", (event) => { if (outbox.atRisk()) event.preventDefault(); });
 
+outbox.adopt();
+showKept();
 // First what a reload or a dead server left unsent, then new work, so that nothing is shown twice.
-await send();
+await outbox.send(hear);
 await fetchWork();

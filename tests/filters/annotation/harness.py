@@ -6,7 +6,9 @@ Servers are forked from a process that has imported everything already, so that 
 import http.client
 import json
 import multiprocessing
+import os
 import random
+import signal
 import socket
 import time
 import urllib.parse
@@ -59,10 +61,15 @@ class Server:
     """`with Server(db) as server:` serves; `kill` is SIGKILL; `start` begins again on the same port."""
 
     def __init__(
-        self, db: Path, *, exercises: list[warmup.Exercise] | None = None, public_url: str | None = None
+        self,
+        db: Path,
+        *,
+        exercises: list[warmup.Exercise] | None = None,
+        public_url: str | None = None,
+        port: int | None = None,
     ) -> None:
         self.db = db
-        self.address = Address(host="127.0.0.1", port=free_port(), public_url=public_url)
+        self.address = Address(host="127.0.0.1", port=port or free_port(), public_url=public_url)
         self._exercises = exercises or []
         self.start()
 
@@ -79,6 +86,13 @@ class Server:
         self.process.kill()
         self.process.join()
 
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def join(self) -> None:
+        self.process.join()
+
     def __enter__(self) -> "Server":
         return self
 
@@ -88,18 +102,21 @@ class Server:
     def link(self, name: str) -> str:
         """A fresh link for a person of the database."""
         with Log(self.db) as log:
-            return f"{self.address.url}/enter?token={people.invite(log, people.find_person(log, name))}"
+            return people.link(log, people.find_person(log, name), self.address.url)
 
 
 class Client:
     """One browser's worth of HTTP: a connection that is kept, a cookie, an Origin."""
 
-    def __init__(self, server: Server, name: str | None = None) -> None:
-        self.server = server
+    def __init__(self, server: Server | Address, name: str | None = None, *, token: str | None = None) -> None:
+        """Signed in as a person of the server's database, or by the token of a link."""
+        self.address = server if isinstance(server, Address) else server.address
         self.cookie = ""
-        self.connection = http.client.HTTPConnection("127.0.0.1", server.address.port, timeout=30)
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=30)
         if name is not None:
+            assert isinstance(server, Server)
             token = urllib.parse.parse_qs(urllib.parse.urlsplit(server.link(name)).query)["token"][0]
+        if token is not None:
             _, headers, _ = self.form("/enter", token=token)
             self.cookie = headers["set-cookie"].partition(";")[0]
 
@@ -107,7 +124,7 @@ class Client:
         self, method: str, path: str, body: str | None = None, **headers: str
     ) -> tuple[int, dict[str, str], str]:
         """(status, headers, body); a header given as `Content_Type` is sent as Content-Type."""
-        address = self.server.address
+        address = self.address
         given = {"Origin": address.url, "Cookie": self.cookie}
         if address.public_url is not None:
             # What a proxy in front passes on.

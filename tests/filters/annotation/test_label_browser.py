@@ -1,14 +1,16 @@
-"""The page in real Chromium: keys, mouse, touch, remapping, two people at once, crashes, axe, narrow screens."""
+"""The page in real Chromium: keys, mouse, touch, two people, projects and windows, crashes, axe, narrow screens."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
-from filters.annotation import people
-from filters.annotation.exchange import read_labels
+from filters.annotation import formats, people
+from filters.annotation.exchange import add_bundle, read_labels
 from filters.annotation.log import Log
+from filters.annotation.records import Bundle
 from filters.annotation.warmup import read_warmup
 from schemas.label import Label, LabelItem, LabelValue
 from tests.filters.annotation.browser import (
@@ -19,6 +21,7 @@ from tests.filters.annotation.browser import (
     sign_in,
     wait_for_sentence,
     wait_for_text,
+    wait_until,
     wait_until_sent,
 )
 from tests.filters.annotation.harness import Server, free_port, make_db, make_items
@@ -245,6 +248,310 @@ def test_the_end_is_said_and_can_be_undone(browser: Browser, tmp_path: Path) -> 
         assert said(server, "ada") == ["yes", "no"]
 
 
+# Where answers were lost or moved: other projects, persons and windows, refusals, slow lines.
+
+
+def two_projects(folder: Path) -> tuple[Path, Path]:
+    """The first person of either has the number 1, as everywhere."""
+    drums = make_db(folder / "drums.db", make_items(9, "drums {number}"), 1, ("ada",))
+    strings = make_db(folder / "strings.db", make_items(9, "strings {number}"), 1, ("ben",))
+    return drums, strings
+
+
+def test_answers_kept_offline_stay_with_their_project_and_person(browser: Browser, quick_path: Path) -> None:
+    drums, strings = two_projects(quick_path)
+    with Server(drums) as first:
+        page = sign_in(browser, first, "ada")
+        wait_for_sentence(page)
+        first.kill()
+        for key in "10":
+            page.keyboard.press(key)
+        wait_for_text(page, "#status", "2 kept here")
+        # The page of the first project is still open while the second takes over the port and the browser.
+        with Server(strings, port=first.address.port) as second:
+            wait_for_text(page, "#status", "Your answers are kept in this browser")
+            other = page.context.new_page()
+            other.goto(second.link("ben"))
+            other.click("main button")
+            wait_for_sentence(other, "strings 0")
+            other.keyboard.press("1")
+            wait_for_sentence(other, "strings 1")
+            wait_for_text(other, "#status", "Saved")
+            wait_for_text(other, "#stray-text", "2 answers of another project or person")
+            # Ada's page wakes up under Ben's session.
+            page.evaluate("window.dispatchEvent(new Event('online'))")
+            wait_for_text(page, "#status", "2 answers of ada are kept here until ada signs in again")
+            assert said(second, "ben") == ["yes"]
+            assert read_labels(drums)[1] == []
+            other.close()
+        first.start()
+        # Her session was not ended by his: the page needs no new link.
+        page.reload()
+        wait_until_sent(page)
+        assert said(first, "ada") == ["yes", "no"]
+        assert not page.locator("#stray").is_visible()
+        page.context.close()
+
+
+def test_another_person_in_the_same_browser_gets_nobodys_answers(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    wait_for_sentence(page)
+    other = page.context.new_page()
+    other.goto(server.link("ben"))
+    other.click("main button")
+    wait_for_sentence(other)
+    page.keyboard.press("1")
+    wait_for_text(page, "#status", "signed in as ben by now. 1 answer of ada is kept here until ada signs in again")
+    assert labels_of(server, "ada") == labels_of(server, "ben") == []
+    page.goto(server.link("ada"))
+    page.click("main button")
+    wait_until_sent(page)
+    assert (said(server, "ada"), said(server, "ben")) == (["yes"], [])
+    page.context.close()
+
+
+def refuse_once(page: Page, reason: str) -> None:
+    """The next answer is turned down, as by a server that does not know the sentence."""
+    page.route("**/api/label", lambda route: route.fulfill(status=400, json={"error": reason}), times=1)
+
+
+def test_what_the_server_refuses_is_kept_shown_and_sent_again(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    first = wait_for_sentence(page)
+    refuse_once(page, "item i00000: there is no such item")
+    page.keyboard.press("n")
+    page.keyboard.type("a quiet one")
+    page.keyboard.press("Escape")
+    page.keyboard.press("1")
+    wait_for_text(page, "#kept", first)
+    assert labels_of(server, "ada") == []
+    page.reload()
+    wait_for_text(page, "#kept", "there is no such item")
+    assert "a quiet one" in page.inner_text("#kept")
+    with page.expect_download() as download:
+        page.click("text=Save them as a file")
+    saved = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert (saved["item_id"], saved["label"], saved["annotator"]) == ("i00000", "yes", "ada")
+    assert (saved["text"], saved["note"]) == (first, "a quiet one")
+    page.click("text=Send again")
+    wait_until_sent(page)
+    wait_until(page, lambda: not page.locator("#kept").is_visible())
+    assert [(label.label.value, label.note) for label in labels_of(server, "ada")] == [("yes", "a quiet one")]
+    refuse_once(page, "no")
+    wait_for_sentence(page)
+    page.keyboard.press("0")
+    page.click('#kept button:text-is("Discard")')
+    assert not page.locator("#kept").is_visible()
+    assert said(server, "ada") == ["yes"]
+    page.context.close()
+
+
+def test_a_saved_file_of_refused_answers_is_one_that_import_takes(
+    browser: Browser, server: Server, tmp_path: Path
+) -> None:
+    page = sign_in(browser, server, "ada")
+    wait_for_sentence(page)
+    refuse_once(page, "no")
+    page.keyboard.press("1")
+    page.wait_for_selector("#kept")
+    with page.expect_download() as download:
+        page.click("text=Save them as a file")
+    download.value.save_as(tmp_path / "kept.jsonl")
+    page.context.close()
+    bundle = formats.read(tmp_path / "kept.jsonl", "jsonl", formats.ReadOptions())
+    with Log(server.db) as log:
+        assert add_bundle(log, bundle, 1) == (0, 1)
+
+
+def test_answers_kept_by_an_earlier_version_are_shown_and_can_be_sent(browser: Browser, server: Server) -> None:
+    """Until 2026-11 an entry of the outbox named the person's number alone, which every project has."""
+    page = sign_in(browser, server, "ada")
+    wait_for_sentence(page)
+    entry = {"url": "/api/label", "body": {"key": "k" * 32, "item_id": "i00007", "label": "yes", "unsure": False}}
+    for name in ("mulan.outbox.1.001764150000000.000000", "mulan.outbox.2.001764150000000.000000"):
+        page.evaluate("([name, entry]) => localStorage.setItem(name, JSON.stringify(entry))", [name, entry])
+    page.reload()
+    wait_for_text(page, "#kept", "before an update of this page")
+    wait_for_text(page, "#stray", "1 answer of another project or person")
+    assert labels_of(server, "ada") == []
+    page.click("text=Send again")
+    wait_until(page, lambda: said(server, "ada") == ["yes"])
+    assert not page.locator("#kept").is_visible()
+    page.context.close()
+
+
+def test_an_undo_after_a_refused_answer_takes_back_no_other(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    for key in "10":
+        wait_for_sentence(page)
+        page.keyboard.press(key)
+    wait_until_sent(page)
+    refuse_once(page, "no")
+    page.keyboard.press("1")
+    page.wait_for_selector("#kept")
+    page.keyboard.press("u")
+    wait_until_sent(page)
+    assert said(server, "ada") == ["yes"], "the newest that was taken, which the page shows"
+    assert page.text_content("#sentence bdi") == make_items(2)[1].text
+    page.context.close()
+
+
+def test_two_windows_of_one_person_overwrite_nothing_unseen(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    first = wait_for_sentence(page)
+    other = page.context.new_page()
+    other.goto(server.address.url)
+    assert wait_for_sentence(other) == first
+    page.keyboard.press("1")
+    # The other window moves on by itself.
+    second = wait_for_sentence(page)
+    wait_for_sentence(other, second)
+    assert "in your other window" in other.inner_text("#status")
+    # Unless something is typed there already.
+    other.keyboard.press("n")
+    other.keyboard.type("but why")
+    other.keyboard.press("Escape")
+    page.keyboard.press("1")
+    wait_until_sent(page)
+    other.keyboard.press("0")
+    wait_for_text(other, "#kept", "You have answered this sentence in another window")
+    assert said(server, "ada") == ["yes", "yes"]
+    wait_for_text(page, "#kept", "✓ yes stands")
+    other.click("text=Use this answer instead")
+    wait_until_sent(other)
+    wait_until(page, lambda: not page.locator("#kept").is_visible())
+    assert [(label.label.value, label.note) for label in labels_of(server, "ada")] == [("yes", None), ("no", "but why")]
+    # Each window takes back what it gave itself.
+    wait_for_sentence(page)
+    page.keyboard.press("1")
+    wait_until_sent(page)
+    other.keyboard.press("u")
+    wait_for_sentence(other, second)
+    wait_until_sent(other)
+    assert said(server, "ada") == ["yes", "yes", "yes"], "the no is taken back and the yes before it stands again"
+    page.context.close()
+
+
+def test_two_windows_offline_double_nothing_and_mix_nothing(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    wait_for_sentence(page)
+    other = page.context.new_page()
+    other.goto(server.address.url)
+    wait_for_sentence(other)
+    server.kill()
+    for number, window in enumerate((page, other, page, other)):
+        for one in (page, other):
+            wait_for_sentence(one, make_items(4)[number].text)
+        window.keyboard.press("1")
+    wait_for_text(page, "#status", "4 kept here")
+    server.start()
+    wait_until_sent(page)
+    assert said(server, "ada") == ["yes"] * 4
+    with Log(server.db) as log:
+        assert log.connection.execute("SELECT count(*) FROM events WHERE kind = 'label'").fetchone()[0] == 4
+    page.context.close()
+
+
+def test_an_undo_shows_itself_before_the_server_has_answered(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    first = wait_for_sentence(page)
+    page.keyboard.press("1")
+    second = wait_for_sentence(page)
+    wait_until_sent(page)
+    held: list[Route] = []
+    page.route("**/api/undo", lambda route: held.append(route))
+    page.keyboard.press("u")
+    wait_for_sentence(page, first)
+    assert "You said ✓ yes" in page.inner_text("#hint")
+    wait_until(page, lambda: len(held) == 1)
+    assert said(server, "ada") == ["yes"], "the line is slow: the server does not know of it"
+    page.keyboard.press("0")
+    wait_for_sentence(page, second)
+    held.pop().continue_()
+    wait_until_sent(page)
+    assert said(server, "ada") == ["no"]
+    # After a reload only the server knows what was last; the page says that it asks.
+    page.reload()
+    wait_for_sentence(page, second)
+    page.keyboard.press("u")
+    wait_for_text(page, "#hint", "Taking back your last answer")
+    assert not page.locator("#controls").is_visible()
+    wait_until(page, lambda: len(held) == 1)
+    held.pop().continue_()
+    wait_for_sentence(page, first)
+    assert "You said ✕ no" in page.inner_text("#hint")
+    page.context.close()
+
+
+def test_notes_survive_a_reload_and_an_undo(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    first = wait_for_sentence(page)
+    page.keyboard.press("n")
+    page.keyboard.type("half a thou")
+    page.reload()
+    wait_for_sentence(page, first)
+    assert page.input_value("#note") == "half a thou"
+    page.locator("main").press("1")
+    second = wait_for_sentence(page)
+    assert page.input_value("#note") == ""
+    page.keyboard.press("?")
+    page.keyboard.press("n")
+    page.keyboard.type("of the second")
+    page.keyboard.press("Escape")
+    page.keyboard.press("u")
+    wait_for_sentence(page, first)
+    assert page.input_value("#note") == "half a thou"
+    # What was taken back is still that after a reload, note and answer with it.
+    wait_until_sent(page)
+    page.reload()
+    wait_for_sentence(page, first)
+    assert (page.input_value("#note"), "You said ✓ yes" in page.inner_text("#hint")) == ("half a thou", True)
+    page.locator("main").press("0")
+    wait_for_sentence(page, second)
+    assert page.input_value("#note") == "of the second"
+    assert page.get_attribute('[data-action="unsure"]', "aria-pressed") == "true"
+    page.locator("main").press("1")
+    wait_until_sent(page)
+    assert [(label.label.value, label.note, label.unsure) for label in labels_of(server, "ada")] == [
+        ("no", "half a thou", False),
+        ("yes", "of the second", True),
+    ]
+    page.context.close()
+
+
+def test_an_adjudicator_takes_back_and_sees_what_was_decided(browser: Browser, server: Server) -> None:
+    items = make_items(2)
+    labels = [
+        Label(item_id=item.item_id, annotator=name, label=LabelValue(value))
+        for item in items
+        for name, value in (("ada", "yes"), ("ben", "no"))
+    ]
+    with Log(server.db) as log:
+        add_bundle(log, Bundle(items=[], labels=labels), 2)
+    page = sign_in(browser, server, "lead")
+    page.goto(f"{server.address.url}/adjudicate")
+    page.fill("#note", "only a name")
+    page.reload()
+    assert page.input_value("#note") == "only a name"
+    page.locator("main").press("0")
+    page.wait_for_selector("text=1 to settle")
+    assert page.input_value("#note") == ""
+    page.keyboard.press("u")
+    page.wait_for_selector("text=You took back ✕ no")
+    assert page.text_content(".sentence bdi") == items[0].text
+    assert page.input_value("#note") == "only a name"
+    assert said(server, "adjudicated") == []
+    page.locator("main").press("1")
+    page.wait_for_selector("text=1 to settle")
+    page.goto(f"{server.address.url}/decisions")
+    assert "only a name" in page.inner_text(".history")
+    page.click("summary")
+    page.click("text=Take it back")
+    page.wait_for_selector("text=2 to settle")
+    assert said(server, "adjudicated") == []
+    page.context.close()
+
+
 HOSTILE = [
     '<img src=x onerror="window.hacked=1"><script>window.hacked=1</script>',
     "\u202egnos yppah a si siht \u2067 \u200b\u200d",
@@ -280,7 +587,7 @@ def no_sideways_scroll(page: Page) -> bool:
     return fits
 
 
-PAGES = ("/", "/history", "/guideline", "/keys", "/adjudicate", "/agreement", "/nowhere")
+PAGES = ("/", "/history", "/guideline", "/keys", "/adjudicate", "/decisions", "/agreement", "/nowhere")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -319,6 +626,11 @@ def test_axe_finds_nothing_and_a_zoomed_page_fits(browser: Browser, server: Serv
     page.keyboard.press("a")
     page.keyboard.press("1")
     wait_until_sent(page)
+    refuse_once(page, "item x: there is no such item")
+    page.keyboard.press("1")
+    page.wait_for_selector("#kept")
+    check("label with what was refused")
+    page.click('#kept button:text-is("Discard")')
     page.keyboard.press("g")
     check("guideline dialog")
     other = sign_in(browser, server, "ben")
@@ -327,8 +639,11 @@ def test_axe_finds_nothing_and_a_zoomed_page_fits(browser: Browser, server: Serv
         other.keyboard.press(key)
     wait_until_sent(other)
     for path in PAGES:
+        if path == "/decisions":
+            page.locator("main").press("1")
+            page.wait_for_load_state()
         page.goto(server.address.url + path)
-        if path == "/history":
+        if path in ("/history", "/decisions"):
             page.click("summary >> nth=0")
         if path == "/":
             wait_for_sentence(page)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,9 +12,13 @@ from pathlib import Path
 import pytest
 
 from filters.annotation import cli
-from filters.annotation.exchange import read_labels
+from filters.annotation.exchange import add_bundle, read_labels
 from filters.annotation.frozen import is_frozen
-from tests.filters.annotation.harness import free_port
+from filters.annotation.log import Log
+from filters.annotation.records import Bundle
+from filters.annotation.security import Address
+from schemas.label import Label, LabelValue
+from tests.filters.annotation.harness import Client, Server, free_port, make_db, make_items
 from tests.shared_files import SharedFolder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -80,7 +85,7 @@ def test_sample_label_export_import_backup_erase(tmp_path: Path, capsys: pytest.
     assert cli.main(["backup", str(db), str(copy)]) == 0
     assert cli.main(["erase", str(copy), "ben"]) == 0
     assert cli.main(["check", str(copy)]) == 0
-    assert {label.annotator for label in read_labels(copy)[1]} == {"ada", "erased-2"}
+    assert {label.annotator.partition("-")[0] for label in read_labels(copy)[1]} == {"ada", "erased"}
     assert {label.annotator for label in read_labels(db)[1]} == {"ada", "ben"}
 
 
@@ -100,11 +105,15 @@ def test_adjudication_in_the_terminal_is_blind_and_safe_for_it(tmp_path: Path) -
     listed = mulan_label("adjudicate", db, "--list").stdout
     assert "2 to settle" in listed
     assert not re.search(r"ada|ben|\x1b|\u202e", listed)
-    done = mulan_label("adjudicate", db, "--by", "lead", given="maybe\n1\n\n")
+    done = mulan_label("adjudicate", db, "--by", "lead", given="maybe\n0\nu\n1\n\n")
+    assert "taken back: a no" in done.stdout
     assert done.returncode == 0
     assert "1 to settle" in done.stdout
     decided = [label for label in read_labels(db)[1] if label.annotator == "adjudicated"]
     assert [(label.item_id, label.label.value) for label in decided] == [("a", "yes")]
+    past = mulan_label("adjudicate", db, "--decided").stdout
+    assert past.startswith("a  yes\n")
+    assert not re.search(r"\x1b|\u202e", past)
 
 
 @pytest.mark.parametrize(
@@ -168,3 +177,108 @@ def test_serve_prints_links_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     assert re.match(rf"  ada: http://127\.0\.0\.1:{port}/enter\?token=[\w-]{{40,}}", shown[1])
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=30) == 0
+
+
+def test_a_served_database_is_whole_after_sigterm_and_sighup(tmp_path: Path) -> None:
+    """A label over HTTP, then the signal: the process ends with 0 and a copy of the one file has the label."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        db = make_db(tmp_path / f"{number.name}.db", make_items(3), 1, ("ada",))
+        port = free_port()
+        process = subprocess.Popen(
+            [sys.executable, "openmulan.py", "label", "serve", str(db), "--port", str(port), "--annotator", "ada"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        shown = "".join(process.stdout.readline() for _ in range(3))
+        token = re.search(r"token=([\w-]+)", shown)
+        assert token is not None
+        client = Client(Address(host="127.0.0.1", port=port), token=token[1])
+        assert client.label("i00000", "yes")[0] == 200
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert (process.returncode, errors) == (0, "")
+        assert not list(tmp_path.glob(f"{number.name}.db-*"))
+        shutil.copy(db, tmp_path / "copy.db")
+        assert [label.item_id for label in read_labels(tmp_path / "copy.db")[1]] == ["i00000"]
+
+
+def test_a_terminal_that_closes_leaves_the_decisions_in_the_file(tmp_path: Path) -> None:
+    db = make_db(tmp_path / "labels.db", make_items(2), 2, ("ada", "ben"))
+    with Log(db) as log:
+        pairs = (
+            (item.item_id, name, value) for item in make_items(2) for name, value in (("ada", "yes"), ("ben", "no"))
+        )
+        labels = [Label(item_id=one, annotator=name, label=LabelValue(value)) for one, name, value in pairs]
+        add_bundle(log, Bundle(items=[], labels=labels), 2)
+    process = subprocess.Popen(
+        [sys.executable, "openmulan.py", "label", "adjudicate", str(db)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("1\n")
+    process.stdin.flush()
+    while "2/2" not in process.stdout.readline():
+        pass
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert not list(tmp_path.glob("labels.db-*"))
+    decided = [label for label in read_labels(db)[1] if label.annotator == "adjudicated"]
+    assert [label.item_id for label in decided] == ["i00000"]
+
+
+def test_check_says_when_the_wal_was_not_brought_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = make_db(tmp_path / "labels.db", make_items(3), 1, ("ada",))
+    copy = tmp_path / "elsewhere" / "labels.db"
+    copy.parent.mkdir()
+    with Server(db) as server:
+        assert Client(server, "ada").label("i00000", "yes")[0] == 200
+        shutil.copy(db, copy)
+    assert cli.main(["check", str(copy)]) == 2
+    message = capsys.readouterr().err
+    assert "without labels.db-wal" in message
+    assert message.count("\n") == 1
+    assert cli.main(["serve", str(copy)]) == 2
+    assert cli.main(["check", str(copy), "--accept"]) == 0
+    assert cli.main(["check", str(copy)]) == 0
+    # Killed, and copied with both files: nothing is lacking.
+    for name in ("labels.db", "labels.db-wal"):
+        shutil.copy(tmp_path / name, copy.parent / name)
+    assert cli.main(["check", str(copy)]) == 0
+    assert len(read_labels(copy)[1]) == 1
+
+
+def test_people_come_and_go_while_the_server_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = make_db(tmp_path / "labels.db", make_items(3), 2, ("ada", "lead"))
+    assert cli.main(["invite", str(db), "ben"]) == 2
+    assert "--url" in capsys.readouterr().err, "no server has said where it is"
+    with Server(db) as server:
+        assert cli.main(["invite", str(db), "ben", "cleo", "--url", f"{server.address.url}/"]) == 0
+        links = dict(line.split(": ") for line in capsys.readouterr().out.splitlines())
+        ben = Client(server, token=links["ben"].partition("token=")[2])
+        assert ben.form("/join")[0] == 303
+        assert ben.label("i00000", "yes")[0] == 200
+        assert ben.request("GET", "/adjudicate")[0] == 403
+        assert cli.main(["invite", str(db), "ben", "--adjudicator", "--url", server.address.url]) == 0
+        assert ben.request("GET", "/adjudicate")[0] == 200
+        assert cli.main(["revoke", str(db), "ben", "--role"]) == 0
+        assert ben.request("GET", "/adjudicate")[0] == 403
+        assert ben.request("GET", "/api/work")[0] == 200
+        capsys.readouterr()
+        assert cli.main(["people", str(db)]) == 0
+        table = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+        assert ["ben", "annotator", "1", "0", "1", "1"] in table
+        assert cli.main(["revoke", str(db), "ben"]) == 0
+        assert ben.request("GET", "/api/work")[0] == 401
+        assert cli.main(["revoke", str(db), "cleo"]) == 0
+        used_up = Client(server)
+        assert used_up.request("GET", links["cleo"].removeprefix(server.address.url))[0] == 401
+        assert cli.main(["revoke", str(db), "nobody"]) == 2
+    assert [label.annotator for label in read_labels(db)[1]] == ["ben"]

@@ -1,10 +1,14 @@
 """Formats: what is written is read back the same, foreign files are read as documented, mistakes name their line."""
 
 import json
+import re
 import string
 import tempfile
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +17,7 @@ from hypothesis import strategies as st
 from filters.annotation import formats
 from filters.annotation.exchange import add_bundle, read_bundle
 from filters.annotation.formats import csv_table
+from filters.annotation.formats.accounts import Account, People, read_accounts, read_people
 from filters.annotation.log import Log
 from filters.annotation.records import ADJUDICATED, SKIP_REASONS, AnnotationError, Bundle
 from schemas.label import Label, LabelItem, LabelValue
@@ -155,19 +160,167 @@ def test_a_doccano_zip_has_one_file_an_annotator(tmp_path: Path) -> None:
     assert row["text"] == "何これ"
 
 
-def test_label_studio_raw_json_keeps_skips_and_reads_no_addresses() -> None:
-    options = formats.ReadOptions(values={"Music": LabelValue.YES, "Not music": LabelValue.NO}, names={"user-5": "ben"})
-    bundle = formats.read(GOLDEN / "label_studio_foreign.json", "labelstudio", options)
+FOREIGN = formats.ReadOptions(
+    values={"Music": LabelValue.YES, "Not music": LabelValue.NO},
+    names={"user-3": "ada"},
+    people=People(names={"someone@example.org": "ben"}),
+)
+
+
+def test_label_studio_raw_json_keeps_skips_and_no_addresses() -> None:
+    bundle = formats.read(GOLDEN / "label_studio_foreign.json", "labelstudio", FOREIGN)
     assert [item.text for item in bundle.items] == [
         "A slow piano over brushed drums.",
         "何これ",
         "nobody has seen this one",
     ]
     first, second, third = bundle.labels
-    assert (first.annotator, first.label, first.note) == ("user-3", LabelValue.YES, "names the instrument")
+    assert (first.annotator, first.label, first.note) == ("ada", LabelValue.YES, "names the instrument")
     assert (second.annotator, second.label, second.unsure) == ("ben", LabelValue.NO, True)
     assert (third.label, third.item_id) == (LabelValue.SKIP, bundle.items[1].item_id)
     assert "example.org" not in repr(bundle)
+
+
+def test_a_number_of_label_studio_names_nobody() -> None:
+    with pytest.raises(formats.FormatError) as failure:
+        formats.read(GOLDEN / "label_studio_foreign.json", "labelstudio", replace(FOREIGN, names={}, people=People()))
+    three, five = failure.value.problems
+    assert "user 3 is nobody we know" in three
+    assert "--accounts" in three
+    assert "user 5 (someone@example.org, Some One) is nobody we know" in five
+    assert "--rename user-5=NAME" in five
+
+
+ZOE_AND_BEN = {"zoe@example.org": "zoe", "ben@example.org": "ben"}
+
+
+def from_label_studio(tmp_path: Path, change: Callable[[list[Any]], object] = lambda tasks: None) -> Bundle:
+    """What `make test-exchange` got back from Label Studio 1.23: zoe, its user 1, brought our export; ben is user 2."""
+    tasks = json.loads((GOLDEN / "label_studio_1_23.json").read_text(encoding="utf-8"))
+    change(tasks)
+    (tmp_path / "back.json").write_text(json.dumps(tasks), encoding="utf-8")
+    accounts = {1: Account(email="zoe@example.org"), 2: Account(email="Ben@example.org")}
+    options = formats.ReadOptions(people=People(names=ZOE_AND_BEN), accounts=accounts)
+    return formats.read(tmp_path / "back.json", "labelstudio", options)
+
+
+def test_label_studio_gives_back_our_people_and_its_own(tmp_path: Path) -> None:
+    said = {(label.item_id, label.annotator): label.label.value for label in from_label_studio(tmp_path).labels}
+    assert said == {
+        ("i0", "ada"): "yes",
+        ("i0", "ben"): "no",
+        ("i0", ADJUDICATED): "yes",
+        ("i1", "ada"): "skip",
+        ("i2", "ben"): "no",
+        ("i2", "zoe"): "yes",
+        ("i3", "zoe"): "no",
+        ("i3", "ben"): "yes",
+        ("i4", "ben"): "skip",
+    }
+
+
+def test_a_label_that_somebody_else_changed_in_label_studio_is_not_that_persons(tmp_path: Path) -> None:
+    with pytest.raises(AnnotationError, match="ada's annotation 1 was changed by zoe in Label Studio"):
+        from_label_studio(tmp_path, lambda tasks: tasks[0]["annotations"][0].update(updated_by=1))
+
+
+def test_a_label_studio_file_from_before_is_read_where_it_never_left(tmp_path: Path) -> None:
+    """Until 2026-11 pseudonyms stood under the numbers of `completed_by`: ours in our own file, anybody's elsewhere."""
+    annotation = {"id": 1, "completed_by": 1, "result": [{"from_name": "label", "value": {"choices": ["yes"]}}]}
+    task = {"id": 1, "data": {"text": "x", "item_id": "i"}, "meta": {"annotators": {"1": "ada"}}}
+    path = tmp_path / "before.json"
+    path.write_text(json.dumps([task | {"annotations": [annotation]}]), encoding="utf-8")
+    assert [label.annotator for label in formats.read(path, "labelstudio", OPTIONS).labels] == ["ada"]
+    for mark in ({"import_id": None}, {"import_id": 1}, {"created_at": "2026-11-01T00:00:00Z"}):
+        path.write_text(json.dumps([task | {"annotations": [annotation | mark]}]), encoding="utf-8")
+        with pytest.raises(AnnotationError, match="user 1 is nobody we know"):
+            formats.read(path, "labelstudio", OPTIONS)
+
+
+def test_label_studio_is_told_an_address_or_nothing_but_never_a_number(tmp_path: Path) -> None:
+    formats.write(example(), tmp_path / "file", "labelstudio", People(emails={"ben": "ben@example.org"}))
+    tasks = json.loads((tmp_path / "file").read_text(encoding="utf-8"))
+    booked = [annotation.get("completed_by") for task in tasks for annotation in task["annotations"]]
+    assert booked == [None, {"email": "ben@example.org"}, None, {"email": "ben@example.org"}]
+
+
+def test_people_and_accounts_are_read_with_their_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "people.csv"
+    path.write_text("name,email,account\nada,Ada@Example.org,\nben,,b-17\n", encoding="utf-8")
+    people = read_people(path)
+    assert people.name_of(Account(email="ada@example.ORG")) == "ada"
+    assert people.name_of(Account(email="nobody@example.org", names=("B-17",))) == "ben"
+    assert people.name_of(Account(names=("ada",))) is None
+    assert (people.emails, people.accounts) == ({"ada": "Ada@Example.org"}, {"ben": "b-17"})
+    for content, reason in {
+        "who,email\n": ":1: expected the columns",
+        "name\nada\n": ":1: expected the columns",
+        "name,email\n../x,a@b\n": ":2: annotator '../x'",
+        "name,email\nada,a@b\nben,A@B\n": ":3: 'A@B' is ada further up",
+        "name,email\nada,a@b\nada,c@d\n": ":3: ada has another email",
+    }.items():
+        path.write_text(content, encoding="utf-8")
+        with pytest.raises(AnnotationError, match="people.csv" + re.escape(reason)):
+            read_people(path)
+    users = tmp_path / "users.json"
+    users.write_text(
+        '[{"id": 4, "email": "a@b", "username": "", "first_name": "A", "last_name": "B"}]', encoding="utf-8"
+    )
+    assert read_accounts(users) == {4: Account(email="a@b", names=("A B",))}
+    users.write_text("{}", encoding="utf-8")
+    with pytest.raises(AnnotationError, match="not the list of users"):
+        read_accounts(users)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("jsonl", '{"text": "x", "annotator": "7", "label": "yes"}\n'),
+        ("csv", "text,annotator,label\nx,7,yes\n"),
+        ("doccano", '{"text": "x", "label": ["yes"]}\n'),
+        ("argilla", json.dumps([{"text": "x", "label.responses": ["yes"], "label.responses.users": ["7"]}])),
+    ],
+)
+def test_a_number_names_nobody_in_any_format(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / "7.jsonl"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(AnnotationError, match="user 7: a number means somebody else in every tool"):
+        formats.read(path, name, OPTIONS)
+    for options in (formats.ReadOptions(names={"7": "ada"}), formats.ReadOptions(people=People(names={"7": "ada"}))):
+        assert [label.annotator for label in formats.read(path, name, options).labels] == ["ada"]
+
+
+def test_argilla_is_told_its_own_ids_and_they_come_back_as_ours(tmp_path: Path) -> None:
+    ben = "9d1f0c3a-0000-4000-8000-00000000000b"
+    formats.write(example(), tmp_path / "file", "argilla", People(accounts={"ben": ben}))
+    users = json.loads((tmp_path / "file").read_text(encoding="utf-8"))[0]["label.responses.users"]
+    assert users == ["ada", ben, "adjudicated"]
+    back = formats.read(tmp_path / "file", "argilla", formats.ReadOptions(people=People(names={ben: "ben"})))
+    assert sorted_bundle(back) == sorted_bundle(example())
+
+
+def through_doccano(tmp_path: Path, brought_by: str) -> Path:
+    """Our labels as doccano gives them back: all in the file of the account that brought them; ben has answered too."""
+    formats.write(example(), tmp_path / "there.zip", "doccano")
+    path = tmp_path / "back.zip"
+    with zipfile.ZipFile(tmp_path / "there.zip") as there, zipfile.ZipFile(path, "w") as back:
+        lines = [json.loads(line) for name in there.namelist() for line in there.read(name).splitlines()]
+        back.writestr(f"{brought_by}.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        new = [line | {"label": ["no"] if line["item_id"] == "i3" else []} for line in lines]
+        new += [line | {"label": ["yes"], "Comments": []} for line in lines if line.get("annotator") == "ada"]
+        back.writestr("cleo.jsonl", "".join(json.dumps(line) + "\n" for line in new))
+    return path
+
+
+def test_doccano_gives_back_our_people_and_its_own(tmp_path: Path) -> None:
+    path = through_doccano(tmp_path, "admin")
+    with pytest.raises(AnnotationError, match="the label was ada's when it left here"):
+        formats.read(path, "doccano", OPTIONS)
+    back = formats.read(path, "doccano", formats.ReadOptions(carrier="admin"))
+    new = [("i3", LabelValue.NO), ("i1", LabelValue.YES)]
+    ours = [label for label in back.labels if label.annotator != "cleo"]
+    assert sorted(map(str, ours)) == sorted(map(str, example().labels))
+    assert [(label.item_id, label.label) for label in back.labels if label.annotator == "cleo"] == new
 
 
 def test_a_doccano_zip_is_read(tmp_path: Path) -> None:

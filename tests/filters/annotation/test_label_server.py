@@ -14,7 +14,7 @@ from filters.annotation.records import AnnotationError
 from filters.annotation.security import MAX_BODY_BYTES, Address, check_exposure
 from filters.annotation.warmup import read_warmup
 from schemas.label import LabelItem, LabelValue
-from tests.filters.annotation.harness import Client, Server, label_body, make_db
+from tests.filters.annotation.harness import Client, Server, label_body, make_db, make_items
 
 HOSTILE = {
     "markup": '</p><script>alert(1)</script><img src=x onerror="alert(1)">{{ 7*7 }}',
@@ -36,7 +36,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield one
 
 
-PAGES = ("/", "/history", "/guideline", "/keys", "/warmup", "/api/work", "/agreement", "/adjudicate")
+PAGES = ("/", "/history", "/guideline", "/keys", "/warmup", "/api/work", "/agreement", "/adjudicate", "/decisions")
 
 
 def test_without_a_session_there_is_nothing(server: Server) -> None:
@@ -47,7 +47,8 @@ def test_without_a_session_there_is_nothing(server: Server) -> None:
         assert "Soft strings" not in body
     assert client.label("plain", "yes")[0] == 401
     assert client.json("POST", "/api/undo", {"key": "k" * 8})[0] == 401
-    assert client.form("/adjudicate", item_id="plain", label="yes", key="k" * 8)[0] == 401
+    for path in ("/adjudicate", "/adjudicate/undo", "/decisions"):
+        assert client.form(path, item_id="plain", label="yes", key="k" * 8)[0] == 401, path
     client.cookie = f"{server.address.cookie}=guess"
     assert client.request("GET", "/")[0] == 401
 
@@ -150,10 +151,11 @@ def test_annotators_see_their_own_labels_only(server: Server) -> None:
     assert ada.label("plain", "yes", note="adas-own-note")[0] == 200
     assert "adas-own-note" in ada.request("GET", "/history")[2]
     assert "adas-own-note" not in ben.request("GET", "/history")[2]
-    for path in ("/agreement", "/agreement/table", "/adjudicate"):
+    for path in ("/agreement", "/agreement/table", "/adjudicate", "/decisions"):
         assert ben.request("GET", path)[0] == 403
         assert lead.request("GET", path)[0] == 200
-    assert ben.form("/adjudicate", item_id="plain", label="no", key="12345678")[0] == 403
+    for path in ("/adjudicate", "/adjudicate/undo", "/decisions"):
+        assert ben.form(path, item_id="plain", label="no", key="12345678")[0] == 403, path
     form = {"item_id": "plain", "label": "no", "key": "abcdefgh"}
     assert ben.form("/history", **form)[0] == 404, "nobody corrects what is not his"
     assert ben.label("plain", "no", note="bens-own-note")[0] == 200
@@ -291,3 +293,93 @@ def test_behind_tls_the_cookie_is_secure_and_the_name_is_allowed() -> None:
     for bad in ("label.example.org", "ftp://x", "https://x/path", "https://"):
         with pytest.raises(ValueError, match="public_url"):
             Address(host="127.0.0.1", port=1, public_url=bad)
+
+
+@pytest.fixture
+def fresh(quick_path: Path) -> Iterator[Server]:
+    with Server(make_db(quick_path / "labels.db", make_items(3), 2, ("ada", "ben", "lead"))) as one:
+        yield one
+
+
+def test_what_was_given_for_another_project_or_person_is_not_taken(fresh: Server) -> None:
+    ada, ben = Client(fresh, "ada"), Client(fresh, "ben")
+    mine, his = (client.json("GET", "/api/work")[1]["owner"] for client in (ada, ben))
+    assert mine != his
+    for owner in (his, f"{'0' * 16}.1"):
+        status, answer = ada.label("i00000", "yes", owner=owner)
+        assert (status, answer["owner"], answer["error"]) == (409, "", "This browser is signed in as ada by now.")
+        assert ada.json("POST", "/api/undo", {"key": "k" * 8, "owner": owner})[0] == 409
+    assert read_labels(fresh.db)[1] == []
+    assert ada.label("i00000", "yes", owner=mine)[0] == 200
+
+
+def test_two_projects_on_one_port_do_not_log_each_other_out(quick_path: Path) -> None:
+    first = make_db(quick_path / "first.db", make_items(2), 1, ("ada",))
+    second = make_db(quick_path / "second.db", make_items(2), 1, ("ben",))
+    with Server(first) as server:
+        client = Client(server, "ada")
+    with Server(second, port=server.address.port) as other:
+        client.close()
+        assert client.request("GET", "/api/work")[0] == 401
+        ben = Client(other, "ben")
+        assert ben.cookie.partition("=")[0] != client.cookie.partition("=")[0]
+        both = f"{client.cookie}; {ben.cookie}"
+        ben.cookie = both
+        assert ben.request("GET", "/api/work")[0] == 200
+
+
+def test_a_session_from_before_goes_on(fresh: Server) -> None:
+    """Until 2026-11 the cookie did not name the project."""
+    client = Client(fresh, "ada")
+    client.cookie = f"{fresh.address.cookie}={client.cookie.partition('=')[2]}"
+    assert client.request("GET", "/api/work")[0] == 200
+    assert client.label("i00000", "yes")[0] == 200, "and so does the page that was open"
+    assert client.label("i00000", "no")[0] == 200
+    assert client.form("/leave")[0] == 200
+    assert client.request("GET", "/api/work")[0] == 401
+
+
+def test_a_second_window_overwrites_nothing_unseen(fresh: Server) -> None:
+    ada = Client(fresh, "ada")
+    assert ada.label("i00000", "yes", over=None)[0] == 200
+    status, answer = ada.label("i00000", "no", over=None)
+    assert (status, answer["standing"]["value"]) == (409, "yes")
+    page = ada.request("GET", "/history")[2]
+    fields = {"item_id": "i00000", "over": str(answer["standing"]["seq"]), "note": "by the bridge"}
+    assert f'name="over" value="{fields["over"]}"' in page
+    assert ada.form("/history", **fields, label="skip:broken", key="a" * 8)[0] == 303
+    status, _, page = ada.form("/history", **fields, label="no", unsure="on", key="b" * 8)
+    assert status == 409
+    assert "changed meanwhile" in page
+    again = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.partition('id="clash"')[2].partition("</form>")[0]))
+    assert (again["label"], again["unsure"], again["note"]) == ("no", "on", "by the bridge"), "what was sent is kept"
+    assert [label.label.value for label in read_labels(fresh.db)[1]] == ["skip"]
+    assert ada.form("/history", **again)[0] == 303
+    assert [(label.label.value, label.unsure) for label in read_labels(fresh.db)[1]] == [("no", True)]
+
+
+def test_a_second_adjudicator_overwrites_nothing_unseen(fresh: Server) -> None:
+    with Log(fresh.db) as log, log.transaction():
+        people.ensure_person(log, "ben", adjudicator=True)
+    lead, ben = Client(fresh, "lead"), Client(fresh, "ben")
+    decision = {"item_id": "i00000", "note": "a drum"}
+    assert lead.form("/adjudicate", **decision, label="yes", key="a" * 8)[0] == 303
+    status, _, page = ben.form("/adjudicate", item_id="i00000", label="no", note="no drum", key="b" * 8)
+    assert status == 409
+    assert "is yes by now" in page
+    again = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.partition('id="clash"')[2].partition("</form>")[0]))
+    assert [label.label.value for label in read_labels(fresh.db)[1]] == ["yes"]
+    assert ben.form("/decisions", **again)[0] == 303
+    assert [(label.label.value, label.note) for label in read_labels(fresh.db)[1]] == [("no", "no drum")]
+    assert "Not by you" in lead.request("GET", "/decisions")[2]
+    over = re.search(r'name="over" value="(\d+)"', lead.request("GET", "/decisions")[2])
+    assert over is not None
+    taken_back = {"item_id": "i00000", "over": over[1], "take_back": "1"}
+    assert lead.form("/decisions", **taken_back, key="c" * 8)[0] == 303
+    assert [label.label.value for label in read_labels(fresh.db)[1]] == ["yes"], "the one before stands again"
+    assert lead.form("/decisions", **taken_back, key="d" * 8)[0] == 409
+    assert ben.form("/adjudicate/undo", key="e" * 8)[1]["location"] == "/decisions", "Ben has no decision left"
+    assert lead.form("/adjudicate/undo", key="f" * 8)[0] == 303
+    assert read_labels(fresh.db)[1] == []
+    with Log(fresh.db) as log:
+        assert log.verify().problems == []

@@ -1,6 +1,8 @@
 """The log and what is done with it: append-only, checked, backed up while in use, overlap, leases, undo, erasure."""
 
+import contextlib
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from filters.annotation import adjudication, people, work
 from filters.annotation.exchange import add_bundle, read_bundle, read_labels, settled
 from filters.annotation.log import Log
 from filters.annotation.records import ADJUDICATED, AnnotationError, Bundle
-from filters.annotation.work import Conflict, Judgement, Taken
+from filters.annotation.work import Conflict, Judgement, Overtaken, Taken
 from schemas.label import Label, LabelValue
 from tests.filters.annotation.harness import make_items
 
@@ -305,3 +307,205 @@ def test_the_classifier_can_import_this_without_a_web_framework() -> None:
         "assert not {'fastapi', 'numpy', 'pyarrow', 'jinja2'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# The one file: whole after a close, and known to lack something where its -wal was left behind.
+
+
+def copy_of(log: Log, folder: Path, *, with_wal: bool) -> Path:
+    """What somebody has who copies the file while it is in use."""
+    folder.mkdir()
+    shutil.copy(log.path, folder / "labels.db")
+    if with_wal:
+        shutil.copy(f"{log.path}-wal", folder / "labels.db-wal")
+    return folder / "labels.db"
+
+
+def test_a_copy_without_its_wal_is_found_and_not_written_to(
+    log: Log, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_labels(log.path)
+    work.put_label(log, ADA, "i00000", YES, key(1))
+    path = copy_of(log, tmp_path / "lacking", with_wal=False)
+    with Log(path) as copy:
+        assert "copied while in use, without labels.db-wal" in caplog.text
+        assert read_bundle(copy).labels == [], "that is what it lacks"
+        assert "labels.db-wal" in copy.verify().problems[0]
+        with pytest.raises(AnnotationError, match="without labels"):
+            work.put_label(copy, ADA, "i00001", YES, key(2))
+        with pytest.raises(AnnotationError, match="without labels"):
+            copy.backup(tmp_path / "backup.db")
+    with Log(path) as copy:
+        assert copy.lacks_wal, "a look at it does not make it whole"
+        copy.accept_without_wal()
+        assert copy.verify().problems == []
+        work.put_label(copy, ADA, "i00001", YES, key(2))
+    with Log(path) as copy:
+        assert copy.verify().problems == []
+
+
+def test_a_copy_with_its_wal_is_whole_and_so_is_the_file_after_a_close(log: Log, tmp_path: Path) -> None:
+    work.put_label(log, ADA, "i00000", YES, key(1))
+    with Log(copy_of(log, tmp_path / "both", with_wal=True)) as copy:
+        assert len(read_bundle(copy).labels) == 1
+        assert copy.verify().problems == []
+    log.close()
+    with Log(copy_of(log, tmp_path / "closed", with_wal=False)) as copy:
+        assert len(read_bundle(copy).labels) == 1
+        assert copy.verify().problems == []
+    # The copy of a -wal was read and closed: that file is whole on its own from then on.
+    with Log(copy_of(copy, tmp_path / "again", with_wal=False)) as again:
+        assert again.verify().problems == []
+
+
+def test_a_reader_that_closes_hides_nothing_of_a_writer(log: Log, tmp_path: Path) -> None:
+    """A command that looks into a served database brings it into one file; what is given afterwards is marked again."""
+    work.put_label(log, ADA, "i00000", YES, key(1))
+    read_labels(log.path)
+    with Log(copy_of(log, tmp_path / "between", with_wal=False)) as copy:
+        assert (copy.verify().problems, len(read_bundle(copy).labels)) == ([], 1)
+    work.put_label(log, ADA, "i00001", YES, key(2))
+    with Log(copy_of(log, tmp_path / "after", with_wal=False)) as copy:
+        assert copy.lacks_wal
+    log.close()
+    with Log(copy_of(log, tmp_path / "closed", with_wal=False)) as copy:
+        assert (copy.verify().problems, len(read_bundle(copy).labels)) == ([], 2)
+
+
+def test_a_copy_by_sql_is_whole(log: Log, tmp_path: Path) -> None:
+    work.put_label(log, ADA, "i00000", YES, key(1))
+    log.connection.execute("VACUUM INTO ?", (str(tmp_path / "copy.db"),))
+    with Log(tmp_path / "copy.db") as copy:
+        assert (copy.verify().problems, len(read_bundle(copy).labels)) == ([], 1)
+        work.put_label(copy, ADA, "i00001", YES, key(2))
+    with Log(tmp_path / "copy.db") as copy:
+        assert (copy.verify().problems, len(read_bundle(copy).labels)) == ([], 2)
+
+
+def test_a_close_in_the_midst_of_a_transaction_leaves_a_whole_file(log: Log, tmp_path: Path) -> None:
+    """As Ctrl-C between the last statement and the COMMIT would have it."""
+    work.put_label(log, ADA, "i00000", YES, key(1))
+    log.connection.execute("BEGIN IMMEDIATE")
+    log.append("joined", {"guideline": "x"}, person=ADA)
+    log.close()
+    with Log(copy_of(log, tmp_path / "closed", with_wal=False)) as copy:
+        assert (copy.verify().problems, len(read_bundle(copy).labels)) == ([], 1)
+
+
+def as_before(path: Path) -> None:
+    """Make a database what it was until 2026-11: without `state`, in format 1."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript("DROP TABLE state; PRAGMA user_version = 1; PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def test_a_database_of_the_former_format_is_read_as_it_is_and_written_on(log: Log) -> None:
+    work.put_label(log, ADA, "i00000", Judgement(value=LabelValue.NO, note="hm"), key(1))
+    before = read_bundle(log)
+    log.close()
+    as_before(log.path)
+    content = log.path.read_bytes()
+    assert read_labels(log.path) == (before.items, before.labels)
+    assert log.path.read_bytes() == content, "reading changes nothing"
+    with Log(log.path) as again:
+        assert again.verify().problems == []
+        work.put_label(again, BEN, "i00000", YES, key(1))
+        project = again.project
+    with Log(log.path) as again:
+        assert again.project == project
+        assert [(label.annotator, label.note) for label in read_bundle(again).labels] == [("ada", "hm"), ("ben", None)]
+        assert again.verify().problems == []
+
+
+def test_every_database_is_a_project_of_its_own_and_a_backup_is_the_same_one(log: Log, tmp_path: Path) -> None:
+    with Log(tmp_path / "other.db", create=True) as other:
+        assert other.project != log.project
+    log.backup(tmp_path / "backup.db")
+    with Log(tmp_path / "backup.db") as backup:
+        assert backup.project == log.project
+
+
+# Windows and people.
+
+
+def test_an_answer_over_one_that_was_not_on_the_screen_is_refused(log: Log) -> None:
+    assert work.put_label(log, ADA, "i00000", YES, key(1), over=None) is Taken.SAVED
+    with pytest.raises(Overtaken) as refused:
+        work.put_label(log, ADA, "i00000", NO, key(2), over=None)
+    assert refused.value.standing.judgement == YES
+    assert work.put_label(log, ADA, "i00000", YES, key(3), over=None) is Taken.REPEATED, "it says the same"
+    assert work.put_label(log, ADA, "i00000", NO, key(4), over=refused.value.standing.seq) is Taken.SAVED
+    assert [label.label for label in read_bundle(log).labels] == [LabelValue.NO]
+
+
+def test_an_undo_by_key_takes_back_that_label_or_none(log: Log) -> None:
+    work.put_label(log, ADA, "i00000", YES, key(1))
+    work.put_label(log, ADA, "i00001", NO, key(2))
+    past = work.undo(log, ADA, key(3), label_key=key(1))
+    assert past is not None
+    assert past.item_id == "i00000"
+    for label_key in (key(1), key(9)):
+        with pytest.raises(Conflict, match="does not stand"):
+            work.undo(log, ADA, key(4), label_key=label_key)
+    with pytest.raises(Conflict):
+        work.undo(log, BEN, key(5), label_key=key(2))
+    assert [label.item_id for label in read_bundle(log).labels] == ["i00001"]
+
+
+def test_decisions_are_taken_back_one_by_one_and_never_replaced_unseen(log: Log) -> None:
+    adjudication.decide(log, CLEO, "i00000", LabelValue.NO, key=key(1), note="first")
+    with pytest.raises(adjudication.Overruled, match="is no by now"):
+        adjudication.decide(log, BEN, "i00000", LabelValue.YES, key=key(2))
+    (standing,) = adjudication.decisions(log, BEN)
+    assert (standing.value, standing.note, standing.mine) == (LabelValue.NO, "first", False)
+    adjudication.decide(log, BEN, "i00000", LabelValue.YES, key=key(2), over=standing.seq)
+    adjudication.decide(log, CLEO, "i00001", LabelValue.SKIP, key=key(3))
+    assert [one.item_id for one in adjudication.decisions(log, CLEO)] == ["i00001", "i00000"]
+    undone = adjudication.take_back(log, BEN, key=key(4))
+    assert undone is not None
+    assert (undone.item_id, undone.value) == ("i00000", LabelValue.YES)
+    assert adjudication.take_back(log, BEN, key=key(4)) == undone, "the same again takes back nothing more"
+    assert adjudication.take_back(log, BEN, key=key(5)) is None, "Ben has no other"
+    again = adjudication.decisions(log, CLEO)[1]
+    assert (again.value, again.note, again.mine) == (LabelValue.NO, "first", True), "what was replaced stands again"
+    adjudication.take_back(log, BEN, key=key(6), decision=again.seq)
+    with pytest.raises(Conflict, match="taken back meanwhile"):
+        adjudication.take_back(log, CLEO, key=key(7), decision=again.seq)
+    assert [one.item_id for one in adjudication.decisions(log, CLEO)] == ["i00001"]
+    assert log.verify().problems == []
+
+
+def test_a_decision_from_before_there_was_an_undo_gives_way_to_the_one_before(log: Log) -> None:
+    with log.transaction():
+        for value in ("no", "yes"):
+            body = {"value": value, "note": None, "guideline": None}
+            log.append("decide", body, person=CLEO, item_id="i00000")
+    assert adjudication.take_back(log, CLEO, key=key(1)) is not None
+    assert [one.value for one in adjudication.decisions(log, CLEO)] == [LabelValue.NO]
+    assert log.verify().problems == []
+
+
+def test_who_is_revoked_is_out_at_once_and_his_labels_stay(log: Log) -> None:
+    with log.transaction():
+        people.ensure_person(log, "ben", adjudicator=True)
+    ben = people.find_person(log, "ben")
+    session, link = people.redeem(log, people.invite(log, ben)), people.invite(log, ben)
+    assert session is not None
+    work.put_label(log, BEN, "i00000", YES, key(1))
+    assert people.revoke(log, "ben", role_only=True).adjudicator is False
+    assert people.person_of_session(log, session) == people.find_person(log, "ben")
+    assert [(one.labels, one.sessions, one.links) for one in people.standings(log)] == [(0, 0, 0), (1, 1, 1), (0, 0, 0)]
+    people.revoke(log, "ben")
+    assert people.person_of_session(log, session) is None
+    assert people.invited(log, link) is None
+    assert [label.annotator for label in read_bundle(log).labels] == ["ben"]
+    assert log.verify().problems == []
+
+
+def test_an_erased_name_is_not_that_of_another_database(tmp_path: Path) -> None:
+    names = set()
+    for number in range(2):
+        with Log(tmp_path / f"{number}.db", create=True) as one:
+            with one.transaction():
+                people.ensure_person(one, "ada")
+            names.add(people.erase(one, "ada").name)
+    assert len(names) == 2

@@ -76,7 +76,9 @@ def test_clip_is_the_unit_mean_of_its_windows_whatever_the_batch(tmp_path: Path)
         ramp = np.linspace(0.1, 0.8, seconds * RATE_HZ).astype(np.float32)
         soundfile.write(path, ramp, RATE_HZ)
         clips.append(FileClip(clip_id=str(number), path=path))
-    one, many = (embed_clips(Recorder(), FileClips(clips=tuple(clips)), WindowConfig(batch_windows=n)) for n in (1, 32))
+    one, many = (
+        embed_clips(Recorder(), FileClips(clips=tuple(clips)), WindowConfig(batch_windows=n)).rows for n in (1, 32)
+    )
     np.testing.assert_allclose(one, many, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, atol=1e-6)
     rows = [Recorder().embed_audio([w])[0] for w in windows_of(decode_file(clips[0].path), CONFIG)]
@@ -90,8 +92,8 @@ def test_frozen_model_embeds_a_shared_clip_once(tmp_path: Path, tones: Tones) ->
     a, b = (FileClip(clip_id=name, path=tmp_path / f"{name}.flac") for name in "ab")
     recorder = Recorder()
     frozen = FrozenModel(recorder)
-    first = embed_clips(frozen, FileClips(clips=(a,)), CONFIG)
-    both = embed_clips(frozen, FileClips(clips=(b, a)), CONFIG)
+    first = embed_clips(frozen, FileClips(clips=(a,)), CONFIG).rows
+    both = embed_clips(frozen, FileClips(clips=(b, a)), CONFIG).rows
     assert recorder.batches == [1, 1]
     np.testing.assert_array_equal(first[0], both[1])
 

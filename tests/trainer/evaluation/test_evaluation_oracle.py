@@ -60,7 +60,7 @@ def test_magnatagatune(tmp_path: Path, tones: Tones) -> None:
         result = measure(zero_shot(tags), oracle)
         assert result.metrics["roc_auc"].value == 1.0
         assert result.metrics["average_precision"].value == 1.0
-        assert result.units == {"clips": 188, "missing_clips": 0, "classes": classes}
+        assert result.units == {"clips": 188, "missing_clips": 0, "failed_clips": 0, "classes": classes}
         assert not result.skipped
         assert is_at_chance(zero_shot(tags), model=random)
 
@@ -201,7 +201,8 @@ def test_retrieval_and_playlist_triplets(tmp_path: Path, tones: Tones) -> None:
             "recall_at_10": 1.0,
             "median_rank": 1.0,
         }
-        assert result.units == {"queries": 16, "recordings": 213, "relevant": 160, "absent_recordings": 0}
+        counted = {"queries": 16, "recordings": 213, "relevant": 160, "absent_recordings": 0, "failed_recordings": 0}
+        assert result.units == counted
         assert is_at_chance(retrieval, model=random)
     triplets: Declaration = {"task": "text_triplets", "data": {"kind": "playlists", "playlists": str(playlists)}}
     result = measure(triplets, oracle)

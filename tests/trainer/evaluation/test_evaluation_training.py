@@ -66,6 +66,7 @@ def test_ablation_trains_and_measures_its_rows(
     command = [
         *("ablation", "--recipe", "tiny", "--data", str(run), "--tokenizer", str(tokenizer), "--steps", "2"),
         *("--batch_size", "16", "--workers", "0", "--output", str(output), "--mined", str(run), "--rows", "1", "5"),
+        *("--split", "all"),
     ]
     assert main(command) == 0
     shown = capsys.readouterr().out
@@ -84,7 +85,18 @@ def test_ablation_trains_and_measures_its_rows(
     assert (output / "results.json").read_bytes() == before
 
     folder = output / "aset-seed0" / "model"
-    sets = ("--mined", str(run), "--labels", "sf", "--playlists", str(playlists), "--collection", str(run))
+    sets = (
+        "--mined",
+        str(run),
+        "--split",
+        "all",
+        "--labels",
+        "sf",
+        "--playlists",
+        str(playlists),
+        "--collection",
+        str(run),
+    )
     capsys.readouterr()
     assert main([str(folder), *sets, "--output", str(tmp_path / "alone")]) == 0
     shown = capsys.readouterr().out
@@ -98,7 +110,8 @@ def test_ablation_trains_and_measures_its_rows(
 def test_training_measures_the_evaluators_of_a_file(
     tmp_path: Path, run: Path, tokenizer: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    declared = {"task": "zero_shot", "data": {"kind": "mined", "run": str(run)}, "bootstrap": {"resamples": 5}}
+    data = {"kind": "mined", "run": str(run), "split": "all"}
+    declared = {"task": "zero_shot", "data": data, "bootstrap": {"resamples": 5}}
     (tmp_path / "evaluators.json").write_text(json.dumps({"evaluators": [declared]}))
     output = tmp_path / "out"
     command = ["--recipe", "tiny", "--tokenizer", str(tokenizer), "--data", str(run), "--output", str(output)]

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.evaluation.clips import ClipSource, EvaluationDataError, FileClip, FileClips, require_audio
+from trainer.evaluation.clips import (
+    ClipSource,
+    EvaluationDataError,
+    FileClip,
+    FileClips,
+    missing_clips,
+    require_audio,
+)
+from trainer.evaluation.evaluator import Unmeasured
 from trainer.evaluation.metrics import BoolArray
 
 SPLITS = ("train", "validation", "test")
@@ -16,24 +24,33 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class TaggedSplit:
-    """One split. `labels` is clips × classes."""
+    """One split. `labels` is clips × classes; `unmeasured` are those of which not even the labels could be read, or
+    whose files are missing."""
 
     clips: ClipSource
     labels: BoolArray
+    unmeasured: tuple[Unmeasured, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.clips.ids) != self.labels.shape[0]:
             raise ValueError(f"{len(self.clips.ids)} clips have labels of shape {self.labels.shape}")
 
-    def present(self, name: str, skip_missing: bool) -> tuple["TaggedSplit", int]:
-        """The split without clips whose file is missing, and how many those were."""
+    def present(self, name: str, skip_missing: bool) -> "TaggedSplit":
+        """The split without clips whose file is missing. Raises EvaluationDataError unless they may be."""
         if not isinstance(self.clips, FileClips):
-            return self, 0
+            return self
         keep = require_audio(name, self.clips, skip_missing)
         if len(keep) == len(self.clips.clips):
-            return self, 0
-        kept = FileClips(clips=tuple(self.clips.clips[i] for i in keep))
-        return TaggedSplit(clips=kept, labels=self.labels[keep]), len(self.clips.clips) - len(keep)
+            return self
+        return TaggedSplit(
+            clips=FileClips(clips=tuple(self.clips.clips[i] for i in keep)),
+            labels=self.labels[keep],
+            unmeasured=(*self.unmeasured, *missing_clips(self.clips, keep)),
+        )
+
+    @property
+    def missing(self) -> int:
+        return sum(entry.missing for entry in self.unmeasured)
 
 
 @dataclass(frozen=True, kw_only=True)
