@@ -221,6 +221,15 @@ def test_a_tombstone_of_mine_is_as_final(run: Path, corpus: Path) -> None:
     assert report(run)["recordings"] == {"read": 8, "kept": 7, "dropped": {"removed": 1}, "pending": 0}
 
 
+def test_the_same_catalogue_again_plans_nothing(run: Path, corpus: Path) -> None:
+    assert remove(run, GONE) == 0
+    number = manifest(run)["number"]
+    os.utime(corpus / "catalog.jsonl")
+    assert mine(corpus / "catalog.jsonl", run, SHARDS) == 0
+    assert manifest(run)["number"] == number
+    assert not (run / "plans" / "g0003" / "plan.json").exists()
+
+
 def test_a_changed_row_is_not_removed(run: Path, corpus: Path) -> None:
     rows = [*ROWS[:-1], named(7, "Quaxley")]
     assert mine(write_catalogue(corpus, rows, "changed.jsonl"), run, SHARDS) == 0
