@@ -654,7 +654,7 @@ def give_up_rights(config: DecodeConfig) -> int | None:
 
 def _end_with_parent() -> None:
     """Let the kernel end this process when the parent is gone, whatever a decoder is doing then."""
-    lifeline = os.environ.get(LIFELINE)
+    lifeline = os.environ.pop(LIFELINE, None)
     if lifeline is None:
         return
     descriptor = int(lifeline)

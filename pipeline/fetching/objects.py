@@ -11,6 +11,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.awake import awake
+from pipeline.faults import is_fault_of_machine
 from pipeline.fetching.errors import FetchError, shown
 from schemas.reasons import Reason
 
@@ -57,6 +58,8 @@ def read(uri: str, max_bytes: int, deadline_s: float) -> bytes:
         raise
     # The clients of the stores raise what they like, from their own modules, which are not always installed.
     except Exception as error:
+        if is_fault_of_machine(error):
+            raise
         raise FetchError(_reason_of(error), f"{shown(uri)}: {type(error).__name__}: {error}") from error
     return b"".join(chunks)
 
