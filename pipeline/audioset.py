@@ -23,6 +23,7 @@ from pipeline import layout, storage
 from pipeline.catalogue import MAX_LINE_BYTES, is_utf8
 from pipeline.fetching.youtube import video_id
 from pipeline.generations import RunState
+from pipeline.lock import Hold
 from pipeline.plan import read_part
 from pipeline.settings import InputError
 from pipeline.suppression import quiet_reject, read_suppression
@@ -274,8 +275,9 @@ def _row(
     )
 
 
-def withdraw(run_dir: str, suppressed: SuppressionList) -> None:
-    """Take removed segments out of the files here, as `write_catalogue` would write them now."""
+def withdraw(suppressed: SuppressionList, hold: Hold) -> None:
+    """Take removed segments out of the files here, as `write_catalogue` would write them now. Raises LostLockError."""
+    run_dir = hold.run_dir
     path, left_out_path = (
         layout.audioset_path(run_dir, "catalog.jsonl"),
         layout.audioset_path(run_dir, "left-out.jsonl"),
@@ -293,6 +295,7 @@ def withdraw(run_dir: str, suppressed: SuppressionList) -> None:
         with storage.open_file(left_out_path) as stream, open(staged_left_out, "w", encoding="utf-8") as others:
             for line in stream:
                 others.write(json.dumps(quiet_reject(json.loads(line), suppressed), ensure_ascii=False) + "\n")
+        hold.check()
         _publish_changed(staged_rows, path)
         _publish_changed(staged_left_out, left_out_path)
     storage.reached("audioset_withdrawn")

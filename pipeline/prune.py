@@ -93,15 +93,16 @@ def prune(
         raise InputError(f"--cache_dir {cache_dir}: there is no such folder")
     with locked(run_dir, lock) as hold:
         run = RunFolder.read(run_dir)
-        readers = [] if now else read_reader_records(run_dir)
+        _readers(run_dir, now)  # one that cannot be read is said before anything is done
         before = storage.list_folder(run_dir, deep=True)
         withdraw(run, hold, pipeline)
         suppressed = read_suppression(run_dir) or SuppressionList.new()
         cached = _forget_media(run.state, suppressed, cache_dir) if cache_dir is not None else None
-        audioset.withdraw(run_dir, suppressed)
+        audioset.withdraw(suppressed, hold)
         _quiet_plans(run.state, suppressed, hold)
         publish(run, hold)
-        kept, waits_for = _old_manifests(run_dir, keep, readers, timedelta(hours=grace_hours))
+        # A training that starts from here on reads the manifest that stays.
+        kept, waits_for = _old_manifests(run_dir, keep, _readers(run_dir, now), timedelta(hours=grace_hours))
         hold.check()
         storage.delete([storage.join(run_dir, manifest_name(number)) for number in kept.gone])
         storage.reached("manifests_deleted")
@@ -120,6 +121,10 @@ def prune(
         cached=cached,
         waits_for=waits_for,
     )
+
+
+def _readers(run_dir: str, now: bool) -> list[ReaderRecord]:
+    return [] if now else read_reader_records(run_dir)
 
 
 def _forget_media(state: RunState, suppressed: SuppressionList, cache_dir: str) -> int:

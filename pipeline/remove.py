@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import layout, storage
@@ -219,14 +218,19 @@ def _groups(run: RunFolder, ids: frozenset[str]) -> tuple[dict[int, bool], list[
                 if group in groups and name not in ids:
                     others.setdefault(name, groups[group])
         had[number] = tables[path]
-    stay = {name for _, table in live_recordings(run.state) for name in table["recording_id"].to_pylist()}
-    return had, sorted((name, removed) for name, removed in others.items() if name in stay)
+    stay = {
+        name
+        for _, table in (live_recordings(run.state) if others else ())
+        for name in table["recording_id"].to_pylist()
+        if name in others
+    }
+    return had, sorted((name, others[name]) for name in stay)
 
 
 def _rows(run_dir: str, groups_path: str) -> Iterator[tuple[str, str]]:
-    file = pq.ParquetFile(pa.BufferReader(storage.read_bytes(storage.join(run_dir, groups_path))))
-    for batch in file.iter_batches(columns=["recording_id", "group"]):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    with storage.open_file(storage.join(run_dir, groups_path)) as stream:
+        for batch in pq.ParquetFile(stream).iter_batches(columns=["recording_id", "group"]):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
 def read_reader_records(run_dir: str) -> list[ReaderRecord]:

@@ -7,6 +7,7 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import multiprocessing
 import os
 import random
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import Connection
@@ -68,7 +69,7 @@ AUDIOSET_POINTS = ("audioset_withdrawn",)
 
 # A server that has imported the job once forks each child from a process without threads.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.pipeline.mining"])
+_processes.set_forkserver_preload(["tests.pipeline.mining", "pipeline.mine", "pipeline.prune"])
 
 
 def mine_and_die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:
@@ -121,8 +122,18 @@ class Suspended:
     def __init__(
         self, point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path
     ) -> None:
+        self._start(point, functools.partial(mine, catalogue, output, *options), said)
+
+    @classmethod
+    def command(cls, point: str, command: tuple[str, ...], said: Path) -> Self:
+        """Any command of `mulan` in the place of mine."""
+        made = cls.__new__(cls)
+        made._start(point, functools.partial(mulan, list(command)), said)
+        return made
+
+    def _start(self, point: str, work: Callable[[], int], said: Path) -> None:
         self._said = said
-        self._child = _processes.Process(target=_stop_at, args=(point, catalogue, output, options, said))
+        self._child = _processes.Process(target=_stop_at, args=(point, work, said))
         self._child.start()
         assert self._child.pid is not None
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -147,7 +158,7 @@ class Suspended:
         return self._child.exitcode, self._said.read_text(encoding="utf-8")
 
 
-def _stop_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path) -> None:
+def _stop_at(point: str, work: Callable[[], int], said: Path) -> None:
     def stop(name: str) -> None:
         if name == point:
             storage.on_commit_point = storage.no_op
@@ -156,7 +167,7 @@ def _stop_at(point: str, catalogue: Path | str, output: Path | str, options: tup
     storage.on_commit_point = stop
     with said.open("w", encoding="utf-8", buffering=1) as stream:
         sys.stderr = stream
-        code = mine(catalogue, output, *options)
+        code = work()
         stream.flush()
     # Not through multiprocessing's own end, which turns codes into others.
     os._exit(code)

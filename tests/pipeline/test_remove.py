@@ -149,8 +149,10 @@ def test_no_file_has_anything_of_a_removed_recording(tmp_path: Path, shard_forma
         {"playlist_id": "p3", "title": ["Zyxgate"], "recording_ids": [GONE]},
     )
     output = tmp_path / "run"
-    options = (SHARDS, "--max_failure_rate=0.5", f"--format={shard_format}")
-    options += ("--comments", str(comments), "--playlists", str(playlists))
+    options = (
+        *(SHARDS, "--max_failure_rate=0.5", f"--format={shard_format}"),
+        *("--comments", str(comments), "--playlists", str(playlists)),
+    )
     assert mine(catalogue, output, *options) == 0
     sought = needles(output)
     assert {path.partition("/")[0] for path in traces(output, sought)} >= {"plans", "shards"}
@@ -219,6 +221,15 @@ def test_a_tombstone_of_mine_is_as_final(run: Path, corpus: Path) -> None:
     assert mine(corpus / "catalog.jsonl", run, SHARDS) == 0
     assert traces(run, sought) == {}
     assert report(run)["recordings"] == {"read": 8, "kept": 7, "dropped": {"removed": 1}, "pending": 0}
+
+
+def test_the_same_catalogue_again_plans_nothing(run: Path, corpus: Path) -> None:
+    assert remove(run, GONE) == 0
+    number = manifest(run)["number"]
+    os.utime(corpus / "catalog.jsonl")
+    assert mine(corpus / "catalog.jsonl", run, SHARDS) == 0
+    assert manifest(run)["number"] == number
+    assert not (run / "plans" / "g0003" / "plan.json").exists()
 
 
 def test_a_changed_row_is_not_removed(run: Path, corpus: Path) -> None:

@@ -1,12 +1,15 @@
 """Promise: a run folder has one writer. A launcher that is suspended, overtaken and woken changes nothing."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
+from openmulan import main as mulan
 from schemas.exits import DONE, INTERRUPTED
 from tests.pipeline.killing import COMMIT_POINTS, Suspended
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
+from tests.pipeline.traces import traces
 
 # A lease so short that nobody waits for it here.
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5", "--lock_lease_s=1", "--lock_renew_s=0.2")
@@ -57,6 +60,29 @@ def test_the_loser_with_another_catalogue_gets_nothing_in(catalogue: Path, tmp_p
     assert mine(catalogue, output, *OPTIONS) == DONE
     assert manifest(output) == before
     assert not list(output.glob("plans/*/attempt-*"))
+
+
+@pytest.mark.parametrize("point", ["plan_checked", "shard_checked", "pointer_checked", "quiet_checked", "sweep_listed"])
+def test_a_removal_that_wakes_after_its_successor_stops(
+    point: str, catalogue: Path, undisturbed: Path, tmp_path: Path
+) -> None:
+    output, ids = Path(shutil.copytree(undisturbed, tmp_path / "run")), tmp_path / "ids.txt"
+    ids.write_text("rec-001\n", encoding="utf-8")
+    lock = ("--quiet", "--lock_lease_s=1", "--lock_renew_s=0.2")
+    commands = ("remove", str(output), "--ids", str(ids), *lock), ("prune", str(output), *lock)
+    is_prune = point in ("quiet_checked", "sweep_listed")
+    if is_prune:
+        assert mulan(list(commands[0])) == DONE
+    with Suspended.command(point, commands[is_prune], tmp_path / "said") as first:
+        assert mulan(list(commands[is_prune])) == DONE  # the same request, by somebody who could not wait
+        after = snapshot(output)
+        code, said = first.wake()
+    assert code == INTERRUPTED
+    assert "was taken over by job" in said or "by another job meanwhile" in said
+    assert snapshot(output) == after
+    assert mulan(list(commands[1])) == DONE
+    assert traces(output, ["rec-001"]) == {}
+    assert sum(shard["rows"] for shard in manifest(output)["shards"]) == 3
 
 
 def test_take_over_does_not_wait(catalogue: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
