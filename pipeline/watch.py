@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.faults import told_fault
 from pipeline.heartbeat import HEARTBEAT, Sign
 from pipeline.worker import GRACE_S, JOB_FOLDER, LOCK_NAME, POLL_S, SIGN_SUFFIX
+from schemas.exits import fault
 
 LOOK_EVERY_S = 1.0
 # Without a beat for so long, while both it and the launcher were running, a worker hangs.
@@ -122,6 +124,12 @@ class Watch:
             try:
                 while not done.wait(LOOK_EVERY_S):
                     self.look()
+            except WorkerLostError:
+                # A job that failed has its workers ended by Beam: what it failed of says more than that they are gone.
+                if done.wait(END_WITHIN_S) and failures and _tells(failures[0]):
+                    raise failures[0] from None
+                self._end(done)
+                raise
             except BaseException:
                 self._end(done)
                 raise
@@ -159,6 +167,11 @@ class Watch:
         finally:
             if not self._ending:
                 threading.excepthook = before
+
+
+def _tells(failure: BaseException) -> bool:
+    """Whether it says what of the machine failed."""
+    return fault(failure) is not None or told_fault(failure) is not None
 
 
 def hush() -> None:
