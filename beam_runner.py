@@ -39,6 +39,7 @@ from pipeline.settings import (
     MineConfig,
     TextConfig,
 )
+from pipeline.watch import Watch, WorkerLostError, hush, job_folder
 from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
@@ -331,7 +332,6 @@ def carry_out(
     from pipeline.scratch import NoScratchError, scratch_folder
     from pipeline.storage import DamagedError
     from pipeline.stores import StoreError
-    from pipeline.watch import WorkerLostError
 
     is_local = False
     try:
@@ -479,8 +479,6 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
     from apache_beam.io.filesystems import FileSystems
     from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
 
-    from pipeline.watch import Watch, job_folder
-
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for options_class in PipelineOptions.__subclasses__():
         options_class._add_argparse_args(known)
@@ -538,6 +536,7 @@ def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
             job = pipeline.run()
         job.wait_until_finish()
     except KeyboardInterrupt:
+        hush()
         if job is not None:
             job.cancel()
         raise

@@ -131,6 +131,7 @@ class Watch:
     def _end(self, done: threading.Event) -> None:
         """Nothing is begun and nothing committed any more; a recording in hand in this process may end in peace."""
         self._ending = True
+        hush()
         HEARTBEAT.end()
         deadline = time.monotonic() + END_WITHIN_S
         while HEARTBEAT.sign().recording_id is not None and not HEARTBEAT.sign().overdue:
@@ -146,7 +147,7 @@ class Watch:
             name = failure.thread.name if failure.thread is not None else ""
             if name == WORKER_THREAD:
                 self._died.append(str(failure.exc_value))
-            elif name not in READER_THREADS and not self._ending:
+            elif name not in READER_THREADS:
                 before(failure)
 
         threading.excepthook = hear
@@ -158,6 +159,13 @@ class Watch:
         finally:
             if not self._ending:
                 threading.excepthook = before
+
+
+def hush() -> None:
+    """What threads and servers of a runner say from now on is of the job's end, which one line tells."""
+    threading.excepthook = lambda failure: None
+    for name in ("apache_beam", "apache_beam.runners.portability.local_job_service", "grpc"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _how_lost(died: list[str], lost: list[Sign]) -> str:

@@ -179,11 +179,13 @@ mount -o remount,size=50m "$DISK"
         done = on_small_disk(
             script, *command("mine", "--catalog", catalogue, *OPTIONS, "--direct_num_workers", workers), size="200k"
         )
-        code, line, *rest = done.stdout.splitlines()
+        code, *said, last = done.stdout.splitlines()
         assert int(code) == INTERRUPTED, done.stdout + done.stderr
+        line = one_line("\n".join(said))
         assert line.startswith("mulan mine: the job broke off (")
         assert "run: No space left on device); what is committed is safe, make room" in line
-        assert rest == ["again 0"], "no other line, and nothing left in tmp"
+        assert last == "again 0"
+        assert not [name for name in said if name.startswith("mulan-")], "nothing is left in tmp"
 
     def test_writing_labels(
         self, on_small_disk: Callable[..., "subprocess.CompletedProcess[str]"], tmp_path: Path

@@ -198,7 +198,8 @@ class Phase(StrEnum):
 MARKS = {Target.WORKER: "sdk_worker_main", Target.HELPER: "pipeline.clip_worker"}
 # The commit point after which a phase has begun.
 BEGINS = {Phase.BUILD: "plan_committed", Phase.FINISH: "groups_published"}
-HANG_S = 60.0
+# A job hangs that uses next to no CPU for a minute: time alone says nothing on a machine that others use as well.
+HANG_S, HANG_CPU_S, LONGEST_S = 60.0, 1.0, 600.0
 LEAVE_WITHIN_S = 10.0
 RESUMES = 3
 MISSES = 6
@@ -304,15 +305,35 @@ class Job:
 
     def end(self) -> int | None:
         """The exit code; None where the job hangs, and is killed."""
-        self.process.join(HANG_S)
+        looked, used = time.monotonic(), self._cpu_s()
+        while self.process.exitcode is None and time.monotonic() - self.started < LONGEST_S:
+            self.process.join(1.0)
+            if (now := self._cpu_s()) > used + HANG_CPU_S:
+                looked, used = time.monotonic(), now
+            elif time.monotonic() - looked > HANG_S:
+                break
         code = self.process.exitcode
         if code is None:
-            for process in psutil.Process(self.process.pid).children(recursive=True):
+            for process in self._family():
                 with contextlib.suppress(psutil.Error):
                     process.kill()
-            self.process.kill()
             self.process.join()
         return code
+
+    def _family(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            launcher = psutil.Process(self.process.pid)
+            return [launcher, *launcher.children(recursive=True)]
+        return []
+
+    def _cpu_s(self) -> float:
+        """Of all that the job has started and that is there."""
+        total = 0.0
+        for process in self._family():
+            with contextlib.suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system + times.children_user + times.children_system
+        return total
 
 
 def _work(
@@ -389,7 +410,7 @@ class Ordeal:
         self._number += 1
         output = self._output(kill.grown, f"undisturbed-{self._number}")
         job = Job(self._catalogues[kill.grown], output, self._workplace(), kill)
-        assert job.end() == 0, (self._folder / "job.log").read_text(encoding="utf-8")
+        assert job.end() == 0, self._said()
         reached = dict(reversed(job.events))  # the first time
         planned, built, end = (*(reached[BEGINS[phase]] for phase in BEGINS), time.monotonic() - job.started)
         if known is None:

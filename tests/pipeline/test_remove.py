@@ -149,8 +149,10 @@ def test_no_file_has_anything_of_a_removed_recording(tmp_path: Path, shard_forma
         {"playlist_id": "p3", "title": ["Zyxgate"], "recording_ids": [GONE]},
     )
     output = tmp_path / "run"
-    tables = ("--comments", str(comments), "--playlists", str(playlists))
-    options = (SHARDS, "--max_failure_rate=0.5", f"--format={shard_format}", *tables)
+    options = (
+        *(SHARDS, "--max_failure_rate=0.5", f"--format={shard_format}"),
+        *("--comments", str(comments), "--playlists", str(playlists)),
+    )
     assert mine(catalogue, output, *options) == 0
     sought = needles(output)
     assert {path.partition("/")[0] for path in traces(output, sought)} >= {"plans", "shards"}
