@@ -341,7 +341,9 @@ def carry_out(
         sys.stderr.write(f"{command}: {error}\n")
         return BAD_INPUT
     except (StoreError, LostLockError) as error:
-        sys.stderr.write(f"{command}: {error}; run the same command to go on\n")
+        found = fault(error)
+        advice = (found.advice if found is not None else "") or "run the same command to go on"
+        sys.stderr.write(f"{command}: {error}; {advice}\n")
         return INTERRUPTED
     except (KeyboardInterrupt, WorkerLostError) as stop:
         ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"

@@ -50,6 +50,9 @@ SWEPT_NAMES = {
 }
 # And those that go once a later plan part has taken their part's place.
 REPLACED_NAMES = {COMMITS: re.compile(r"(?P<key>g\d{4,}-\d{5,})\.json")}
+# What a kill on a local disk leaves of a small file beside its place. Those of lock and report are left alone: another
+# thread or process may be writing them.
+UNFINISHED_NAME = re.compile(r"(run|manifest(-\d{4,})?|suppressed|plan|g\d{4,}-\d{5,})\.json\.[0-9a-f]{32}\.tmp")
 SWEPT_PLAN_NAMES = re.compile(rf"part-\d{{5,}}-{_HASH}\.parquet|(rejects|removed)-[\w-]+-{_HASH}\.jsonl")
 
 

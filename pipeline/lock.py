@@ -157,7 +157,7 @@ class _Lease:
         try:
             storage.swap(self._path, _body({**self._content, "released": True}), self._version)
         except StoreError as error:
-            log.warning("lock: not given back, it ends in %g s: %s", self._config.lease_s, error)
+            log.info("lock: not given back, it ends in %g s: %s", self._config.lease_s, error)
 
 
 def _body(content: dict[str, Any]) -> bytes:

@@ -211,7 +211,9 @@ def _local_errors(path: str, what: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise StoreError(f"{path}: {what} ({error.strerror or error})") from error
+        # With its number: what a worker says reaches the launcher as text, and the launcher knows what to advise.
+        said = f"[Errno {error.errno}] {error.strerror}" if error.errno else str(error)
+        raise StoreError(f"{path}: {what} ({said})") from error
 
 
 @contextlib.contextmanager

@@ -185,6 +185,7 @@ mount -o remount,size=50m "$DISK"
         assert line.startswith("mulan mine: ")
         assert "/run" in line
         assert "No space left on device" in line
+        assert "make room" in line
         assert last == "again 0"
         assert not [name for name in said if name.startswith("mulan-")], "nothing is left in tmp"
 

@@ -76,6 +76,8 @@ class TestOtherPeoplesFiles:
         leftovers = {
             *("shards/g0001-00000-0123456789ab.parquet", "rejects/g0009-00000-0123456789ab.jsonl"),
             *(f"tmp/mulan-{'0' * 32}", "groups-0123456789ab.parquet", "plans/g0001/part-00000-0123456789ab.parquet"),
+            *(f"plans/g0001/plan.json.{'a' * 32}.tmp", f"run.json.{'a' * 32}.tmp"),
+            *(f"commits/g0001-00000.json.{'a' * 32}.tmp", f"manifest-0001.json.{'a' * 32}.tmp"),
             *("plans/g0001/attempt-0001-01234567/survey.json", "plans/g0007/removed-000-0123456789ab.jsonl"),
         }
         for name in leftovers:
