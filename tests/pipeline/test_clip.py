@@ -568,8 +568,8 @@ def test_helper_ends_with_its_parent(act: str) -> None:
     with subprocess.Popen([sys.executable, "-c", code, bootstrap], cwd=root, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         helper = int(parent.stdout.readline())
+        assert not _gone(helper)
         parent.kill()
-    assert not _gone(helper)
     deadline = time.monotonic() + 60
     while not _gone(helper) and time.monotonic() < deadline:
         time.sleep(0.1)
