@@ -143,9 +143,10 @@ class ClipMaker:
         except Exception as error:
             if is_fault_of_machine(error):
                 raise
-            log.warning("%s is left out: %s: %s", row["recording_id"], type(error).__name__, error)
+            rejected = Rejected(Reason.UNEXPECTED_ERROR, f"{type(error).__name__}: {error}")
+            log.warning("%s is left out: %s", row["recording_id"], rejected.detail)
             log.debug("where it came from", exc_info=True)
-            raise Rejected(Reason.UNEXPECTED_ERROR, f"{type(error).__name__}: {error}") from error
+            raise rejected from error
 
     def longest_s(self, audio_uri: str) -> float:
         """What a recording may take in all, each part within its deadline; one that takes longer hangs."""

@@ -28,6 +28,7 @@ from typing import Any
 
 from pipeline import layout, storage
 from pipeline.faults import MachineFaultError
+from pipeline.processes import state_of
 from pipeline.settings import LockConfig
 from pipeline.stores import StoreError
 
@@ -124,7 +125,7 @@ class _Lease:
                 "host": platform.node(),
                 "machine": _machine(),
                 "pid": os.getpid(),
-                "pid_started": _process(os.getpid())[1],
+                "pid_started": state_of(os.getpid()).started,
                 "lease_s": config.lease_s,
                 "beat": 0,
             }
@@ -184,11 +185,11 @@ def _is_free(holder: dict[str, Any], config: LockConfig) -> bool:
         return True
     if holder.get("machine") != _machine():
         return False
-    state, started = _process(holder["pid"])
-    if not state or state in "ZX" or started != holder["pid_started"]:
+    process = state_of(holder["pid"])
+    if not process.is_alive or process.started != holder["pid_started"]:
         log.info("lock: %s is dead; its lock is taken", _named(holder))
         return True
-    if state != "T":
+    if not process.is_stopped:
         raise LockedError(
             f"another job writes to this folder ({_named(holder)}); wait for it or end it, or give --take_over if it "
             "will never go on"
@@ -236,12 +237,3 @@ def _machine() -> str:
         return hashlib.sha256(f"{boot} {os.readlink('/proc/self/ns/pid')}".encode()).hexdigest()[:16]
     except OSError:
         return f"unknown-{uuid.uuid4().hex[:8]}"  # equal to no other: only the lease counts
-
-
-def _process(pid: int) -> tuple[str, int]:
-    """State and start of a process, as the kernel has them; an empty state where there is none."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        return fields[0], int(fields[19])
-    except (OSError, IndexError, ValueError):
-        return "", 0

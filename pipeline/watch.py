@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.faults import told_fault
 from pipeline.heartbeat import HEARTBEAT, Sign
+from pipeline.processes import state_of
 from pipeline.worker import GRACE_S, JOB_FOLDER, LOCK_NAME, POLL_S, SIGN_SUFFIX
 from schemas.exits import fault
 
@@ -67,7 +68,7 @@ class Watch:
         if self._folder is None:
             return
         signs = [sign for path in sorted(self._folder.glob(f"*{SIGN_SUFFIX}")) if (sign := Sign.read(path)) is not None]
-        lost = [sign for sign in signs if _state(sign.pid) in ("", "Z")]
+        lost = [sign for sign in signs if not state_of(sign.pid).is_alive]
         # One that ended in peace has nothing in hand, and Beam does not complain of it.
         if self._died or any(sign.recording_id is not None for sign in lost):
             raise WorkerLostError(_how_lost(self._died, lost))
@@ -88,7 +89,7 @@ class Watch:
         if seen is None or seen.sign.beats != sign.beats:
             self._seen[sign.pid] = _Seen(sign=sign)
             return
-        if _state(sign.pid) in ("T", "t"):
+        if state_of(sign.pid).is_stopped:
             if not seen.told_stopped:
                 log.warning("worker process %d is stopped; the job waits (kill -CONT %d)", sign.pid, sign.pid)
             seen.told_stopped = True
@@ -200,21 +201,6 @@ def _with(sign: Sign) -> str:
     return f" with recording {sign.recording_id!r} in hand" if sign.recording_id is not None else ""
 
 
-def _state(pid: int) -> str:
-    """The state of a process by the letter that /proc has for it; empty where it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[0]
-    except OSError:
-        if Path("/proc/self").exists():
-            return ""
-    with contextlib.suppress(PermissionError):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return ""
-    return "S"
-
-
 @contextlib.contextmanager
 def job_folder() -> Iterator[Path]:
     """A private folder that launcher and workers share. Its lock is held until the body, or this process, ends; every
@@ -247,6 +233,6 @@ def _of_job(folder: Path) -> list[int]:
     for environment in Path("/proc").glob("[0-9]*/environ"):
         pid = int(environment.parent.name)
         with contextlib.suppress(OSError):
-            if pid != os.getpid() and mark in environment.read_bytes().split(b"\0") and _state(pid) not in ("", "Z"):
+            if pid != os.getpid() and mark in environment.read_bytes().split(b"\0") and state_of(pid).is_alive:
                 found.append(pid)
     return found
