@@ -100,7 +100,7 @@ def test_a_shard_comes_back_as_the_line_says(run: Path, corpus: Path, capsys: py
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda run: next(run.glob("plans/g0001/part-*")).unlink(), "is gone; bring it back from a copy, or mine into"),
+        (lambda run: next(run.glob("plans/g0002/part-*")).unlink(), "is gone; bring it back from a copy, or mine into"),
         (lambda run: next(run.glob("plans/g0002/removed-*")).write_text("{"), "is not whole"),
         (lambda run: (run / "manifest.json").write_text('{"manifest": "manifest-0009.json"}'), "manifest-0009.json"),
         (lambda run: (run / manifest(run)["shards"][0]["path"]).write_bytes(b"PAR1"), "has 4 bytes instead of "),
