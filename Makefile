@@ -84,6 +84,10 @@ test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore tests/trainer --ignore tests/object_stores
 	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/trainer
 
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" --ignore tests/object_stores
+
 test-s3: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS_STORES) tests/object_stores
 

@@ -15,6 +15,8 @@ import openmulan
 from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, check_output, fault
 from tests.pipeline.mining import mine, row, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 OPTIONS = ("--rows_per_shard", "3", "--tokenizer", "none", "--quiet")
 

@@ -15,6 +15,8 @@ import pytest
 
 from tests.pipeline.mining import row, shard_hashes, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("filters", "pipeline", "schemas", "trainer")
 MODULES = ("beam_runner.py", "openmulan.py")

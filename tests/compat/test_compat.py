@@ -20,6 +20,8 @@ from schemas.run import Run
 from tests.compat.make_fixtures import OPTIONS, ROOT, read_databases, read_rows, read_runs, tables, write_media
 from tests.pipeline.mining import manifest, mine, report
 
+pytestmark = pytest.mark.slow
+
 COMMITS = sorted(path.parent.name for path in Path(__file__).parent.glob("*/expected.json"))
 
 

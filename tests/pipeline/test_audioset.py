@@ -17,6 +17,8 @@ from tests.pipeline.mining import report, write_chord
 from tests.pipeline.misbehaving import Misbehaving
 from tests.shared_files import SharedFolder
 
+pytestmark = pytest.mark.slow
+
 ONTOLOGY = [
     {"id": "/m/04rlf", "name": "Music", "child_ids": []},
     {"id": "/m/05r5c", "name": "Piano", "child_ids": []},

@@ -17,6 +17,8 @@ from pipeline.catalogue import CATALOGUE, Reject, read_table, without_secrets
 from schemas.reasons import Reason
 from tests.pipeline.mining import mine, rejects, report, row, write_chord
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

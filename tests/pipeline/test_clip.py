@@ -26,6 +26,8 @@ from pipeline.clip_worker import sniff
 from schemas.reasons import Reason
 from tests.media import DECLARED_PRIMING, KINDS, RECORDING_S, clicks_CT, encoded, made, music_CT, remuxed, wav
 
+pytestmark = pytest.mark.slow
+
 needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg command line is the reference")
 
 

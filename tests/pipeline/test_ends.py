@@ -19,6 +19,8 @@ from tests.pipeline.jobs import Job, running, wait_until
 from tests.pipeline.mining import mine, report, row, shard_hashes, write_catalogue
 from tests.pipeline.misbehaving import Misbehaving
 
+pytestmark = pytest.mark.slow
+
 HELD = "/held"
 IN_HAND = "rec-009"
 TWO_WORKERS = ("--direct_num_workers", "2")

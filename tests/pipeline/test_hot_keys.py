@@ -19,6 +19,8 @@ from pipeline.settings import TextConfig
 from pipeline.text import Bag, merge_bags
 from tests.pipeline.mining import mine, report
 
+pytestmark = pytest.mark.slow
+
 COMMENTS, MEMBERS, PLAYLISTS = 20_000, 2_000, 5_000
 CAPS = TextConfig()
 

@@ -23,6 +23,8 @@ from tests.pipeline.killing import (
 )
 from tests.pipeline.mining import mine, row, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5")
 
 

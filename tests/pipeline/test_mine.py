@@ -28,6 +28,8 @@ from tests.pipeline.mining import (
     write_chord,
 )
 
+pytestmark = pytest.mark.slow
+
 SHARDS = "--rows_per_shard=4"
 
 

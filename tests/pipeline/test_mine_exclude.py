@@ -9,6 +9,8 @@ import pytest
 
 from tests.pipeline.mining import manifest, mine, rejects, report, row, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 
 def exclude(folder: Path, *lines: dict[str, str]) -> str:
     path = folder / "exclude.jsonl"

@@ -9,6 +9,8 @@ from tests.pipeline.killing import mine_and_die_at
 from tests.pipeline.mining import mine, rejects, report, row, write_chord
 from tests.pipeline.misbehaving import Misbehaving
 
+pytestmark = pytest.mark.slow
+
 EACH = 3
 # What the first word of a path does (see `Misbehaving`), and what becomes of the recording.
 PERMANENT = {

@@ -27,6 +27,8 @@ from tests.pipeline.test_audioset import corpus as audioset_corpus  # noqa: F401
 from tests.pipeline.test_audioset import mine_audioset
 from tests.pipeline.traces import traces
 
+pytestmark = pytest.mark.slow
+
 SHARDS = "--rows_per_shard=3"
 COMPAT = Path(__file__).resolve().parents[1] / "compat" / "f40d036" / "mined"
 

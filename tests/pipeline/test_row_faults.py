@@ -24,6 +24,8 @@ from pipeline.settings import MineConfig
 from schemas.reasons import Reason
 from tests.pipeline.mining import mine, rejects, report, row, shard_hashes, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 VIDEO = "https://www.youtube.com/watch?v=dQw4w9WgXcQ"
 LAX = "--max_failure_rate=1"

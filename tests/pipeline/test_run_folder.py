@@ -11,6 +11,8 @@ import pytest
 from schemas.exits import BAD_INPUT, DONE
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--rows_per_shard=2", "--on_removed=tombstone")
 
 

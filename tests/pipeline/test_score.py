@@ -20,6 +20,8 @@ from schemas.run import Run
 from tests.filters.long_form.tiny_bert import make_checkpoint
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:

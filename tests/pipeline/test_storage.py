@@ -14,6 +14,8 @@ from pipeline.storage import DamagedError
 from pipeline.stores import StoreError
 from tests.object_stores import gcs, s3
 
+pytestmark = pytest.mark.slow
+
 Bucket = tuple[str, tuple[str, ...]]  # its address, and the options of a job that uses it
 ODD_NAMES = ("run*", "run[1]", "ru?", "**", "a b", "{x}", "Ünïcode", "run\\1")
 

@@ -21,6 +21,8 @@ from schemas.shard_reader import TFRecordShard
 from schemas.tfrecord import RecordError, example_of, frame, records, row_of, unframe
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 COMMENTS = "".join(
     json.dumps({"recording_id": f"rec-{i:03d}", "text": f"Drums number {i} go."}) + "\n" for i in range(9)
 )

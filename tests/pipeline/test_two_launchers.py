@@ -11,6 +11,8 @@ from tests.pipeline.killing import COMMIT_POINTS, Suspended
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
 from tests.pipeline.traces import traces
 
+pytestmark = pytest.mark.slow
+
 # A lease so short that nobody waits for it here.
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5", "--lock_lease_s=1", "--lock_renew_s=0.2")
 

@@ -10,6 +10,8 @@ import pytest
 from pipeline.report import main
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5")
 
 

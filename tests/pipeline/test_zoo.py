@@ -18,6 +18,8 @@ from schemas.run import Run
 from tests.pipeline import zoo
 from tests.pipeline.mining import mine, rejects, report, row, write_chord
 
+pytestmark = pytest.mark.slow
+
 NEIGHBOURS = 24
 OPTIONS = ("--rows_per_shard=64", "--music_detector=builtin", "--max_failure_rate=1")
 MEMORY_CAP_BYTES = 2 << 30

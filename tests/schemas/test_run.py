@@ -14,6 +14,8 @@ from schemas.run import Run, RunError
 from tests.schemas.conftest import FlakyStore
 from tests.trainer.fixture_runs import shard_row, write_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from trainer.mixture import Mixture, MixtureError
 from trainer.streams import GlobalBatches, Stream
 from trainer.tokens import load_tokenizer
 
+pytestmark = pytest.mark.slow
+
 EVERYTHING: dict[str, Any] = {"validation_fraction": 0.0}
 
 

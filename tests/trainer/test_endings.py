@@ -27,6 +27,8 @@ from trainer.pretrain import pretrain
 from trainer.recipes import Recipe
 from trainer.train import exit_code, main
 
+pytestmark = pytest.mark.slow
+
 
 def strict_lines(output: Path) -> list[dict[str, Any]]:
     """The lines of the metrics, as a reader takes them that knows JSON and no more."""

@@ -16,6 +16,8 @@ from trainer.recipes import ComputeConfig
 from trainer.tokens import text_chunks
 from trainer.towers import AudioTower, AudioTowerConfig, MuLan, TextTower, TextTowerConfig
 
+pytestmark = pytest.mark.slow
+
 PAIRS = 24
 
 

@@ -29,6 +29,8 @@ from trainer.model import Model, build
 from trainer.recipes import Recipe, tiny
 from trainer.train import main
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

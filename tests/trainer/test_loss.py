@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from trainer.loss import LossConfig, chance_loss, contrastive_loss
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float64]
 
 

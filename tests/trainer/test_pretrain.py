@@ -16,6 +16,8 @@ from trainer.pretrain import guessing_loss, main, pretrain, read_classes
 from trainer.recipes import Recipe
 from trainer.towers import AudioTower
 
+pytestmark = pytest.mark.slow
+
 
 def only_aset() -> Recipe:
     recipe = smallest(Path("none"))

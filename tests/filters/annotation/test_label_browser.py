@@ -27,7 +27,7 @@ from tests.filters.annotation.browser import (
 from tests.filters.annotation.harness import Server, free_port, make_db, make_items
 from tests.filters.annotation.tls_front import certificate, tls_front
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ from filters.annotation.log import Log
 from tests.filters.annotation.harness import Client, Server, annotate, make_db, make_items
 from tests.filters.annotation.signalling import between_key_and_answer
 
+pytestmark = pytest.mark.slow
+
 # A server that closes takes longer than one that is killed; `benchmarks/label_signals.py` does it fifty times each.
 TIMES = {signal.SIGKILL: 50, signal.SIGTERM: 10, signal.SIGHUP: 10}
 

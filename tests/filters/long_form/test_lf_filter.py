@@ -20,6 +20,8 @@ from filters.long_form.scorer import SentenceScorer, describe_scorer
 from filters.long_form.tuning import FineTuneConfig
 from tests.filters.long_form.tiny_bert import make_checkpoint
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [
     "the bass line carries it",
     "love this song",

@@ -39,6 +39,8 @@ from filters.long_form.metrics import average_precision, bootstrap, paired_gain,
 from schemas.label import Label, LabelItem, LabelValue
 from schemas.reasons import Reason
 
+pytestmark = pytest.mark.slow
+
 
 def test_seed_is_seven_hundred_sentences_as_the_job_would_see_them() -> None:
     rows = [json.loads(line) for line in SEED_PATH.read_text(encoding="utf-8").splitlines()]

@@ -18,6 +18,8 @@ from filters.music.features import GRID, features, names
 from filters.music.synthesis import KINDS, degrade, describe, synthesise
 from filters.music.train_builtin import FAMILY_SHARES, TrainConfig, make_examples, recipe, roc_auc
 
+pytestmark = pytest.mark.slow
+
 Array = NDArray[np.float32]
 ROOT = Path(__file__).resolve().parents[3]
 WEIGHTS = resources.files("filters.music").joinpath(WEIGHTS_NAME)

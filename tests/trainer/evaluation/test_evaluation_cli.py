@@ -11,6 +11,8 @@ from tests.trainer.evaluation.tone_sets import Tones, WriteRun
 from trainer.evaluation.cli import main
 from trainer.evaluation.model import RandomModel
 
+pytestmark = pytest.mark.slow
+
 
 def peer() -> RandomModel:
     """A peer's model, as `package.module:factory` finds it."""

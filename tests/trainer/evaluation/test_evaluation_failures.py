@@ -17,6 +17,8 @@ from trainer.evaluation.clips import EvaluationDataError, FileClip, FileClips, W
 from trainer.evaluation.leakage import clip_exclusions
 from trainer.evaluation.model import RandomModel
 
+pytestmark = pytest.mark.slow
+
 CLIPS = 40
 
 

@@ -25,6 +25,8 @@ from trainer.evaluation.leakage import (
     run_cuts,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def recording(seed: int, duration_s: float = 70.0) -> NDArray[np.int16]:
     """Noise over a tone: no two samples of two recordings agree for long."""

@@ -14,6 +14,8 @@ from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.model import RandomModel
 from trainer.evaluation.readers.audioset import CLASS_SETS, ClassSet, Ontology, class_set, read_labelled_classes
 
+pytestmark = pytest.mark.slow
+
 Declaration = dict[str, object]
 RANDOM = RandomModel(0)
 

@@ -12,6 +12,8 @@ from tests.trainer.evaluation.tone_sets import WriteRun, tone
 from trainer import train
 from trainer.evaluation.cli import main
 
+pytestmark = pytest.mark.slow
+
 transformers = pytest.importorskip("transformers")
 
 

@@ -20,6 +20,8 @@ from trainer.evaluation.triplets import (
     draw_triplets,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def test_real_ontology_gives_705_triplets(audioset_files: tuple[Path, Path]) -> None:
     source = OntologyTriplets(ontology=audioset_files[0], class_labels=audioset_files[1])

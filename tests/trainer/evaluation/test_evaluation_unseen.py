@@ -18,6 +18,8 @@ from trainer import train
 from trainer.evaluation.cli import main
 from trainer.evaluation.model import RandomModel
 
+pytestmark = pytest.mark.slow
+
 transformers = pytest.importorskip("transformers")
 VALIDATION = 0.3
 HELD_OUT = ("r00", "r07")
