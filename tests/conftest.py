@@ -1,10 +1,16 @@
 """What tests of every folder share."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from tests.shared_files import SharedFolder
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every command that they start would: what
+# is ignored stays ignored.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
