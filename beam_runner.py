@@ -39,7 +39,7 @@ from pipeline.settings import (
     MineConfig,
     TextConfig,
 )
-from pipeline.watch import Watch, WorkerLostError, hush, job_folder
+from pipeline.watch import Watch, WorkerLostError, hush, job_folder, readers_hushed
 from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
@@ -526,7 +526,8 @@ def beam_run(arguments: list[str]) -> Iterator[tuple[Callable[..., None], bool]]
 
     # Input is looked at before the first pipeline, which would hand them over itself.
     FileSystems.set_options(options)
-    yield run, is_local
+    with contextlib.nullcontext() if is_local else readers_hushed():
+        yield run, is_local
 
 
 def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:

@@ -14,7 +14,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ END_WITHIN_S = 5.0
 # Threads of Beam: the first waits for one worker process, and raises when that fails; the others read from it.
 WORKER_THREAD = "run_worker"
 READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
+READER_LOGGERS = ("grpc._server", "apache_beam.runners.worker.data_plane")
 log = logging.getLogger(__name__)
 
 
@@ -160,9 +161,7 @@ class Watch:
                 before(failure)
 
         threading.excepthook = hear
-        # These miss it too, and say nothing else.
-        for name in ("grpc._server", "apache_beam.runners.worker.data_plane"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+        _hush_loggers(READER_LOGGERS)  # these miss it too, and say nothing else
         try:
             yield
         finally:
@@ -175,10 +174,32 @@ def _tells(failure: BaseException) -> bool:
     return fault(failure) is not None or told_fault(failure) is not None
 
 
+@contextlib.contextmanager
+def readers_hushed() -> Iterator[None]:
+    """Threads that read from an engine complain when it hangs up, which it does at the end of a good job as well."""
+    before = threading.excepthook
+
+    def hear(failure: Any) -> None:
+        if failure.thread is None or failure.thread.name not in READER_THREADS:
+            before(failure)
+
+    threading.excepthook = hear
+    _hush_loggers(READER_LOGGERS)
+    try:
+        yield
+    finally:
+        if threading.excepthook is hear:
+            threading.excepthook = before
+
+
 def hush() -> None:
     """What threads and servers of a runner say from now on is of the job's end, which one line tells."""
     threading.excepthook = lambda failure: None
-    for name in ("apache_beam", "apache_beam.runners.portability.local_job_service", "grpc"):
+    _hush_loggers(("apache_beam", "apache_beam.runners.portability.local_job_service", "grpc"))
+
+
+def _hush_loggers(names: Iterable[str]) -> None:
+    for name in names:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
