@@ -41,19 +41,22 @@ GENERATION_NAME = re.compile(r"g(\d{4,})")
 ATTEMPT_NAME = re.compile(r"attempt-\d{4,}-[0-9a-f]{8}")
 MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
 _HASH = "[0-9a-f]{12}"
+# What a kill on a local disk leaves of a small file beside its place. Those of lock and report are left alone: another
+# thread or process may be writing them.
+_UNFINISHED = r"\.json\.[0-9a-f]{32}\.tmp"
 # By folder, the names that may be swept once nothing names them; all others are somebody else's.
 SWEPT_NAMES = {
     SHARDS: re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}\.(parquet|tfrecord|tfrecord\.index\.parquet)"),
     REJECTS: re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}\.jsonl"),
-    "": re.compile(rf"groups-{_HASH}\.parquet"),
+    COMMITS: re.compile(rf"g\d{{4,}}-\d{{5,}}{_UNFINISHED}"),
+    "": re.compile(rf"groups-{_HASH}\.parquet|(run|manifest(-\d{{4,}})?|suppressed){_UNFINISHED}"),
     TMP_FOLDER: TMP_NAME,
 }
 # And those that go once a later plan part has taken their part's place.
 REPLACED_NAMES = {COMMITS: re.compile(r"(?P<key>g\d{4,}-\d{5,})\.json")}
-# What a kill on a local disk leaves of a small file beside its place. Those of lock and report are left alone: another
-# thread or process may be writing them.
-UNFINISHED_NAME = re.compile(r"(run|manifest(-\d{4,})?|suppressed|plan|g\d{4,}-\d{5,})\.json\.[0-9a-f]{32}\.tmp")
-SWEPT_PLAN_NAMES = re.compile(rf"part-\d{{5,}}-{_HASH}\.parquet|(rejects|removed)-[\w-]+-{_HASH}\.jsonl")
+SWEPT_PLAN_NAMES = re.compile(
+    rf"part-\d{{5,}}-{_HASH}\.parquet|(rejects|removed)-[\w-]+-{_HASH}\.jsonl|plan{_UNFINISHED}"
+)
 
 
 def plan_dir(run_dir: str, generation: int) -> str:

@@ -265,11 +265,6 @@ def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: 
             key = match.groupdict().get("key")
             if key not in live or (folder != layout.COMMITS and (key in settled or replaced)):
                 found.append(info)
-    if storage.is_local(run_dir):
-        plan_folders = [storage.join(layout.PLANS, name) for name in storage.list_folders(f"{run_dir}/{layout.PLANS}")]
-        for folder in ("", layout.COMMITS, *plan_folders):
-            files = storage.list_folder(storage.join(run_dir, folder) if folder else run_dir)
-            found += [info for info in files if layout.UNFINISHED_NAME.fullmatch(storage.name_of(info.path))]
     attempts = []
     live_parts = {part.file.path for part in state.live_parts()}
     plans = {plan.generation: plan for plan in state.plans}
