@@ -176,11 +176,13 @@ def _tells(failure: BaseException) -> bool:
 
 @contextlib.contextmanager
 def readers_hushed() -> Iterator[None]:
-    """Threads that read from an engine complain when it hangs up, which it does at the end of a good job as well."""
+    """Threads that talk to an engine complain when it hangs up, which it does at the end of a good job as well; of a
+    job that fails, the engine itself tells.
+    """
     before = threading.excepthook
 
     def hear(failure: Any) -> None:
-        if failure.thread is None or failure.thread.name not in READER_THREADS:
+        if not isinstance(failure.exc_value, grpc.RpcError):
             before(failure)
 
     threading.excepthook = hear
