@@ -25,8 +25,8 @@ from filters.long_form.scorer import describe_scorer
 from filters.music.detector import BUILTIN, TFHUB_YAMNET, DetectorError, MusicGateConfig, load_detector
 from filters.short_form.rules import RULES_DIGEST
 from filters.tokens import DEFAULT_TOKENIZER, NO_TOKENIZER, load_tokenizer
-from pipeline.clip import DecodeConfig, ShortPolicy
-from pipeline.fetching.config import FetchConfig, YouTubeConfig
+from pipeline.media.clip import DecodeConfig, ShortPolicy
+from pipeline.media.fetching.config import FetchConfig, YouTubeConfig
 from pipeline.settings import (
     DEFAULT_PASS_BYTES,
     KEEP,
@@ -39,8 +39,8 @@ from pipeline.settings import (
     MineConfig,
     TextConfig,
 )
-from pipeline.watch import Watch, WorkerLostError, hush, job_folder, readers_hushed
-from pipeline.worker import HOOK, HOOK_NAME, JOB_FOLDER
+from pipeline.workers.watch import Watch, WorkerLostError, hush, job_folder, readers_hushed
+from pipeline.workers.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
 from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
@@ -305,7 +305,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def say_mined(arguments: argparse.Namespace, config: MineConfig, job: JobSettings, mined: "Mined") -> int:
     """Print what a job has come to; returns its exit code."""
-    from pipeline import audioset
+    from pipeline.catalogues import audioset
     from pipeline.dry_run import estimate, render
     from pipeline.report import render_text
 
@@ -327,11 +327,11 @@ def carry_out(
     and with which code.
     """
     # Beam takes seconds to import; --help and bad arguments need not wait for it.
-    from pipeline.faults import told_fault
-    from pipeline.lock import LockedError, LostLockError
-    from pipeline.scratch import NoScratchError, scratch_folder
+    from pipeline.run_folder.lock import LockedError, LostLockError
     from pipeline.storage import DamagedError
-    from pipeline.stores import StoreError
+    from pipeline.stores.store import StoreError
+    from pipeline.workers.faults import told_fault
+    from pipeline.workers.scratch import NoScratchError, scratch_folder
 
     is_local = False
     try:
@@ -367,7 +367,7 @@ def carry_out(
 
 def remove(argv: list[str]) -> int:
     """`mulan remove RUN --ids FILE`. Exit code: 0 done, 2 bad input or unknown ids (nothing is done), 3 broken off."""
-    from pipeline import remove as command
+    from pipeline.run_folder import remove as command
 
     made = argparse.ArgumentParser(
         prog="mulan remove",
@@ -403,7 +403,7 @@ def remove(argv: list[str]) -> int:
 
 def prune(argv: list[str]) -> int:
     """`mulan prune RUN`. Exit code: 0 done, 2 bad input, 3 broken off, or a training is waited for: run it again."""
-    from pipeline import prune as command
+    from pipeline.run_folder import prune as command
 
     made = argparse.ArgumentParser(
         prog="mulan prune",
@@ -548,7 +548,7 @@ def run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
 @contextlib.contextmanager
 def local_workers(options: Any, folder: Path) -> Iterator[None]:
     """Give the local runner's worker processes what it does not: the options, quiet logs, a way to this project, and
-    what makes them end with this process (`pipeline.worker`).
+    what makes them end with this process (`pipeline.workers.worker`).
     """
     path = folder / "options.json"
     given = options.get_all_options(drop_default=True)
@@ -578,7 +578,7 @@ def local_workers(options: Any, folder: Path) -> Iterator[None]:
 
 def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
     from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS, Table, find_tables
-    from pipeline.layout import audioset_path
+    from pipeline.run_folder.layout import audioset_path
 
     columns: dict[str, dict[str, str]] = {}
     tables: dict[str, Table[Any]] = {"": CATALOGUE, COMMENTS.kind: COMMENTS, PLAYLISTS.kind: PLAYLISTS}
@@ -632,8 +632,8 @@ def catalogue_maker(arguments: argparse.Namespace) -> Callable[[], str] | None:
     """Writes the catalogue that --audioset asks for. Raises InputError where its arguments are wrong."""
     if not arguments.audioset:
         return None
-    from pipeline.audioset import AudioSetInput, write_catalogue
     from pipeline.catalogue import find_tables
+    from pipeline.catalogues.audioset import AudioSetInput, write_catalogue
 
     if not arguments.audioset_ontology:
         raise InputError("--audioset needs --audioset_ontology FILE (ontology.json or class_labels_indices.csv)")

@@ -31,7 +31,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("trainer.train", "train", "mined runs to a model; run again, it resumes"),
     "pretrain": ("trainer.pretrain", "train", "the audio tower's body, by the classes of a mined AudioSet run"),
     "evaluate": ("trainer.evaluation.cli", "evaluate", "the paper's tables for any model, and the leakage check"),
-    "demo": ("pipeline.demo", "mine", "the whole way on a small corpus that it makes itself, offline"),
+    "demo": ("pipeline.demo.command", "mine", "the whole way on a small corpus that it makes itself, offline"),
 }
 
 # Packages that an option asks for, whatever the command -> the extra that has them.

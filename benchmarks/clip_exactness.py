@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import write_result
-from pipeline.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig
-from pipeline.clip_protocol import CLIP_RATE_HZ
+from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig
+from pipeline.media.protocol import CLIP_RATE_HZ
 from schemas.reasons import Reason
 from tests.media import DECLARED_PRIMING, KINDS, clicks_CT, made
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import write_result
+from filters.music.builtin.training import roc_auc
 from filters.music.detector import DetectorError, MusicDetector, MusicGateConfig, load_detector, music_fraction
-from filters.music.train_builtin import roc_auc
-from pipeline.clip import ClipDecoder, ClipSpec, DecodeConfig, ShortPolicy
+from pipeline.media.clip import ClipDecoder, ClipSpec, DecodeConfig, ShortPolicy
 
 CLIP_S = 30.0
 MUSIC, NOT_MUSIC, MIXED = ("music", "music_short"), ("nonmusic",), "mixed"

@@ -4,7 +4,8 @@
 
 The decoder runs as in the job, in its helper process. What counts as a finding is anything but a clip or a plain
 reason: a helper that crashes, runs out of time or memory, an item that outlives its deadline, an exception of another
-kind. Findings are kept as files; those worth keeping belong into `tests/pipeline/fuzz_cases/`, where a test runs them.
+kind. Findings are kept as files; those worth keeping belong into `tests/pipeline/media/fuzz_cases/`, where a test runs
+them.
 
 Mutations are plain: ffmpeg's libraries come compiled without coverage, so a guided fuzzer would see nothing of them.
 An iteration depends on --seed and its number alone; `--only N` repeats one.
@@ -26,7 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import write_result
-from pipeline.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig
+from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig
 from schemas.reasons import Reason
 from tests.media import KINDS, music_CT
 

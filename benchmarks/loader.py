@@ -20,7 +20,7 @@ import psutil
 import torch
 
 from benchmarks.machine import write_result
-from pipeline.encode import decode_clip
+from pipeline.media.encode import decode_clip
 from schemas.run import Run
 from schemas.shard import AudioEncoding
 from trainer.data import Corpus, DataConfig

@@ -36,9 +36,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import pss_bytes, write_result
 from filters.music.detector import MusicGateConfig, load_detector, music_fraction
-from pipeline.clip_protocol import ClipSpec, DecodeConfig
-from pipeline.clip_worker import answer
-from pipeline.encode import encode
+from pipeline.media.encode import encode
+from pipeline.media.helper import answer
+from pipeline.media.protocol import ClipSpec, DecodeConfig
 from schemas.shard import AudioEncoding
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 import openmulan
 from benchmarks.machine import RESULTS, write_result
-from pipeline.encode import decode_clip
+from pipeline.media.encode import decode_clip
 from schemas.manifest import POINTER_NAME, manifest_name
 from schemas.run import Run
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, SHARD_SCHEMA, AudioEncoding

@@ -236,7 +236,7 @@ def undetected(argv: list[str]) -> int:
     import numpy as np
 
     import beam_runner
-    from filters.music.builtin import BuiltinDetector
+    from filters.music.builtin.detector import BuiltinDetector
 
     def no_scores(self: BuiltinDetector, wave_T: Any) -> Any:
         return np.ones(self.grid.frames(len(wave_T)), np.float32)

@@ -1,4 +1,6 @@
-"""The Beam jobs, one file a stage: catalogue, text, plan, fetch, clip, build, manifest, report."""
+"""The Beam jobs, one file a stage, in the order in which data flows: catalogue, survey, text, plan, score, build,
+manifest, report. `media` fetches and cuts clips without Beam; `run_folder`, `stores` and `workers` are what the stages
+stand on; `catalogues` and `demo` make input."""
 
 import logging
 

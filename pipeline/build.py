@@ -1,9 +1,9 @@
 """Build: one plan part in, one shard out, in one fused step that ends with a commit record.
 
 For each row: fetch, cut the clip, ask the detector, encode. What one recording does wrong is an outcome and never an
-exception, so that its neighbours are unharmed, and so is what nobody foresaw (see `pipeline.faults`); an exception here
-means that the machine failed, and the runner tries the whole shard again. A row that an earlier attempt has settled is
-taken from there (see `Donor`).
+exception, so that its neighbours are unharmed, and so is what nobody foresaw (see `pipeline.workers.faults`); an
+exception here means that the machine failed, and the runner tries the whole shard again. A row that an earlier attempt
+has settled is taken from there (see `Donor`).
 """
 
 import json
@@ -18,26 +18,27 @@ import apache_beam as beam
 import numpy as np
 
 from filters.music.detector import MusicDetector, load_detector, music_fraction
-from pipeline import layout, storage
-from pipeline.clip import ATTEMPTS as CLIP_ATTEMPTS
-from pipeline.clip import ClipDecoder, ClipError, ClipSpec
-from pipeline.encode import encode
-from pipeline.faults import is_fault_of_machine
-from pipeline.fetch import FetchConfig, Fetcher, FetchError, shown
-from pipeline.heartbeat import HEARTBEAT
-from pipeline.lock import Hold
-from pipeline.memory import give_back_large_blocks
+from pipeline import storage
+from pipeline.media.clip import ATTEMPTS as CLIP_ATTEMPTS
+from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec
+from pipeline.media.encode import encode
+from pipeline.media.fetch import FetchConfig, Fetcher, FetchError, shown
 from pipeline.plan import read_part
+from pipeline.run_folder import layout
+from pipeline.run_folder.lock import Hold
 from pipeline.settings import MineConfig, ShardSettings
 from pipeline.shard_file import ShardWriter, open_shard
 from pipeline.storage import DamagedError
+from pipeline.workers.faults import is_fault_of_machine
+from pipeline.workers.heartbeat import HEARTBEAT
+from pipeline.workers.memory import give_back_large_blocks
 from schemas.accounting import Account
 from schemas.catalogue import MusicGate
 from schemas.commit import HISTOGRAM_BINS, FileEntry, PartRecord, ShardRecord, TextTotals
 from schemas.exclusion import ExclusionList
 from schemas.reasons import Outcome, Reason
 from schemas.shard import SHARD_SCHEMA, TEXT_FIELDS
-from schemas.shard_reader import companions
+from schemas.shard_reader import sidecars
 
 INT16_SCALE = 1 / 32768
 TEXT_COLUMNS = frozenset(column.name for column in TEXT_FIELDS)
@@ -262,7 +263,7 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
             if fraction is not None:
                 histogram[min(int(fraction * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
         writer.close()
-        storage.reached("shard_written")
+        storage.failpoint("shard_written")
         names = part.generation, part.index
         shard = reject_file = None
         if rejects:
@@ -270,14 +271,14 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
                 stream.writelines(rejects)
             reject_file = storage.file_entry(staged_rejects, layout.rejects_name_pattern(*names), len(rejects))
             storage.publish(staged_rejects, storage.join(run_dir, reject_file.path))
-        storage.reached("rejects_published")
+        storage.failpoint("rejects_published")
         if writer.rows:
             pattern = layout.shard_name_pattern(*names, shards.shard_format)
             shard = storage.file_entry(staged_shard, pattern, writer.rows)
-            for index_path in companions(shard.path):
+            for index_path in sidecars(shard.path):
                 storage.publish(staged_index, storage.join(run_dir, index_path))
             storage.publish(staged_shard, storage.join(run_dir, shard.path))
-        storage.reached("shard_published")
+        storage.failpoint("shard_published")
     record = ShardRecord(
         generation=part.generation,
         index=part.index,
@@ -293,9 +294,9 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
     )
     HEARTBEAT.stay_if_ending()
     hold.check()
-    storage.reached("shard_checked")
+    storage.failpoint("shard_checked")
     storage.write_json(layout.shard_commit_path(run_dir, part.key), record.to_json())
-    storage.reached("shard_committed")
+    storage.failpoint("shard_committed")
     return record
 
 
@@ -325,7 +326,7 @@ def committed_shard(run_dir: str, part: PartRecord, config_digest: str) -> Shard
     if record.part_sha256 != part.file.sha256 or record.config_digest != config_digest:
         return None
     files = [entry for entry in (record.shard, record.rejects) if entry is not None]
-    beside = companions(record.shard.path) if record.shard is not None else []
+    beside = sidecars(record.shard.path) if record.shard is not None else []
     is_there = all(storage.is_whole(run_dir, entry) for entry in files)
     return record if is_there and all(storage.exists(storage.join(run_dir, path)) for path in beside) else None
 

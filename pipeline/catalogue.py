@@ -21,7 +21,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from pipeline import storage
 from pipeline.settings import InputError
-from pipeline.stores import StoreError
+from pipeline.stores.store import StoreError
 from schemas.catalogue import FIELDS, LIST_FIELDS, RowError, parse_catalogue_row
 from schemas.reasons import Reason
 from schemas.tables import COMMENT_FIELDS, PLAYLIST_FIELDS, PLAYLIST_LIST_FIELDS, parse_comment, parse_playlist

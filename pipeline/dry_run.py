@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from filters.music.detector import load_detector
-from pipeline.encode import encode
-from pipeline.fetch import FetchError, resolve
-from pipeline.fetching.youtube import is_youtube
-from pipeline.generations import Plan
+from pipeline.media.encode import encode
+from pipeline.media.fetch import FetchError, resolve
+from pipeline.media.fetching.youtube import is_youtube
 from pipeline.plan import read_part
+from pipeline.run_folder.generations import Plan
 from pipeline.settings import MineConfig
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
 

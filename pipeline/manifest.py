@@ -13,19 +13,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import layout, storage
+from pipeline import storage
 from pipeline.build import wants_retry
-from pipeline.generations import Plan, RunState
-from pipeline.lock import Hold, LostLockError
+from pipeline.run_folder import layout
+from pipeline.run_folder.generations import Plan, RunState
+from pipeline.run_folder.lock import Hold, LostLockError
 from pipeline.settings import ShardSettings
 from pipeline.shard_file import open_shard
 from pipeline.storage import DamagedError
-from pipeline.stores import FileInfo
+from pipeline.stores.store import FileInfo
 from schemas.accounting import Account
 from schemas.commit import FileEntry, PartRecord, ShardRecord, part_key
 from schemas.manifest import DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
-from schemas.shard_reader import companions
+from schemas.shard_reader import sidecars
 
 GROUPS_SCHEMA = pa.schema(
     [pa.field("recording_id", pa.string(), nullable=False), pa.field("group", pa.string(), nullable=False)]
@@ -162,12 +163,12 @@ def _publish(
     else:
         path = storage.join(state.run_dir, manifest_name(manifest.number))
         hold.check()
-        storage.reached("manifest_checked")
+        storage.failpoint("manifest_checked")
         if storage.create(path, storage.json_bytes(manifest.to_json())) is None:
             raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
-        storage.reached("manifest_written")
+        storage.failpoint("manifest_written")
     _move_pointer(state.run_dir, manifest.number, published.pointer, hold)
-    storage.reached("pointer_written")
+    storage.failpoint("pointer_written")
     return manifest
 
 
@@ -177,7 +178,7 @@ def _move_pointer(run_dir: str, number: int, found: tuple[bytes, str] | None, ho
     if found is not None and found[0] == content:
         return
     hold.check()
-    storage.reached("pointer_checked")
+    storage.failpoint("pointer_checked")
     moved = storage.create(path, content) if found is None else storage.swap(path, content, found[1])
     if moved is None:
         raise LostLockError(f"{path} was moved by another job meanwhile; this job stops")
@@ -218,7 +219,7 @@ def _write_groups(run_dir: str, records: list[ShardRecord]) -> FileEntry:
                 rows += table.num_rows
         entry = storage.file_entry(staged, "groups-{}.parquet", rows)
         storage.publish(staged, storage.join(run_dir, entry.path))
-    storage.reached("groups_published")
+    storage.failpoint("groups_published")
     return entry
 
 
@@ -254,7 +255,7 @@ def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: 
         manifest = read_manifest(run_dir, number)
         named.update(shard.path for shard in manifest.shards)
         named.add(manifest.groups_path)
-    named.update(beside for path in list(named) for beside in companions(path))
+    named.update(beside for path in list(named) for beside in sidecars(path))
     found: list[FileInfo] = []
     swept = [*layout.SWEPT_NAMES.items(), *(layout.REPLACED_NAMES.items() if replaced else ())]
     for folder, pattern in swept:
@@ -278,7 +279,7 @@ def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: 
     if not found and not attempts:
         return 0
     # What is listed was there before a successor could have come, and what it has written since is not on the list.
-    storage.reached("sweep_listed")
+    storage.failpoint("sweep_listed")
     hold.check()
     if found:
         log.info("sweep: %d files that nothing names", len(found))

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from pipeline import layout, manifest, storage
+from pipeline import manifest, storage
 from pipeline.build import BuildTask, Donor, build, wants_retry
 from pipeline.catalogue import COMMENTS, PLAYLISTS
-from pipeline.generations import Plan, RunState, read_part_records
-from pipeline.lock import Hold, LostLockError, locked
-from pipeline.memory import give_back_freed
 from pipeline.plan import plan, rewrite_parts
 from pipeline.progress import watching
 from pipeline.report import write_report
+from pipeline.run_folder import layout
+from pipeline.run_folder.generations import Plan, RunState, read_part_records
+from pipeline.run_folder.lock import Hold, LostLockError, locked
+from pipeline.run_folder.suppression import suppress, suppression_path
 from pipeline.settings import (
     GZIP_RATIO,
     KEEP,
@@ -29,13 +30,13 @@ from pipeline.settings import (
     InputError,
     JobSettings,
     MineConfig,
-    RunFile,
+    RunRecord,
 )
 from pipeline.storage import DamagedError
-from pipeline.stores import StoreError
-from pipeline.suppression import suppress, suppression_path
+from pipeline.stores.store import StoreError
 from pipeline.survey import catalogue_digest, find_cutoff, survey
 from pipeline.tables import Attempt, Selection
+from pipeline.workers.memory import give_back_freed
 from schemas.accounting import Account, sum_counts
 from schemas.commit import PartRecord
 from schemas.exclusion import ExclusionList
@@ -135,7 +136,7 @@ def _check_settings(
         raise DamagedError(
             f"{layout.plan_path(run_dir, built)} is gone, although the manifest has its shards; restore it from a copy"
         )
-    RunFile.from_json(fixed, path)
+    RunRecord.from_json(fixed, path)
     if fixed["config_digest"] != config.digest():
         before, now = fixed["config"], config.to_json()
         changes = [f"{name} {before.get(name)!r} → {now[name]!r}" for name in now if before.get(name) != now[name]]
@@ -228,7 +229,7 @@ def _plan_generation(
         )
         run(f"rewrite {generation}", step)
         suppress(hold, _gone(job.output, attempt))
-    storage.reached("plan_parts_committed")
+    storage.failpoint("plan_parts_committed")
     parts = read_part_records(attempt)
     made = Plan(
         generation=generation,
@@ -253,11 +254,11 @@ def _plan_generation(
 def commit_plan(state: RunState, made: Plan, hold: Hold) -> None:
     """Raises LostLockError."""
     hold.check()
-    storage.reached("plan_checked")
+    storage.failpoint("plan_checked")
     path = layout.plan_path(state.run_dir, made.generation)
     if storage.create(path, storage.json_bytes(made.to_json())) is None:
         raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
-    storage.reached("plan_committed")
+    storage.failpoint("plan_committed")
     state.plans.append(made)
 
 
@@ -294,7 +295,7 @@ def _survey(
         )
         run(f"survey {attempt.generation}.{index + 1}", step)
         totals.append(storage.read_json(attempt.totals_path(f"survey{suffix}")) or {})
-    storage.reached("survey_written")
+    storage.failpoint("survey_written")
     return sum_counts(totals), cutoff
 
 

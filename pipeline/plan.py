@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 
-from pipeline import layout, storage
+from pipeline import storage
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
+from pipeline.run_folder import layout
+from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
-from pipeline.suppression import read_suppression
 from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from pipeline.text import Bag, add_playlist_title, add_sentences, empty_bag, load_counter, merge_bags, plan_texts
 from schemas.accounting import Account
@@ -335,10 +336,10 @@ def write_part(
     run_dir, generation = attempt.run_dir, attempt.generation
     with storage.staged(run_dir) as staged:
         pq.write_table(table, staged, compression="zstd", row_group_size=ROWS_PER_READ)
-        storage.reached("part_written")
+        storage.failpoint("part_written")
         entry = storage.file_entry(staged, layout.part_name_pattern(generation, index), table.num_rows)
         storage.publish(staged, storage.join(run_dir, entry.path))
-    storage.reached("part_published")
+    storage.failpoint("part_published")
     record = PartRecord(
         generation=generation,
         index=index,
@@ -348,7 +349,7 @@ def write_part(
         replaces=replaces,
     )
     storage.write_json(attempt.commit_path(index), record.to_json())
-    storage.reached("part_committed")
+    storage.failpoint("part_committed")
     return record
 
 

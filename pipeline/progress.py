@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from pipeline import layout, storage
+from pipeline import storage
 from pipeline.build import committed_shard, wants_retry
-from pipeline.generations import RunState
-from pipeline.stores import StoreError
+from pipeline.run_folder import layout
+from pipeline.run_folder.generations import RunState
+from pipeline.stores.store import StoreError
 from schemas.commit import PartRecord
 
 LOOK_EVERY_S = 2.0

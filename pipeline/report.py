@@ -12,12 +12,13 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pipeline import layout, storage
-from pipeline.generations import RunState
+from pipeline import storage
 from pipeline.manifest import Published, accounting
-from pipeline.settings import InputError, RunFile
+from pipeline.run_folder import layout
+from pipeline.run_folder.generations import RunState
+from pipeline.settings import InputError, RunRecord
 from pipeline.storage import DamagedError
-from pipeline.stores import StoreError
+from pipeline.stores.store import StoreError
 from schemas.accounting import Account, sum_counts
 from schemas.commit import HISTOGRAM_BINS, TextTotals
 from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, fault
@@ -43,7 +44,7 @@ def build_report(run_dir: str) -> dict[str, Any]:
     fixed = storage.read_json(storage.join(run_dir, layout.RUN))
     if fixed is None:
         raise FileNotFoundError(f"{run_dir}: not the output folder of `mulan mine` (it has no {layout.RUN})")
-    RunFile.from_json(fixed, storage.join(run_dir, layout.RUN))
+    RunRecord.from_json(fixed, storage.join(run_dir, layout.RUN))
     state = RunState.read(run_dir)
     committed = state.committed(fixed["config_digest"])
     records = [record for _, record in committed if record is not None]
@@ -230,7 +231,7 @@ def main(argv: list[str]) -> int:
         run_dir = os.path.abspath(run_dir)
     try:
         if arguments.verify:
-            from pipeline.verify import report_damage
+            from pipeline.run_folder.verify import report_damage
 
             return report_damage(run_dir)
         report = build_report(run_dir)

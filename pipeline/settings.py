@@ -10,8 +10,8 @@ from typing import Any
 
 from filters.music.detector import BUILTIN, MusicGateConfig
 from filters.tokens import DEFAULT_TOKENIZER
-from pipeline.clip import DecodeConfig
-from pipeline.fetching.config import FetchConfig
+from pipeline.media.clip import DecodeConfig
+from pipeline.media.fetching.config import FetchConfig
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
 from schemas.record import record_of
@@ -125,7 +125,7 @@ class ShardSettings:
     lf_threshold: float | None
 
     @classmethod
-    def of_run(cls, fixed: "RunFile") -> "ShardSettings":
+    def of_run(cls, fixed: "RunRecord") -> "ShardSettings":
         """Raises KeyError where `run.json` lacks one of these."""
         names = [name for name in cls.__dataclass_fields__ if name != "config_digest"]
         return cls(config_digest=fixed.config_digest, **{name: fixed.config[name] for name in names})
@@ -153,7 +153,7 @@ class LockConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFile:
+class RunRecord:
     """`run.json`: the settings of a run's first command, which later ones must share."""
 
     config: dict[str, Any]
@@ -161,7 +161,7 @@ class RunFile:
     detector: dict[str, Any]
 
     @classmethod
-    def from_json(cls, value: dict[str, Any], path: str) -> "RunFile":
+    def from_json(cls, value: dict[str, Any], path: str) -> "RunRecord":
         """Raises InputError where the file is not whole, or a newer openmulan wrote it."""
         try:
             return record_of(cls, value, path)

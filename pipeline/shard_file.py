@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from schemas.shard import SHARD_SCHEMA
-from schemas.shard_reader import TFRECORD, ParquetShard, ShardReader, TFRecordShard, companions
+from schemas.shard_reader import TFRECORD, ParquetShard, ShardReader, TFRecordShard, sidecars
 from schemas.tfrecord import INDEX_SCHEMA, example_of, frame
 
 MAX_GROUP_ROWS = 64
@@ -22,8 +22,8 @@ STATISTICS = ["recording_id", "text_sources", "max_lf_score"]
 
 def open_shard(run_dir: str, path: str) -> ShardReader:
     """A shard of a run; `path` is relative to it."""
-    files = [storage.open_file(storage.join(run_dir, name)) for name in (path, *companions(path))]
-    return TFRecordShard(*files) if companions(path) else ParquetShard(*files)
+    files = [storage.open_file(storage.join(run_dir, name)) for name in (path, *sidecars(path))]
+    return TFRecordShard(*files) if sidecars(path) else ParquetShard(*files)
 
 
 class ShardWriter:

@@ -19,9 +19,9 @@ from typing import Any
 
 from apache_beam.io.filesystem import FileSystem
 
-from pipeline.faults import MachineFaultError
-from pipeline.object_stores import object_store
-from pipeline.stores import COPY_BYTES, BeamStore, FileInfo, LocalStore, Result, Store, StoreError, tried
+from pipeline.stores.object_stores import object_store
+from pipeline.stores.store import COPY_BYTES, BeamStore, FileInfo, LocalStore, Result, Store, StoreError, tried
+from pipeline.workers.faults import MachineFaultError
 from schemas.commit import FileEntry
 
 TMP_FOLDER = "tmp"
@@ -44,7 +44,7 @@ def no_op(name: str) -> None:
 on_commit_point: Callable[[str], None] = no_op
 
 
-def reached(name: str) -> None:
+def failpoint(name: str) -> None:
     on_commit_point(name)
 
 

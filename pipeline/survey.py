@@ -12,7 +12,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.catalogue import CATALOGUE
-from pipeline.suppression import read_suppression
+from pipeline.run_folder.suppression import read_suppression
 from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from schemas.commit import PartRecord
 from schemas.digest import digest_bytes, digest_json, hash64

@@ -14,9 +14,10 @@ from typing import Any
 import apache_beam as beam
 import pyarrow.parquet as pq
 
-from pipeline import layout, storage
+from pipeline import storage
 from pipeline.catalogue import CATALOGUE, Reject, Table, read_table
-from pipeline.suppression import quiet_reject, read_suppression, removed_reject
+from pipeline.run_folder import layout
+from pipeline.run_folder.suppression import quiet_reject, read_suppression, removed_reject
 from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64, shard_of

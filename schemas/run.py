@@ -18,7 +18,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from schemas.manifest import POINTER_NAME, Manifest, ShardEntry, manifest_name
-from schemas.shard_reader import TFRECORD, ParquetShard, ShardReader, TFRecordShard, companions
+from schemas.shard_reader import TFRECORD, ParquetShard, ShardReader, TFRecordShard, sidecars
 from schemas.tfrecord import RecordError
 
 _MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
@@ -158,7 +158,7 @@ class Run:
 
     def _reader(self, shard: ShardEntry) -> ShardReader:
         path = f"{self.root}/{shard.path}"
-        files = [self.filesystem.open_input_file(name) for name in (path, *companions(path))]
+        files = [self.filesystem.open_input_file(name) for name in (path, *sidecars(path))]
         return TFRecordShard(*files) if self.manifest.shard_format == TFRECORD else ParquetShard(*files)
 
     def _sha256(self, path: str) -> str:

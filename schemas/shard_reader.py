@@ -24,7 +24,7 @@ class ShardReader(Protocol):
         """The rows of a group; `columns` None reads all."""
 
 
-def companions(shard_path: str) -> list[str]:
+def sidecars(shard_path: str) -> list[str]:
     """Files without which a shard cannot be read."""
     return [f"{shard_path}{INDEX_SUFFIX}"] if shard_path.endswith(f".{TFRECORD}") else []
 

@@ -17,7 +17,7 @@ LAYERS = {
     "filters": ("schemas",),
     "pipeline": ("filters", "schemas"),
     # The trainer decodes what the pipeline has encoded, and takes nothing else of it.
-    "trainer": ("schemas", "pipeline.encode", "pipeline.clip", "pipeline.clip_protocol"),
+    "trainer": ("schemas", "pipeline.media.encode", "pipeline.media.clip", "pipeline.media.protocol"),
 }
 PYTHON_FILES = [path for folder in LAYERS for path in sorted((ROOT / folder).rglob("*.py"))]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import openmulan
-from pipeline import layout
+from pipeline.run_folder import layout
 from schemas.signals import held_back, interruptible
 from tests.pipeline.jobs import wait_until
 

@@ -82,13 +82,13 @@ class TrainOptions:
             raise ValueError("workers may not be negative and steps must be positive")
 
 
-class Outcome(StrEnum):
+class Ending(StrEnum):
     DONE = "done"
     INTERRUPTED = "interrupted"
     LOST = "lost"  # the loss, the gradient or a weight is not finite
 
 
-def train(recipe: Recipe, options: TrainOptions) -> Outcome:
+def train(recipe: Recipe, options: TrainOptions) -> Ending:
     """Train, or go on from the last checkpoint in `options.output`; the model is left in `output/model`.
 
     Raises ValueError or RunError with one clear line where the recipe, the data and the checkpoint do not fit.
@@ -138,7 +138,7 @@ class _Trainer:
         self.results: dict[str, float] = {}
         self.presence: Presence | None = None
 
-    def run(self) -> Outcome:
+    def run(self) -> Ending:
         options, first = self.options, self.ranks.rank == 0
         if first:
             write_identity(options.output, self.identity)
@@ -184,7 +184,7 @@ class _Trainer:
                         # Whoever started the ranks ends all once one has ended: the checkpoint has to be whole by then.
                         dist.any_rank(False, self.device)
                         log.warning("interrupted after step %d; the same command goes on from there", self.step)
-                        return Outcome.INTERRUPTED
+                        return Ending.INTERRUPTED
         finally:
             loader.close()
             if metrics is not None:
@@ -193,7 +193,7 @@ class _Trainer:
             write_card(self.model, options.output / MODEL_NAME, self.corpus, self.mixture, self.step, self.results)
         if self.presence is not None:
             self.presence.report(ReaderState.DONE)
-        return Outcome.DONE
+        return Ending.DONE
 
     def _gradients(self, batch: Batch, chunks: list[TextChunk]) -> dict[str, float | None]:
         """Leave the clipped gradient of the global mini-batch in the parameters; the same values on every rank."""
@@ -227,9 +227,9 @@ class _Trainer:
         self.optimizer.step()
         self.towers.clamp_temperature(self.recipe.loss.min_temperature, self.recipe.loss.max_temperature)
 
-    def _stop_lost(self, what: str) -> Outcome:
+    def _stop_lost(self, what: str) -> Ending:
         stop_lost(what, self.folder, self.ranks, self.device)
-        return Outcome.LOST
+        return Ending.LOST
 
     def _chunks(self, batch: Batch) -> list[TextChunk]:
         compute = self.recipe.compute

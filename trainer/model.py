@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig, ShortPolicy
+from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig, ShortPolicy
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from trainer.checkpoint import WEIGHTS_NAME
 from trainer.recipes import Recipe

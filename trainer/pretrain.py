@@ -37,7 +37,7 @@ from trainer.gradcache import autocast
 from trainer.identity import open_run, write_identity
 from trainer.loader import Batch, Loader
 from trainer.logs import MetricLog, loss_table
-from trainer.loop import MODEL_NAME, Outcome, TrainOptions, stop_lost, termination
+from trainer.loop import MODEL_NAME, Ending, TrainOptions, stop_lost, termination
 from trainer.mixture import Mixture
 from trainer.presence import Presence
 from trainer.recipes import RECIPES, Recipe
@@ -67,7 +67,7 @@ class Classifier(nn.Module):
         return logits_RC.float()
 
 
-def pretrain(recipe: Recipe, options: TrainOptions, classes: Sequence[str] | None = None) -> Outcome:
+def pretrain(recipe: Recipe, options: TrainOptions, classes: Sequence[str] | None = None) -> Ending:
     """Leaves the body in `output/model`, ready for `--audio_checkpoint`. Resumes like `mulan train`.
 
     `classes` None takes the labels that the training rows have. Raises ValueError or RunError with one clear line.
@@ -108,7 +108,7 @@ class _Pretrainer:
         self.validation = self._validation_batch(mixture)
         self.presence: Presence | None = None
 
-    def run(self) -> Outcome:
+    def run(self) -> Ending:
         options, first = self.options, self.ranks.rank == 0
         if first:
             write_identity(options.output, self.identity)
@@ -150,7 +150,7 @@ class _Pretrainer:
                         # Whoever started the ranks ends all once one has ended: the checkpoint has to be whole by then.
                         dist.any_rank(False, self.device)
                         log.warning("interrupted after step %d; the same command goes on from there", self.step)
-                        return Outcome.INTERRUPTED
+                        return Ending.INTERRUPTED
         finally:
             loader.close()
             if metrics is not None:
@@ -161,7 +161,7 @@ class _Pretrainer:
             (folder / _CLASSES_NAME).write_text("".join(f"{name}\n" for name in self.classes), encoding="utf-8")
         if self.presence is not None:
             self.presence.report(ReaderState.DONE)
-        return Outcome.DONE
+        return Ending.DONE
 
     def _gradients(self, batch: Batch) -> dict[str, float | None]:
         """Leave the clipped gradient of the global mini-batch in the parameters; the same values on every rank."""
@@ -191,9 +191,9 @@ class _Pretrainer:
             group["lr"] = self.recipe.optimizer.rate(self.step)
         self.optimizer.step()
 
-    def _stop_lost(self, what: str) -> Outcome:
+    def _stop_lost(self, what: str) -> Ending:
         stop_lost(what, self.folder, self.ranks, self.device)
-        return Outcome.LOST
+        return Ending.LOST
 
     def _targets(self, batch: Batch) -> Tensor:
         target_RC = torch.zeros(len(batch.examples), len(self.classes))
@@ -285,11 +285,11 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     quiet_libraries()
 
-    def run() -> Outcome:
+    def run() -> Ending:
         options = options_from(arguments)
         classes = read_classes(arguments.classes) if arguments.classes is not None else None
         outcome = pretrain(recipe_from(arguments), options, classes)
-        if outcome == Outcome.DONE and dist.is_first():
+        if outcome == Ending.DONE and dist.is_first():
             sys.stdout.write(f"{loss_table(options.output)}\nThe body: {options.output / MODEL_NAME}\n")
         return outcome
 

@@ -19,12 +19,12 @@ from trainer import dist
 from trainer.checkpoint import CheckpointError
 from trainer.evaluation.declare import read_evaluators
 from trainer.logs import loss_table
-from trainer.loop import MODEL_NAME, Outcome, TrainOptions, train
+from trainer.loop import MODEL_NAME, Ending, TrainOptions, train
 from trainer.loss import KINDS
 from trainer.mixture import Mixture
 from trainer.recipes import RECIPES, Recipe
 
-_EXIT = {Outcome.DONE: 0, Outcome.LOST: 1, Outcome.INTERRUPTED: 3}
+_EXIT = {Ending.DONE: 0, Ending.LOST: 1, Ending.INTERRUPTED: 3}
 _BAD_INPUT, _BROKEN_OFF = 2, 3
 
 
@@ -35,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     quiet_libraries()
 
-    def run() -> Outcome:
+    def run() -> Ending:
         recipe = recipe_from(arguments)
         options = dataclasses.replace(
             options_from(arguments),
@@ -43,14 +43,14 @@ def main(argv: list[str] | None = None) -> int:
             evaluators=tuple(read_evaluators(arguments.evaluators)) if arguments.evaluators else (),
         )
         outcome = train(recipe, options)
-        if outcome == Outcome.DONE and dist.is_first():
+        if outcome == Ending.DONE and dist.is_first():
             sys.stdout.write(f"{loss_table(options.output)}\nThe model: {options.output / MODEL_NAME}\n")
         return outcome
 
     return exit_code("mulan train", run)
 
 
-def exit_code(command: str, run: Callable[[], Outcome]) -> int:
+def exit_code(command: str, run: Callable[[], Ending]) -> int:
     """What a training ends with; where it cannot begin or go on, one line says why."""
     try:
         return _EXIT[run()]

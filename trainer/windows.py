@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
-from pipeline.encode import UnreadableClipError, decode_clip
+from pipeline.media.encode import UnreadableClipError, decode_clip
 from schemas.shard import AudioEncoding
 
 

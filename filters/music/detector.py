@@ -185,7 +185,7 @@ def load_detector(spec: str) -> MusicDetector:
     https://tfhub.dev/google/yamnet/1. Raises DetectorError.
     """
     if spec == BUILTIN:
-        from filters.music.builtin import BuiltinDetector
+        from filters.music.builtin.detector import BuiltinDetector
 
         return BuiltinDetector.load()
     if spec.startswith(("https://", "http://")):

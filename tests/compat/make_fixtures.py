@@ -127,13 +127,13 @@ def read_rows(run: Run) -> list[dict[str, Any]]:
 
 def make_training(folder: Path, run: Path, tokenizer: Path) -> None:
     """Two checkpoints and a model, through the training loop itself."""
-    from trainer.loop import Outcome, TrainOptions, train
+    from trainer.loop import Ending, TrainOptions, train
 
     options = TrainOptions(
         data=(str(run),), output=folder, steps=2, workers=0, checkpoint_every=1, keep=2, validate_every=2
     )
     words = json.loads((tokenizer / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    assert train(smallest_recipe(str(tokenizer), words), options) == Outcome.DONE
+    assert train(smallest_recipe(str(tokenizer), words), options) == Ending.DONE
 
 
 def smallest_recipe(tokenizer: str, vocab_size: int) -> Any:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from openmulan import main as mulan
-from pipeline import stores
+from pipeline.stores import store as stores
 from schemas.exits import BAD_INPUT, DONE, INTERRUPTED
 from tests.object_stores.s3 import BUCKET, Bucket, Gate, server
 from tests.pipeline.killing import COMMIT_POINTS, Suspended, die_at, mine_and_die_at

@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from pipeline.heartbeat import Sign
+from pipeline.workers.heartbeat import Sign
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0  # machines that run tests are busy; nothing here takes long by itself

@@ -69,7 +69,7 @@ AUDIOSET_POINTS = ("audioset_withdrawn",)
 
 # A server that has imported the job once forks each child from a process without threads.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.pipeline.mining", "pipeline.mine", "pipeline.prune"])
+_processes.set_forkserver_preload(["tests.pipeline.mining", "pipeline.mine", "pipeline.run_folder.prune"])
 
 
 def mine_and_die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:
@@ -195,7 +195,7 @@ class Phase(StrEnum):
 
 
 # What a command line has of the processes that a job starts.
-MARKS = {Target.WORKER: "sdk_worker_main", Target.HELPER: "pipeline.clip_worker"}
+MARKS = {Target.WORKER: "sdk_worker_main", Target.HELPER: "pipeline.media.helper"}
 # The commit point after which a phase has begun.
 BEGINS = {Phase.BUILD: "plan_committed", Phase.FINISH: "groups_published"}
 # A job hangs that uses next to no CPU for a minute: time alone says nothing on a machine that others use as well.

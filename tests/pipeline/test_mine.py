@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from beam_runner import main
-from pipeline.encode import decode_clip
-from pipeline.lock import locked
+from pipeline.media.encode import decode_clip
+from pipeline.run_folder.lock import locked
 from schemas.run import Run, RunError
 from schemas.shard import SHARD_SCHEMA, AudioEncoding, TextSource
 from tests.pipeline.mining import (
@@ -326,7 +326,7 @@ def all_rows(output: Path) -> list[dict[str, Any]]:
 def test_a_transient_failure_is_tried_again_and_nothing_else(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline.fetch import Fetcher, FetchError
+    from pipeline.media.fetch import Fetcher, FetchError
     from schemas.reasons import Reason
 
     missing = row(24, audio_uri="audio/nothing.ogg")

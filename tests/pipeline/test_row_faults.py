@@ -17,9 +17,9 @@ import pytest
 from filters.music.detector import load_detector
 from pipeline import build
 from pipeline.catalogue import CATALOGUE, Reject, read_table
-from pipeline.clip import DecoderUnavailableError
-from pipeline.encode import encode
-from pipeline.fetching import objects
+from pipeline.media.clip import DecoderUnavailableError
+from pipeline.media.encode import encode
+from pipeline.media.fetching import objects
 from pipeline.settings import MineConfig
 from schemas.reasons import Reason
 from tests.pipeline.mining import mine, rejects, report, row, shard_hashes, write_catalogue

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.compat.make_fixtures import ROOT, read_models, read_scores
-from trainer.loop import Outcome, TrainOptions, train
+from trainer.loop import Ending, TrainOptions, train
 from trainer.model import load
 
 FIXTURES = Path(__file__).resolve().parents[1] / "compat"
@@ -50,7 +50,7 @@ def test_training_goes_on_from_an_old_checkpoint(old: Path) -> None:
     options = TrainOptions(
         data=(str(ROOT / "mined" / "parquet"),), output=old / "trained", steps=3, workers=0, checkpoint_every=1
     )
-    assert train(load(old / "trained" / "model").recipe, options) == Outcome.DONE
+    assert train(load(old / "trained" / "model").recipe, options) == Ending.DONE
     names = sorted(path.name for path in (old / "trained" / "checkpoints").iterdir())
     assert names == ["step-00000001", "step-00000002", "step-00000003"]
     lines = (old / "trained" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()

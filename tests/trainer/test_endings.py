@@ -20,7 +20,7 @@ from trainer.card import write_card
 from trainer.checkpoint import checkpoints
 from trainer.data import Corpus, DataConfig
 from trainer.logs import METRICS_NAME, loss_table, read_metrics
-from trainer.loop import Outcome, TrainOptions, train
+from trainer.loop import Ending, TrainOptions, train
 from trainer.mixture import Mixture
 from trainer.model import Model, load
 from trainer.pretrain import pretrain
@@ -59,7 +59,7 @@ def classifier(tokenizer: Path) -> Recipe:
     ids=["train", "pretrain"],
 )
 def test_a_loss_that_is_no_number_stops_before_the_weights_take_it(
-    command: Callable[[Recipe, TrainOptions], Outcome],
+    command: Callable[[Recipe, TrainOptions], Ending],
     recipe: Callable[[Path], Recipe],
     weight: str,
     tone_run: Path,
@@ -68,7 +68,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_take_it(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     changes = {"workers": 0, "checkpoint_every": 1, "keep": 1, "validate_every": 100}
-    assert command(recipe(text_checkpoint), options(tone_run, tmp_path, steps=1, **changes)) == Outcome.DONE
+    assert command(recipe(text_checkpoint), options(tone_run, tmp_path, steps=1, **changes)) == Ending.DONE
     (last,) = checkpoints(tmp_path / "checkpoints")
     spoil(last, weight)
     before = {path.name: path.read_bytes() for path in last.iterdir()}
@@ -92,7 +92,7 @@ def test_weights_that_are_no_number_are_not_saved(
     recipe = smallest(text_checkpoint)
     wild = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=1e39))
     run = options(tone_run, tmp_path, workers=0, checkpoint_every=1, validate_every=100)
-    assert train(wild, run) == Outcome.LOST
+    assert train(wild, run) == Ending.LOST
     assert "after step 1 a weight is not finite; it is not saved; there is no checkpoint yet" in caplog.text
     assert not checkpoints(tmp_path / "checkpoints")
     assert not (tmp_path / "model").exists()
@@ -102,12 +102,12 @@ LOST_RANKS = """
 import dataclasses, logging
 from pathlib import Path
 from tests.trainer.test_loop import options, smallest
-from trainer.loop import Outcome, train
+from trainer.loop import Ending, train
 logging.basicConfig(force=True, filename={log!r}, level=logging.ERROR, format="%(message)s")
 recipe = smallest(Path({tokenizer!r}))
 wild = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=1e30))
 outcome = train(wild, options(Path({run!r}), Path({output!r}), workers=0, checkpoint_every=100, validate_every=100))
-assert outcome == Outcome.LOST, outcome
+assert outcome == Ending.LOST, outcome
 """
 
 
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(
     room: int, named: str, tone_run: Path, text_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     changes = {"workers": 0, "checkpoint_every": 1, "keep": 1, "validate_every": 100}
-    assert train(smallest(text_checkpoint), options(tone_run, tmp_path, steps=1, **changes)) == Outcome.DONE
+    assert train(smallest(text_checkpoint), options(tone_run, tmp_path, steps=1, **changes)) == Ending.DONE
     (last,) = checkpoints(tmp_path / "checkpoints")
     kept = [*last.iterdir(), tmp_path / "run.json", tmp_path / METRICS_NAME]
     before = [path.read_bytes() for path in kept[:-1]]
@@ -162,7 +162,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_it(
     assert [path.read_bytes() for path in kept[:-1]] == before
     assert strict_lines(tmp_path)[: len(lines)] == lines
     assert not [path for root in (tmp_path, tone_run) for path in root.rglob("*.tmp") if path != left]
-    assert train(smallest(text_checkpoint), further) == Outcome.DONE
+    assert train(smallest(text_checkpoint), further) == Ending.DONE
     assert not left.exists()
     assert [entry["step"] for entry in read_metrics(tmp_path, "train")] == [0, 1, 2]
 
@@ -220,7 +220,7 @@ def test_a_run_knows_who_reads_it(
     (first,) = [record for record in read_readers(run) if record not in before]
     assert (first.manifest, first.manifest_digest, first.recipe) == (1, run.manifest.digest(), "tiny")
     assert first.state == ReaderState.RUNNING
-    assert train(smallest(text_checkpoint), options(tone_run, output, steps=1, **changes)) == Outcome.DONE
+    assert train(smallest(text_checkpoint), options(tone_run, output, steps=1, **changes)) == Ending.DONE
     (last,) = [record for record in read_readers(run) if record.id == first.id]
     assert (last.state, last.started) == (ReaderState.DONE, first.started)
     assert last.last_seen >= first.last_seen
@@ -239,7 +239,7 @@ def test_a_run_that_may_only_be_read_is_trained_on_with_a_warning(
             (run / path.name).symlink_to(path)
     (run / "readers").touch()  # for root, whom no permission stops
     changes = {"workers": 0, "checkpoint_every": 1, "validate_every": 100}
-    assert train(smallest(text_checkpoint), options(run, tmp_path / "out", steps=2, **changes)) == Outcome.DONE
+    assert train(smallest(text_checkpoint), options(run, tmp_path / "out", steps=2, **changes)) == Ending.DONE
     (line,) = [record.getMessage() for record in caplog.records if "cannot be told" in record.getMessage()]
     assert line.startswith(f"{run}: ")
     assert line.endswith("keep manifest 1 of it until the end")

@@ -24,7 +24,7 @@ from trainer.checkpoint import checkpoints
 from trainer.data import DataConfig
 from trainer.estimate import estimate_memory
 from trainer.logs import loss_table, read_metrics
-from trainer.loop import Outcome, TrainOptions, train
+from trainer.loop import Ending, TrainOptions, train
 from trainer.model import Model, build
 from trainer.recipes import Recipe, tiny
 from trainer.train import main
@@ -68,11 +68,11 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.trainer.test_loop import options, smallest
-from trainer.loop import Outcome, train
+from trainer.loop import Ending, train
 if __name__ == "__main__":
     run, tokenizer, output, workers = sys.argv[1:]
     outcome = train(smallest(Path(tokenizer)), options(Path(run), Path(output), workers=int(workers)))
-    sys.exit(0 if outcome == Outcome.DONE else 3)
+    sys.exit(0 if outcome == Ending.DONE else 3)
 """
 
 
@@ -162,7 +162,7 @@ def test_two_ranks_have_the_loss_curve_of_one(
 def test_compiled_towers_learn_the_same(straight: Path, tone_run: Path, text_checkpoint: Path, tmp_path: Path) -> None:
     plain = smallest(text_checkpoint)
     compiled = dataclasses.replace(plain, compute=dataclasses.replace(plain.compute, compile=True))
-    assert train(compiled, options(tone_run, tmp_path, steps=2)) == Outcome.DONE
+    assert train(compiled, options(tone_run, tmp_path, steps=2)) == Ending.DONE
     assert losses(tmp_path) == pytest.approx(losses(straight)[:2], rel=1e-4)
 
 
@@ -203,7 +203,7 @@ def test_other_settings_or_data_are_not_mixed_into_a_run(
 
 def test_a_finished_run_has_nothing_to_do(straight: Path, tone_run: Path, text_checkpoint: Path) -> None:
     before = losses(straight)
-    assert train(smallest(text_checkpoint), options(tone_run, straight)) == Outcome.DONE
+    assert train(smallest(text_checkpoint), options(tone_run, straight)) == Ending.DONE
     assert losses(straight) == before
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from tests.trainer.test_loop import options, smallest
 from trainer.logs import read_metrics
-from trainer.loop import Outcome
+from trainer.loop import Ending
 from trainer.mixture import Mixture
 from trainer.pretrain import guessing_loss, main, pretrain, read_classes
 from trainer.recipes import Recipe
@@ -30,7 +30,7 @@ def only_aset() -> Recipe:
 
 def test_it_learns_the_classes_and_its_body_starts_a_tower(tone_run: Path, tmp_path: Path) -> None:
     recipe, run = only_aset(), options(tone_run, tmp_path / "whole", steps=30, workers=0, checkpoint_every=10)
-    assert pretrain(recipe, run) == Outcome.DONE
+    assert pretrain(recipe, run) == Ending.DONE
     lines = read_metrics(run.output, "train")
     assert lines[-1]["loss"] < 0.85 * lines[0]["chance"]
     assert lines[0]["loss"] > lines[0]["chance"]
@@ -50,7 +50,7 @@ def test_a_run_in_two_parts_is_one_run(tone_run: Path, tmp_path: Path) -> None:
     for output, ends in ((tmp_path / "whole", (6,)), (tmp_path / "parts", (4, 6))):
         for end in ends:
             run = options(tone_run, output, steps=end, workers=0, checkpoint_every=2)
-            assert pretrain(recipe, run, ["high sine", "low sine", "never"]) == Outcome.DONE
+            assert pretrain(recipe, run, ["high sine", "low sine", "never"]) == Ending.DONE
     whole, parts = ([line["loss"] for line in read_metrics(tmp_path / name, "train")] for name in ("whole", "parts"))
     assert whole == parts
     ours, theirs = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "parts"))

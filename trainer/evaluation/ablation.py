@@ -67,7 +67,7 @@ class AblationConfig:
 def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], version: str) -> Results:
     """Train and measure every row for every seed, then the random control. Raises ValueError or RunError as training
     does, and KeyboardInterrupt where training was interrupted."""
-    from trainer.loop import Outcome, TrainOptions, train
+    from trainer.loop import Ending, TrainOptions, train
     from trainer.model import load
 
     measured = []
@@ -87,9 +87,9 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
                 validate_every=config.steps,
             )
             outcome = train(_recipe(config, row, seed), options)
-            if outcome is Outcome.LOST:
+            if outcome is Ending.LOST:
                 raise NothingMeasuredError(f"{_name(row.label, seed)}: its training ended without a model")
-            if outcome is not Outcome.DONE:
+            if outcome is not Ending.DONE:
                 raise KeyboardInterrupt
             training = read_training(folder / "model", _name(row.label, seed))
             trainings.append(training)

@@ -26,7 +26,7 @@ from trainer.evaluation.evaluator import Unmeasured
 from trainer.evaluation.model import FloatArray, JointModel, unit_rows
 
 if TYPE_CHECKING:
-    from pipeline.clip import Clip, ClipDecoder
+    from pipeline.media.clip import Clip, ClipDecoder
 
 logger = logging.getLogger(__name__)
 
@@ -308,7 +308,7 @@ def decode_file(path: Path, start_s: float = 0.0, duration_s: float | None = Non
 
 def cut_file(path: Path, start_s: float, duration_s: float) -> "Clip":
     """The clip as mining cuts it, padded where the file is too short. Raises UndecodableError where it cannot be."""
-    from pipeline.clip import ClipError, ClipSpec, DecoderUnavailableError
+    from pipeline.media.clip import ClipError, ClipSpec, DecoderUnavailableError
 
     try:
         return _decoder().cut(path.read_bytes(), ClipSpec(start_s=start_s, duration_s=duration_s))
@@ -324,7 +324,7 @@ def cut_file(path: Path, start_s: float, duration_s: float) -> "Clip":
 
 
 def _cut_to_end(path: Path, start_s: float) -> "Clip":
-    from pipeline.clip_protocol import LONGEST_CLIP_S
+    from pipeline.media.protocol import LONGEST_CLIP_S
 
     duration_s = _FIRST_CUT_S
     while True:
@@ -336,7 +336,7 @@ def _cut_to_end(path: Path, start_s: float) -> "Clip":
 
 def decode_shard_audio(audio: bytes, encoding: str) -> FloatArray:
     """A shard row's clip as mono float32 at 16 kHz. Raises UnreadableClipError, a ValueError, where it is damaged."""
-    from pipeline.encode import decode_clip
+    from pipeline.media.encode import decode_clip
 
     return to_float(decode_clip(audio, AudioEncoding(encoding)))
 
@@ -344,7 +344,7 @@ def decode_shard_audio(audio: bytes, encoding: str) -> FloatArray:
 @functools.cache
 def _decoder() -> "ClipDecoder":
     """One helper process for the whole evaluation."""
-    from pipeline.clip import ClipDecoder, DecodeConfig, ShortPolicy
+    from pipeline.media.clip import ClipDecoder, DecodeConfig, ShortPolicy
 
     decoder = ClipDecoder(DecodeConfig(short_policy=ShortPolicy.PAD))
     atexit.register(decoder.close)

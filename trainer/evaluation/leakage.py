@@ -86,7 +86,7 @@ def file_hashes(path: Path, cuts: Sequence[Cut]) -> set[str]:
 
     As in mining, a file that ends a few milliseconds before its cut does counts as long enough.
     """
-    from pipeline.clip_protocol import CLIP_RATE_HZ, DecodeConfig
+    from pipeline.media.protocol import CLIP_RATE_HZ, DecodeConfig
 
     tolerated = round(DecodeConfig().end_tolerance_s * CLIP_RATE_HZ)
     found = set()

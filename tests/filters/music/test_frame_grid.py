@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from filters.music.builtin.features import GRID as BUILTIN_GRID
 from filters.music.detector import (
     TFHUB_YAMNET,
     YAMNET_GRID,
@@ -18,7 +19,6 @@ from filters.music.detector import (
     load_detector,
     music_fraction,
 )
-from filters.music.features import GRID as BUILTIN_GRID
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 
 _GRIDS = st.builds(

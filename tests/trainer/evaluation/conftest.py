@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import NDArray
 
-from pipeline.encode import encode
+from pipeline.media.encode import encode
 from schemas.manifest import DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
 from schemas.shard import COUNTS, SHARD_SCHEMA, AudioEncoding
 from tests.shared_files import SharedFolder

@@ -255,7 +255,7 @@ def test_a_clip_that_cannot_be_decoded_is_checked_for_leakage_by_its_ids(
 def test_an_installation_without_a_decoder_is_no_fault_of_a_clip(
     table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pipeline.clip import ClipDecoder, DecoderUnavailableError
+    from pipeline.media.clip import ClipDecoder, DecoderUnavailableError
 
     def unavailable(*_: object) -> None:
         raise DecoderUnavailableError("no helper")

@@ -1,0 +1,72 @@
+"""Local files.
+
+A path is relative to its catalogue's folder, or absolute; where it ends up, links resolved, must lie in that folder or
+under an allowed root, so that a catalogue from elsewhere cannot reach into the machine.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from pipeline.media.fetching.errors import FetchError
+from schemas.reasons import Reason
+
+_REASONS = {
+    errno.ENOENT: Reason.NOT_FOUND,
+    errno.ENOTDIR: Reason.NOT_FOUND,
+    errno.ELOOP: Reason.NOT_FOUND,
+    errno.ENAMETOOLONG: Reason.NOT_FOUND,
+    errno.EACCES: Reason.PERMISSION_DENIED,
+    errno.EPERM: Reason.PERMISSION_DENIED,
+    errno.EISDIR: Reason.NOT_A_FILE,
+    errno.ENXIO: Reason.NOT_A_FILE,
+}
+
+
+def _as_stored(path: str) -> bytes:
+    """A path as the disk has it. Catalogues are UTF-8; a worker's locale may have no word for what they name."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def resolve(audio_uri: str, *, base_uri: str, allow_roots: Sequence[str]) -> bytes:
+    """The real path of a local `audio_uri`, as the disk has it. Raises FetchError where it lies outside of what is
+    allowed.
+    """
+    if "\0" in audio_uri:
+        raise FetchError(Reason.UNSUPPORTED_URI, "the path holds a NUL")
+    path = os.path.realpath(_as_stored(os.path.join(base_uri, audio_uri)))
+    # An absolute path is refused even in the catalogue's own folder, so that a catalogue can be moved.
+    roots = allow_roots if os.path.isabs(audio_uri) else (base_uri, *allow_roots)
+    for root in roots:
+        if "://" in root:
+            continue
+        real_root = os.path.realpath(_as_stored(root))
+        if os.path.commonpath([path, real_root]) == real_root:
+            return path
+    raise FetchError(Reason.OUTSIDE_ROOT, f"{audio_uri} is under neither the catalogue's folder nor an --allow_root")
+
+
+def read(path: bytes, max_bytes: int) -> bytes:
+    """The bytes of a regular file. Raises FetchError."""
+    shown = path.decode("utf-8", "replace")
+    try:
+        # Without O_NONBLOCK a named pipe would wait for a writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise FetchError(_REASONS.get(error.errno or 0, Reason.READ_FAILED), f"{shown}: {error.strerror}") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise FetchError(Reason.NOT_A_FILE, shown)
+        if status.st_size > max_bytes:
+            raise FetchError(Reason.MEDIA_TOO_LARGE, f"{shown}: {status.st_size} bytes; the limit is {max_bytes}")
+        with open(descriptor, "rb", closefd=False) as stream:
+            media = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise FetchError(Reason.READ_FAILED, f"{shown}: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    if len(media) > max_bytes:
+        raise FetchError(Reason.MEDIA_TOO_LARGE, f"{shown}: grew beyond {max_bytes} bytes")
+    return media

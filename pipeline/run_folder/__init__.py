@@ -1,0 +1,1 @@
+"""What stands in a run folder: names, lock, generations, and what changes or checks it after the fact."""

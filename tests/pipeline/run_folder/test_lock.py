@@ -1,0 +1,185 @@
+"""The lock of a run folder: who gets it, who is told, and who has lost it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import storage
+from pipeline.run_folder import lock
+from pipeline.run_folder.lock import LockedError, LostLockError, locked
+from pipeline.settings import LockConfig
+from pipeline.stores.store import StoreError
+
+QUICK = LockConfig(lease_s=0.6, renew_s=0.1)
+SLOW = LockConfig(lease_s=3600, renew_s=1800)
+
+
+def content(run_dir: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((run_dir / "lock").read_text(encoding="utf-8"))
+    return value
+
+
+def hold_elsewhere(run_dir: Path, **changes: object) -> None:
+    """The lock as a job on another machine has written it."""
+    value = {
+        "job_id": "f" * 32,
+        "fence": 7,
+        "host": "elsewhere",
+        "machine": "another",
+        "pid": 1,
+        "pid_started": 1,
+        "lease_s": 0.6,
+        "beat": 0,
+        **changes,
+    }
+    run_dir.mkdir(exist_ok=True)
+    (run_dir / "lock").write_text(json.dumps(value), encoding="utf-8")
+
+
+def test_one_holder_after_the_other(tmp_path: Path) -> None:
+    with locked(str(tmp_path), SLOW) as first:
+        first.check()
+        with pytest.raises(LockedError, match=f"process {os.getpid()} on .*--take_over"), locked(str(tmp_path), SLOW):
+            pass
+        first.check()
+    with locked(str(tmp_path), SLOW) as second:
+        assert second.fence == first.fence + 1
+        assert second.attempt != first.attempt
+        with pytest.raises(LostLockError):
+            first.check()
+
+
+def test_a_process_that_died_here_holds_nothing(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pipeline.run_folder.lock import locked\n"
+        "with locked(sys.argv[1]):\n    sys.stdout.flush(); os.kill(os.getpid(), 9)"
+    )
+    died = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, cwd=Path(__file__).parents[3])
+    assert died.returncode == -9
+    assert "released" not in content(tmp_path)
+    start = time.monotonic()
+    with locked(str(tmp_path), SLOW) as hold:
+        assert hold.fence == 2
+    assert time.monotonic() - start < SLOW.lease_s / 10
+
+
+def test_another_machines_lease_is_waited_for_and_then_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hold_elsewhere(tmp_path)
+    with locked(str(tmp_path), QUICK) as hold:
+        assert hold.fence == 8
+    assert "waiting 1 s to see whether job ffffffff, process 1 on elsewhere still lives" in capsys.readouterr().err
+
+
+def test_a_sign_of_life_is_believed_whatever_the_clocks_say(tmp_path: Path) -> None:
+    hold_elsewhere(tmp_path, lease_s=30.0)
+    threading.Timer(0.3, hold_elsewhere, [tmp_path], {"lease_s": 30.0, "beat": 1}).start()
+    with pytest.raises(LockedError, match="seen alive just now"), locked(str(tmp_path), QUICK):
+        pass
+    assert content(tmp_path)["fence"] == 7
+
+
+def test_one_that_lets_go_while_another_waits(tmp_path: Path) -> None:
+    hold_elsewhere(tmp_path, lease_s=30.0)
+    threading.Timer(0.3, hold_elsewhere, [tmp_path], {"lease_s": 30.0, "released": True}).start()
+    with locked(str(tmp_path), QUICK) as hold:
+        assert hold.fence == 8
+
+
+def test_take_over_does_not_wait(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    hold_elsewhere(tmp_path, lease_s=3600.0)
+    with locked(str(tmp_path), LockConfig(take_over=True)) as hold:
+        assert hold.fence == 8
+    assert "taken over from job ffffffff" in caplog.text
+
+
+def test_a_lock_of_version_0_1_is_free_once_it_was_given_back(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text("process 1", encoding="utf-8")
+    with locked(str(tmp_path), QUICK) as hold:
+        assert hold.fence == 1
+    (tmp_path / "lock").write_text(json.dumps({"job_id": "a" * 32, "fence": 4, "renewed": 0.0}), encoding="utf-8")
+    with locked(str(tmp_path), QUICK) as hold:
+        assert hold.fence == 5
+
+
+def test_a_renewal_that_fails_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    swap, failures = storage.swap, iter(range(3))
+
+    def sometimes(path: str, body: bytes, version: str) -> str | None:
+        if next(failures, None) is not None:
+            raise StoreError(f"{path}: cannot be written (503)")
+        return swap(path, body, version)
+
+    with locked(str(tmp_path), QUICK) as hold:
+        monkeypatch.setattr(storage, "swap", sometimes)
+        deadline = time.monotonic() + 20
+        while content(tmp_path)["beat"] < 2:
+            assert time.monotonic() < deadline, "the lease was never renewed after a failure"
+            time.sleep(0.02)
+        hold.check()
+
+
+def test_a_holder_that_was_overtaken_neither_renews_nor_lets_go(tmp_path: Path) -> None:
+    with locked(str(tmp_path), QUICK) as hold:
+        hold_elsewhere(tmp_path, fence=9)
+        time.sleep(3 * QUICK.renew_s)
+        with pytest.raises(LostLockError, match="was taken over by job ffffffff"):
+            hold.check()
+    assert content(tmp_path)["fence"] == 9
+    assert "released" not in content(tmp_path)
+
+
+def test_a_lock_that_is_gone_is_lost(tmp_path: Path) -> None:
+    with locked(str(tmp_path), SLOW) as hold:
+        (tmp_path / "lock").unlink()
+        with pytest.raises(LostLockError, match="lock is gone"):
+            hold.check()
+
+
+def test_of_many_at_one_moment_one_gets_it(tmp_path: Path) -> None:
+    """Threads stand for launchers: the file decides, not the process."""
+    outcomes: list[str] = []
+    gate, done = threading.Barrier(8), threading.Event()
+
+    def launch() -> None:
+        gate.wait()
+        try:
+            with locked(str(tmp_path), SLOW):
+                outcomes.append("held")
+                done.wait(20)
+        except LockedError:
+            outcomes.append("told")
+
+    threads = [threading.Thread(target=launch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while len(outcomes) < 8 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["held"] + ["told"] * 7
+
+
+def test_a_lease_must_be_renewed_in_its_time() -> None:
+    with pytest.raises(ValueError, match="renewed twice"):
+        LockConfig(lease_s=10, renew_s=6)
+
+
+def test_a_store_without_conditional_writes_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(storage, "keeps_writers_apart", lambda run_dir: False)
+    monkeypatch.setattr(lock, "SETTLE_S", 0.01)
+    with locked(str(tmp_path), QUICK):
+        pass
+    assert "no conditional writes" in caplog.text

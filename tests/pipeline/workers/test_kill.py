@@ -1,0 +1,82 @@
+"""Promise 2: whatever kills the job, the same command gives the same bytes in the end."""
+
+import re
+import time
+from pathlib import Path
+
+import pytest
+
+import pipeline
+from tests.pipeline.killing import (
+    AUDIOSET_POINTS,
+    COMMIT_POINTS,
+    PRUNE_POINTS,
+    REMOVE_POINTS,
+    Ordeal,
+    Phase,
+    Target,
+    assert_same,
+    draw_kills,
+    mine_and_die_after,
+    mine_and_die_at,
+    random_moments,
+)
+from tests.pipeline.mining import mine, row, write_catalogue
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5")
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = [row(number) for number in range(9)] + [row(40, audio_uri="audio/nothing.ogg")]
+    return write_catalogue(tmp_path_factory.mktemp("corpus"), rows)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """A run that nothing disturbs, and how long it takes."""
+    output = tmp_path_factory.mktemp("undisturbed") / "run"
+    start = time.monotonic()
+    assert mine(catalogue, output, *OPTIONS) == 0
+    return output, time.monotonic() - start
+
+
+def test_killed_at_every_commit_point(catalogue: Path, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    for point in COMMIT_POINTS:
+        mine_and_die_at(point, catalogue, output, OPTIONS)
+    assert mine(catalogue, output, *OPTIONS) == 0
+    assert_same(output, undisturbed[0])
+
+
+def test_killed_at_random_moments(catalogue: Path, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    for number, moment_s in enumerate(random_moments(seed=5, count=5, longest_s=0.8 * undisturbed[1])):
+        seconds = moment_s
+        while not mine_and_die_after(seconds, catalogue, output := tmp_path / f"run-{number}-{seconds:.3f}", OPTIONS):
+            seconds *= 0.6  # this machine was quicker than at the undisturbed run
+            assert seconds > 0.01
+        assert mine(catalogue, output, *OPTIONS) == 0
+        assert_same(output, undisturbed[0])
+
+
+def test_the_list_of_commit_points_is_whole() -> None:
+    folder = Path(pipeline.__file__ or "").parent
+    named = {name for file in folder.rglob("*.py") for name in re.findall(r'failpoint\("(\w+)"\)', file.read_text())}
+    assert named == {*COMMIT_POINTS, *REMOVE_POINTS, *PRUNE_POINTS, *AUDIOSET_POINTS}
+
+
+def test_ten_kills_of_launcher_workers_and_helpers(tmp_path: Path) -> None:
+    """Ten of those that `benchmarks/kills.py` draws, with few workers: each of them takes seconds to start."""
+    drawn = draw_kills(60, seed=0)
+    alone = [kill for kill in drawn if kill.workers == 1]
+    kills = [kill for kill in alone if kill.target is Target.LAUNCHER][:5]
+    kills += [kill for kill in alone if kill.target is Target.HELPER][:3]
+    kills += [kill for kill in drawn if kill.target is Target.WORKER and kill.phase is Phase.BUILD and kill.grown][:2]
+    assert {kill.phase for kill in kills} == set(Phase)
+    ordeal = Ordeal(tmp_path)
+    for number, kill in enumerate(kills):
+        result = ordeal.go_through(kill)
+        assert result.wrong == [], f"kill {number}: {result}"
+        assert result.phase == kill.phase
