@@ -46,7 +46,7 @@ from schemas.exclusion import ExclusionList, read_exclusions
 from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
-from schemas.shard_reader import FORMATS, PARQUET
+from schemas.shard_format import DEFAULT_FORMAT, FORMATS
 from schemas.signals import held_back
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def parser() -> argparse.ArgumentParser:
     shards.add_argument(
         "--rows_per_shard", type=int, default=MineConfig().rows_per_shard, metavar="N", help="default: %(default)s"
     )
-    shards.add_argument("--format", choices=FORMATS, default=PARQUET, help="default: %(default)s")
+    shards.add_argument("--format", choices=[*FORMATS], default=DEFAULT_FORMAT, help="default: %(default)s")
     shards.add_argument(
         "--audio", choices=[str(encoding) for encoding in AudioEncoding], default="flac", help="default: %(default)s"
     )

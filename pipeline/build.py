@@ -10,7 +10,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -27,7 +27,7 @@ from pipeline.plan import read_part
 from pipeline.run_folder import layout
 from pipeline.run_folder.lock import Hold
 from pipeline.settings import MineConfig, ShardSettings
-from pipeline.shard_file import ShardWriter, open_shard
+from pipeline.shard_file import RowWriter, open_shard
 from pipeline.storage import DamagedError
 from pipeline.workers.faults import is_fault_of_machine
 from pipeline.workers.heartbeat import HEARTBEAT
@@ -38,7 +38,7 @@ from schemas.commit import HISTOGRAM_BINS, FileEntry, PartRecord, ShardRecord, T
 from schemas.exclusion import ExclusionList
 from schemas.reasons import Outcome, Reason
 from schemas.shard import SHARD_SCHEMA, TEXT_FIELDS
-from schemas.shard_reader import sidecars
+from schemas.shard_format import FORMATS, sidecars
 
 INT16_SCALE = 1 / 32768
 TEXT_COLUMNS = frozenset(column.name for column in TEXT_FIELDS)
@@ -215,7 +215,7 @@ class Settled:
                     self._rejects[value["recording_id"]] = Rejected(reason, value["detail"], value["music_fraction"])
         if donor is not None and donor.shard is not None:
             self._file = open_shard(run_dir, donor.shard.path)
-            for group in range(self._file.metadata.num_row_groups):
+            for group in range(len(self._file.groups())):
                 ids = self._file.read(group, ["recording_id"])["recording_id"].to_pylist()
                 self._where.update({recording_id: (group, i) for i, recording_id in enumerate(ids)})
 
@@ -242,12 +242,11 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
     histogram = [0] * HISTOGRAM_BINS
     clip_s = 0.0
     rejects: list[str] = []
-    with (
-        storage.staged(run_dir) as staged_shard,
-        storage.staged(run_dir) as staged_index,
-        storage.staged(run_dir) as staged_rejects,
-    ):
-        writer = ShardWriter.of_format(shards.shard_format, staged_shard, staged_index)
+    kind = FORMATS[shards.shard_format]
+    with ExitStack() as stack:
+        staged_shard, *staged_sidecars = [stack.enter_context(storage.staged(run_dir)) for _ in kind.endings]
+        staged_rejects = stack.enter_context(storage.staged(run_dir))
+        writer = RowWriter(kind, [staged_shard, *staged_sidecars])
         for row in read_part(run_dir, part.file.path).to_pylist():
             try:
                 audio = settled.audio_of(row["recording_id"]) or maker.make(row)
@@ -273,10 +272,10 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
             storage.publish(staged_rejects, storage.join(run_dir, reject_file.path))
         storage.failpoint("rejects_published")
         if writer.rows:
-            pattern = layout.shard_name_pattern(*names, shards.shard_format)
+            pattern = layout.shard_name_pattern(*names, kind.suffix)
             shard = storage.file_entry(staged_shard, pattern, writer.rows)
-            for index_path in sidecars(shard.path):
-                storage.publish(staged_index, storage.join(run_dir, index_path))
+            for staged_sidecar, path in zip(staged_sidecars, sidecars(shard.path), strict=True):
+                storage.publish(staged_sidecar, storage.join(run_dir, path))
             storage.publish(staged_shard, storage.join(run_dir, shard.path))
         storage.failpoint("shard_published")
     record = ShardRecord(

@@ -26,7 +26,7 @@ from schemas.accounting import Account
 from schemas.commit import FileEntry, PartRecord, ShardRecord, part_key
 from schemas.manifest import DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
-from schemas.shard_reader import sidecars
+from schemas.shard_format import sidecars
 
 GROUPS_SCHEMA = pa.schema(
     [pa.field("recording_id", pa.string(), nullable=False), pa.field("group", pa.string(), nullable=False)]
@@ -211,7 +211,7 @@ def _write_groups(run_dir: str, records: list[ShardRecord]) -> FileEntry:
                 if record.shard is None:
                     continue
                 shard = open_shard(run_dir, record.shard.path)
-                groups = range(shard.metadata.num_row_groups)
+                groups = range(len(shard.groups()))
                 table = pa.concat_tables(shard.read(group, ["recording_id", "audio_sha256"]) for group in groups)
                 group = pa.array([sha256[:GROUP_HEX_CHARS] for sha256 in table["audio_sha256"].to_pylist()])
                 ids = table["recording_id"].combine_chunks()

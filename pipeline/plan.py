@@ -21,10 +21,12 @@ from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
+from pipeline.storage import DamagedError
 from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from pipeline.text import Bag, add_playlist_title, add_sentences, empty_bag, load_counter, merge_bags, plan_texts
 from schemas.accounting import Account
 from schemas.catalogue import parse_catalogue_row
+from schemas.columns import completed
 from schemas.commit import PartRecord
 from schemas.digest import shard_of
 from schemas.exclusion import ExclusionList
@@ -403,5 +405,9 @@ class _RewritePart(beam.DoFn):
 
 
 def read_part(run_dir: str, path: str) -> pa.Table:
-    """All rows of a plan part: text only, so it fits."""
-    return pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(run_dir, path))))
+    """All rows of a plan part: text only, so it fits. Raises DamagedError."""
+    table = pq.read_table(pa.BufferReader(storage.read_bytes(storage.join(run_dir, path))))
+    try:
+        return completed(table, PLAN_SCHEMA)
+    except ValueError as error:
+        raise DamagedError(f"{storage.join(run_dir, path)}: not a plan part ({error})") from error

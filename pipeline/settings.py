@@ -16,7 +16,7 @@ from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
 from schemas.record import record_of
 from schemas.shard import AudioEncoding
-from schemas.shard_reader import FORMATS, PARQUET
+from schemas.shard_format import DEFAULT_FORMAT, FORMATS
 
 DEFAULT_ROWS_PER_SHARD = 512
 NONE = "none"
@@ -59,7 +59,7 @@ class MineConfig:
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD
     limit: int | None = None
     audio_encoding: AudioEncoding = AudioEncoding.FLAC
-    shard_format: str = PARQUET
+    shard_format: str = DEFAULT_FORMAT
     text: TextConfig = field(default_factory=TextConfig)
     gate: MusicGateConfig = field(default_factory=MusicGateConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)

@@ -9,7 +9,10 @@ from typing import Any
 
 from schemas.digest import digest_json
 from schemas.record import record_of
+from schemas.version import VERSION
 
+# Raised when a run means something else than older readers would take it for. A column that `schemas/columns.py` has a
+# default for needs no other version: newer readers fill it in, and older ones pass over it.
 FORMAT_VERSION = 1
 POINTER_NAME = "manifest.json"
 
@@ -73,10 +76,12 @@ class Manifest:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Manifest":
-        """Raises ValueError where the file is of another format version, or has other fields than it."""
-        if value.get("format_version") != FORMAT_VERSION:
+        """Raises ValueError where a newer version wrote the file, or where it has other fields than it should."""
+        version = value.get("format_version")
+        if version not in range(1, FORMAT_VERSION + 1):
             raise ValueError(
-                f"manifest has format_version {value.get('format_version')!r}, this openmulan reads {FORMAT_VERSION}"
+                f"manifest has format_version {version!r}, and openmulan {VERSION} reads those up to {FORMAT_VERSION}; "
+                "read it with the version that wrote it, or a later one"
             )
         manifest = record_of(cls, value, "the manifest")
         for name in ("shards", "tombstones"):

@@ -18,8 +18,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from schemas.manifest import POINTER_NAME, Manifest, ShardEntry, manifest_name
-from schemas.shard_reader import TFRECORD, ParquetShard, ShardReader, TFRecordShard, sidecars
-from schemas.tfrecord import RecordError
+from schemas.shard_format import RecordError, Shard, UnknownFormatError, open_shard
 
 _MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
 _REPAIR = "mine again to repair the run"
@@ -101,30 +100,18 @@ class Run:
     def row_groups(self, shards: Iterable[ShardEntry] | None = None) -> Iterator[RowGroup]:
         """Every row group in manifest order (or of some shards), from the shards' footers alone."""
         for shard in self.manifest.shards if shards is None else shards:
-            metadata = self._open(shard).metadata
-            columns = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
-            if lacking := {"text_sources", "max_lf_score"} - columns.keys():
-                raise self._unreadable(shard, f"it lacks {', '.join(sorted(lacking))}")
-            for index in range(metadata.num_row_groups):
-                group = metadata.row_group(index)
-                sources = group.column(columns["text_sources"]).statistics
-                scores = group.column(columns["max_lf_score"]).statistics
-                if sources is None or not sources.has_min_max:
-                    raise self._unreadable(shard, "it has no statistics of text_sources")
+            for index, found in enumerate(self._ask(shard, lambda file: file.groups())):
                 yield RowGroup(
                     shard=shard,
                     index=index,
-                    rows=group.num_rows,
-                    text_sources=int(sources.min) if sources.min == sources.max else None,
-                    max_lf_score=float(scores.max) if scores is not None and scores.has_min_max else None,
+                    rows=found.rows,
+                    text_sources=found.text_sources,
+                    max_lf_score=found.max_lf_score,
                 )
 
     def read(self, group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
         """The rows of a group; `columns` None reads all. Raises RunError."""
-        try:
-            return asked(self.filesystem, lambda: self._reader(group.shard).read(group.index, columns))
-        except _READ_ERRORS as error:
-            raise self._unreadable(group.shard, error) from error
+        return self._ask(group.shard, lambda file: file.read(group.index, columns))
 
     def groups(self) -> pa.Table:
         """The near-duplicate groups: `recording_id`, `group`."""
@@ -150,16 +137,15 @@ class Run:
         except _READ_ERRORS as error:
             raise self._unreadable(shard, error) from error
 
-    def _open(self, shard: ShardEntry) -> ShardReader:
+    def _ask(self, shard: ShardEntry, read: Callable[[Shard], Answer]) -> Answer:
+        """What a shard answers. Raises RunError."""
+        path = f"{self.root}/{shard.path}"
         try:
-            return asked(self.filesystem, lambda: self._reader(shard))
+            return asked(self.filesystem, lambda: read(open_shard(path, self.filesystem.open_input_file)))
+        except UnknownFormatError as error:
+            raise RunError(str(error)) from error
         except _READ_ERRORS as error:
             raise self._unreadable(shard, error) from error
-
-    def _reader(self, shard: ShardEntry) -> ShardReader:
-        path = f"{self.root}/{shard.path}"
-        files = [self.filesystem.open_input_file(name) for name in (path, *sidecars(path))]
-        return TFRecordShard(*files) if self.manifest.shard_format == TFRECORD else ParquetShard(*files)
 
     def _sha256(self, path: str) -> str:
         digest = hashlib.sha256()

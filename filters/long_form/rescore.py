@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from filters.long_form.data import DataError
 from filters.long_form.scorer import SentenceScorer
 from schemas.digest import canonical_json, digest_json
 from schemas.manifest import POINTER_NAME, LongFormEntry, Manifest, ShardEntry, manifest_name
 from schemas.run import RowGroup, Run
-
-_STATISTICS = ["recording_id", "text_sources", "max_lf_score"]
+from schemas.shard_format import format_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,19 +106,15 @@ def _with_scores(table: pa.Table, scorer: SentenceScorer) -> pa.Table:
 
 def _write_shard(tables: list[pa.Table], shard: ShardEntry, output: Path) -> ShardEntry:
     """Row groups as they were, under a name that holds the content's hash."""
-    unfinished = output / "shards" / "unfinished.parquet"
-    schema = tables[0].schema
-    writer_options = {
-        # Audio is compressed already.
-        "compression": {field.name: "none" if field.name == "audio" else "zstd" for field in schema},
-        "use_dictionary": False,
-        "write_statistics": _STATISTICS,
-    }
-    with pq.ParquetWriter(unfinished, schema, **writer_options) as writer:
-        for table in tables:
-            writer.write_table(table, row_group_size=max(table.num_rows, 1))
-    content = unfinished.read_bytes()
+    endings = format_of(shard.path).endings
+    unfinished = [output / "shards" / f"unfinished{ending}" for ending in endings]
+    writer = format_of(shard.path).create(*map(str, unfinished))
+    for table in tables:
+        writer.write(table)
+    writer.close()
+    content = unfinished[0].read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
-    path = f"shards/g{shard.generation:04d}-{shard.index:05d}-{sha256[:16]}.parquet"
-    unfinished.rename(output / path)
-    return dataclasses.replace(shard, path=path, sha256=sha256, bytes=len(content))
+    name = f"shards/g{shard.generation:04d}-{shard.index:05d}-{sha256[:16]}"
+    for file, ending in zip(unfinished, endings, strict=True):
+        file.rename(output / f"{name}{ending}")
+    return dataclasses.replace(shard, path=f"{name}{endings[0]}", sha256=sha256, bytes=len(content))

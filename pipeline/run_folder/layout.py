@@ -9,7 +9,7 @@ plans/g0001/removed-….jsonl      recordings that left, with the part that has 
 plans/g0001/part-00017-….parquet rows of one future shard, without audio
 plans/g0001/plan.json            says that the plan is whole, and names its files
 plans/g0001/attempt-0003-…/      what the holder of fence 3 has written while it planned: totals, commits of parts
-shards/g0001-00017-….parquet     rows with audio; or ….tfrecord, with ….tfrecord.index.parquet
+shards/g0001-00017-….parquet     rows with audio; or as another of schemas/shard_format.py, with its sidecars
 rejects/g0001-00017-….jsonl      recordings that were left out, and why
 commits/g0001-00017.json         says that the shard is whole
 groups-….parquet                 recordings with the same audio
@@ -26,6 +26,7 @@ import re
 from pipeline.storage import TMP_FOLDER, TMP_NAME, join
 from schemas.commit import part_key
 from schemas.manifest import POINTER_NAME
+from schemas.shard_format import FORMATS
 
 RUN = "run.json"
 LOCK = "lock"
@@ -41,12 +42,13 @@ GENERATION_NAME = re.compile(r"g(\d{4,})")
 ATTEMPT_NAME = re.compile(r"attempt-\d{4,}-[0-9a-f]{8}")
 MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
 _HASH = "[0-9a-f]{12}"
+_SHARD_ENDINGS = "|".join(re.escape(ending) for known in FORMATS.values() for ending in known.endings)
 # What a kill on a local disk leaves of a small file beside its place. Those of lock and report are left alone: another
 # thread or process may be writing them.
 _UNFINISHED = r"\.json\.[0-9a-f]{32}\.tmp"
 # By folder, the names that may be swept once nothing names them; all others are somebody else's.
 SWEPT_NAMES = {
-    SHARDS: re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}\.(parquet|tfrecord|tfrecord\.index\.parquet)"),
+    SHARDS: re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}({_SHARD_ENDINGS})"),
     REJECTS: re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}\.jsonl"),
     COMMITS: re.compile(rf"g\d{{4,}}-\d{{5,}}{_UNFINISHED}"),
     "": re.compile(rf"groups-{_HASH}\.parquet|(run|manifest(-\d{{4,}})?|suppressed){_UNFINISHED}"),
@@ -86,8 +88,8 @@ def shard_commit_path(run_dir: str, key: str) -> str:
     return join(run_dir, COMMITS, f"{key}.json")
 
 
-def shard_name_pattern(generation: int, index: int, shard_format: str) -> str:
-    return f"{SHARDS}/{part_key(generation, index)}-{{}}.{shard_format}"
+def shard_name_pattern(generation: int, index: int, suffix: str) -> str:
+    return f"{SHARDS}/{part_key(generation, index)}-{{}}.{suffix}"
 
 
 def rejects_name_pattern(generation: int, index: int) -> str:

@@ -26,8 +26,7 @@ from pipeline.storage import DamagedError
 from schemas.commit import FileEntry, ShardRecord
 from schemas.exits import DONE, FAILURES
 from schemas.manifest import POINTER_NAME, Manifest
-from schemas.shard_reader import sidecars
-from schemas.tfrecord import INDEX_SCHEMA
+from schemas.shard_format import LIGHT_COLUMNS, sidecars
 
 LINE_EVERY_S = 30.0
 BLOCK_BYTES = 1 << 20
@@ -159,7 +158,7 @@ def check_file(run_dir: str, file: Named) -> Iterator[Damage]:
         yield Damage(path=file.path, what=what, advice=file.advice)
         return
     for beside in sidecars(file.path):
-        if (what := _index_difference(run_dir, file.path, beside)) is not None:
+        if (what := _sidecar_difference(run_dir, file.path, beside)) is not None:
             yield Damage(path=beside, what=what, advice=file.advice)
 
 
@@ -178,16 +177,14 @@ def _difference(path: str, file: Named) -> str | None:
     return None
 
 
-def _index_difference(run_dir: str, shard_path: str, path: str) -> str | None:
-    """An index has no hash of its own: it must say what the records of its shard say."""
+def _sidecar_difference(run_dir: str, shard_path: str, path: str) -> str | None:
+    """A sidecar has no hash of its own: what is read with its help must be what the records of its shard say."""
     if not storage.exists(storage.join(run_dir, path)):
         return "is gone"
-    columns = [name for name in INDEX_SCHEMA.names if name not in ("offset", "length")]
     try:
         shard = open_shard(run_dir, shard_path)
-        for group in range(shard.metadata.num_row_groups):
-            records = shard.read(group).select(columns)
-            if not records.equals(shard.read(group, columns)):
+        for group in range(len(shard.groups())):
+            if not shard.read(group).select(list(LIGHT_COLUMNS)).equals(shard.read(group, LIGHT_COLUMNS)):
                 return "differs from the records of its shard"
     except Exception as error:
         return f"cannot be read or does not fit its shard ({' '.join(str(error).split())})"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from schemas.tfrecord import records, row_of
+from schemas.formats.tfrecord import records, row_of
 
 
 def traces(folder: Path, needles: Iterable[str | bytes]) -> dict[str, set[bytes]]:

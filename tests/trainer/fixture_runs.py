@@ -11,12 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import soundfile
 
-from pipeline.shard_file import ShardWriter
 from schemas.digest import canonical_json
 from schemas.manifest import POINTER_NAME, DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
 from schemas.shard import COUNTS, SHARD_SCHEMA, TextSource
-from schemas.shard_reader import PARQUET, TFRECORD
-from schemas.tfrecord import INDEX_SUFFIX
+from schemas.shard_format import DEFAULT_FORMAT, FORMATS, ShardFormat
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -66,18 +64,14 @@ def write_run(
     lf_threshold: float | None = 0.5,
     groups: dict[str, str] | None = None,
     audio_encoding: str = "flac",
-    shard_format: str = PARQUET,
+    shard_format: str = DEFAULT_FORMAT,
 ) -> Path:
     """A finished run: shards split by `text_sources`, groups, manifest, pointer."""
     (folder / "shards").mkdir(parents=True)
     entries = []
     for index in range(shards):
         mine = sorted(rows[index::shards], key=lambda row: (row["text_sources"], row["recording_id"]))
-        path = folder / "shards" / f"g0001-{index:05d}.{shard_format}"
-        if shard_format == TFRECORD:
-            _write_tfrecord(path, mine)
-        else:
-            _write_parquet(path, mine)
+        path = _write_shard(folder / "shards" / f"g0001-{index:05d}", FORMATS[shard_format], mine)
         content = path.read_bytes()
         entries.append(
             ShardEntry(
@@ -112,18 +106,15 @@ def write_run(
     return folder
 
 
-def _write_parquet(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with pq.ParquetWriter(path, SHARD_SCHEMA) as writer:
-        for sources in sorted({row["text_sources"] for row in rows}):
-            part = [row for row in rows if row["text_sources"] == sources]
-            writer.write_table(pa.Table.from_pylist(part, SHARD_SCHEMA), row_group_size=len(part))
-
-
-def _write_tfrecord(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    writer = ShardWriter(str(path), f"{path}{INDEX_SUFFIX}")
-    for row in rows:
-        writer.add(row)
+def _write_shard(stem: Path, kind: ShardFormat, rows: Sequence[dict[str, Any]]) -> Path:
+    """A row group for each value of `text_sources`."""
+    path, *sidecars = [f"{stem}{ending}" for ending in kind.endings]
+    writer = kind.create(path, *sidecars)
+    for sources in sorted({row["text_sources"] for row in rows}):
+        part = [row for row in rows if row["text_sources"] == sources]
+        writer.write(pa.Table.from_pylist(part, SHARD_SCHEMA))
     writer.close()
+    return Path(path)
 
 
 def tone_flac(pitch_hz: float, duration_s: float, *, noise: float = 0.01, seed: int = 0) -> bytes:

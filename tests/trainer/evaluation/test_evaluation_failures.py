@@ -1,15 +1,17 @@
 """A clip that cannot be measured is counted and named, and the rest is measured as if it were not in the set."""
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile
 
-from schemas.shard_reader import ParquetShard
 from tests.trainer.evaluation.test_evaluation_readers import write_annotations, write_jamendo
 from tests.trainer.evaluation.tone_sets import RATE_HZ, Tones, WriteRun, tone
 from trainer.evaluation.cli import main
@@ -182,7 +184,7 @@ def run(tmp_path: Path, write_run: WriteRun) -> Path:
 def spoil_column(run: Path, column: str, group: int) -> None:
     """Flip bytes of one column of one row group."""
     (shard,) = (run / "shards").iterdir()
-    metadata = ParquetShard(shard).metadata.row_group(group)
+    metadata = pq.ParquetFile(shard).metadata.row_group(group)
     places = {metadata.column(i).path_in_schema: metadata.column(i) for i in range(metadata.num_columns)}
     chunk = places[column]
     start = chunk.dictionary_page_offset or chunk.data_page_offset
@@ -218,11 +220,6 @@ def test_rows_of_a_shard_that_cannot_be_read_are_counted(
 
 
 def test_a_row_of_another_rate_or_encoding_is_counted(run: Path, tmp_path: Path) -> None:
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     (path,) = (run / "shards").iterdir()
     rows = pq.read_table(path).to_pylist()
     other = io.BytesIO()

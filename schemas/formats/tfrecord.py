@@ -1,8 +1,6 @@
-"""Shard rows as TFRecord files of `tf.train.Example`, written and read without TensorFlow.
+"""Shards as TFRecord files of `tf.train.Example`, written and read without TensorFlow.
 
-A record is its length, a masked CRC-32C of the length, the Example and a masked CRC-32C of that. The index is a Parquet
-file beside the shard, in the same row groups that a Parquet shard would have, with what a reader needs to choose a row
-and to find it: `recording_id, audio_sha256, text_sources, max_lf_score, offset, length` (of the whole record).
+A record is its length, a masked CRC-32C of the length, the Example and a masked CRC-32C of that.
 
 Columns become features of the same name; a struct becomes one feature for each field (`counts/sf_tokens`, `lf/text`).
 Text is UTF-8 bytes. Doubles are decimal text, which is exact (`tf.strings.to_number(x, tf.float64)`), because Example
@@ -19,17 +17,9 @@ import google_crc32c
 import numpy as np
 import pyarrow as pa
 
+from schemas.formats.indexed import MAX_RECORD_BYTES, IndexedReader, IndexedWriter
 from schemas.shard import COUNTS, LF_SENTENCE, SHARD_SCHEMA
-
-INDEX_SUFFIX = ".index.parquet"
-INDEX_SCHEMA = pa.schema(
-    [
-        *(SHARD_SCHEMA.field(name) for name in ("recording_id", "audio_sha256", "text_sources", "max_lf_score")),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("length", pa.int64(), nullable=False),
-    ]
-)
-MAX_RECORD_BYTES = 1 << 30
+from schemas.shard_format import RecordError
 
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
@@ -39,8 +29,14 @@ _BYTES, _FLOATS, _INTS = 1, 2, 3  # fields of `Feature`
 Feature = tuple[int, Sequence[Any]]
 
 
-class RecordError(Exception):
-    """A record that is damaged or is not one of ours."""
+class TFRecordReader(IndexedReader):
+    def unpack(self, record: bytes) -> dict[str, Any]:
+        return row_of(unframe(record))
+
+
+class TFRecordWriter(IndexedWriter):
+    def pack(self, number: int, row: Mapping[str, Any]) -> bytes:
+        return frame(example_of(row))
 
 
 # Framing.
@@ -97,10 +93,13 @@ def example_of(row: Mapping[str, Any]) -> bytes:
 
 
 def row_of(example: bytes) -> dict[str, Any]:
-    """The shard row of a serialised Example. Raises RecordError."""
+    """The shard row of a serialised Example, without the columns that it has no feature of. Raises RecordError."""
     try:
         features = dict(_read_entry(entry) for entry in _fields_of(_only(example, 1), 1))
-        return {column.name: _value(features, column.name, column.type) for column in SHARD_SCHEMA}
+        heads = {name.partition("/")[0] for name in features}
+        return {
+            column.name: _value(features, column.name, column.type) for column in SHARD_SCHEMA if column.name in heads
+        }
     except (IndexError, KeyError, ValueError, TypeError, struct.error, OverflowError) as error:
         raise RecordError(f"not a shard row: {error!r}") from error
 
@@ -125,21 +124,19 @@ def _add_features(features: dict[str, Feature], name: str, kind: pa.DataType, va
 
 def _value(features: Mapping[str, Feature], name: str, kind: pa.DataType) -> Any:
     if name == "lf":
-        columns = [_plain(part.type, features[f"lf/{part.name}"][1]) for part in LF_SENTENCE]
-        names = [part.name for part in LF_SENTENCE]
+        parts = [part for part in LF_SENTENCE if f"lf/{part.name}" in features]
+        columns = [_plain(part.type, features[f"lf/{part.name}"][1]) for part in parts]
+        names = [part.name for part in parts]
         sentences = [dict(zip(names, items, strict=True)) for items in zip(*columns, strict=True)]
         for sentence in sentences:
             if math.isnan(sentence["score"]):
                 sentence["score"] = None
         return sentences
     if name == "counts":
-        return {part.name: _plain(part.type, features[f"counts/{part.name}"][1])[0] for part in COUNTS}
+        parts = [part for part in COUNTS if f"counts/{part.name}" in features]
+        return {part.name: _plain(part.type, features[f"counts/{part.name}"][1])[0] for part in parts}
     if pa.types.is_list(kind):
         return _plain(kind.value_type, features[name][1])
-    if name not in features:
-        if not SHARD_SCHEMA.field(name).nullable:
-            raise KeyError(name)
-        return None
     return _plain(kind, features[name][1])[0]
 
 
