@@ -21,6 +21,7 @@ from schemas.formats.webdataset import WebDatasetReader
 from schemas.run import Run, RunError
 from schemas.shard import SHARD_SCHEMA
 from schemas.shard_format import DEFAULT_FORMAT, FORMATS, sidecars
+from tests.pipeline.killing import assert_same, mine_and_die_at
 from tests.pipeline.mining import manifest, mine, row, write_catalogue
 from tests.pipeline.traces import traces
 
@@ -112,6 +113,16 @@ def test_a_row_is_read_by_its_place_alone(runs: dict[str, Path], name: str) -> N
     assert not wanted
 
 
+def test_a_killed_tar_run_comes_out_the_same(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Both files of a shard are there, and no record names them."""
+    folder = runs["webdataset"].parent
+    options = ("--rows_per_shard=8", "--comments", str(folder / "comments.jsonl"), "--format=webdataset")
+    mine_and_die_at("shard_published", folder / "catalog.jsonl", tmp_path / "run", options)
+    assert {path.suffix for path in tmp_path.glob("run/shards/*")} == {".tar", ".parquet"}
+    assert mine(folder / "catalog.jsonl", tmp_path / "run", *options) == 0
+    assert_same(tmp_path / "run", runs["webdataset"])
+
+
 def test_a_tar_run_grows_loses_a_recording_and_is_pruned(
     runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,7 +147,8 @@ def test_a_tar_run_grows_loses_a_recording_and_is_pruned(
 
 
 def test_the_webdataset_library_finds_what_parquet_holds(runs: dict[str, Path]) -> None:
-    wds = pytest.importorskip("webdataset", reason="the test extra is not installed")
+    import webdataset as wds
+
     dataset = wds.WebDataset(Run.open(runs["webdataset"]).files(), shardshuffle=False).decode()
     found = {sample["json"]["recording_id"]: sample for sample in dataset}
     rows = rows_of(runs["parquet"])

@@ -13,6 +13,7 @@ from scipy import stats
 
 from schemas.run import RunError
 from schemas.shard import TextSource
+from schemas.shard_format import FORMATS
 from tests.trainer.fixture_runs import shard_row, tone_flac, write_run
 from trainer.data import Corpus, DataConfig, Split
 from trainer.dist import Ranks
@@ -168,7 +169,7 @@ def test_two_runs_mix(text_run: Path, tmp_path: Path) -> None:
     assert all(e.start_sample == 0 for e in batch if e.row.recording_id[0] == "a")
 
 
-def test_tfrecord_gives_the_rows_of_parquet(tmp_path: Path) -> None:
+def test_every_format_gives_the_rows_of_parquet(tmp_path: Path) -> None:
     rows = text_rows(120)
     for row in rows:
         row["audio"] = row["recording_id"].encode()
@@ -186,7 +187,7 @@ def test_tfrecord_gives_the_rows_of_parquet(tmp_path: Path) -> None:
         assert all(example.row.audio == example.row.recording_id.encode() for example in batch)
         return found
 
-    assert drawn("tfrecord") == drawn("parquet")
+    assert len({frozenset(drawn(shard_format)) for shard_format in FORMATS}) == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
