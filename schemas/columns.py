@@ -12,7 +12,8 @@ import pyarrow as pa
 
 
 def completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of `schema`. Raises ValueError where one is not there and has no default, or has another type."""
+    """The columns of `schema`. Raises ValueError where one cannot be had: it is not there and has no default, is null
+    where it may not be, or has another type."""
     return pa.Table.from_arrays([_column(table, field) for field in schema], schema=schema)
 
 
@@ -26,6 +27,8 @@ def _column(table: pa.Table, field: pa.Field) -> Any:
     if field.name not in table.schema.names:
         return pa.array([_default(field)] * table.num_rows, field.type)
     column = table[field.name]
+    if column.null_count and not field.nullable:
+        raise ValueError(f"{field.name} is null")
     if column.type == field.type:
         return column
     return pa.array([_completed(value, field.type) for value in column.to_pylist()], field.type)

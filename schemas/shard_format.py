@@ -131,8 +131,8 @@ class Shard:
         schema = pa.schema([SHARD_SCHEMA.field(name) for name in names])
         try:
             return completed(self._reader.read(group, names), schema)
-        except ValueError as error:
-            raise RecordError(str(error)) from error
+        except (ValueError, TypeError, OverflowError) as error:
+            raise RecordError(f"not shard rows: {error}") from error
 
 
 def format_of(path: str) -> ShardFormat:

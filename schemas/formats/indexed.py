@@ -11,18 +11,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from schemas.columns import completed_row
+from schemas.columns import completed, completed_row
 from schemas.formats.parquet import ParquetReader, ParquetWriter
 from schemas.shard import SHARD_SCHEMA
 from schemas.shard_format import LIGHT_COLUMNS, GroupStatistics, RecordError
 
-INDEX_SCHEMA = pa.schema(
-    [
-        *(SHARD_SCHEMA.field(name) for name in LIGHT_COLUMNS),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("length", pa.int64(), nullable=False),
-    ]
+PLACE_SCHEMA = pa.schema(
+    [pa.field("offset", pa.int64(), nullable=False), pa.field("length", pa.int64(), nullable=False)]
 )
+INDEX_SCHEMA = pa.schema([*(SHARD_SCHEMA.field(name) for name in LIGHT_COLUMNS), *PLACE_SCHEMA])
 MAX_RECORD_BYTES = 1 << 30
 
 
@@ -43,12 +40,9 @@ class IndexedReader(ABC):
     def read(self, group: int, columns: Sequence[str]) -> pa.Table:
         if set(columns) <= set(LIGHT_COLUMNS):
             return self._index.read(group, columns)
-        places = self._index.read(group, ["offset", "length"]).to_pylist()
+        places = completed(self._index.read(group, PLACE_SCHEMA.names), PLACE_SCHEMA).to_pylist()
         rows = [self.row(place["offset"], place["length"]) for place in places]
-        try:
-            return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA).select(list(columns))
-        except (ValueError, TypeError, OverflowError) as error:
-            raise RecordError(f"not shard rows: {error!r}") from error
+        return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA).select(list(columns))
 
     def row(self, offset: int, length: int) -> dict[str, Any]:
         """The row at a place that the index names. Raises RecordError."""

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 
+from filters.long_form.rescore import rescore
 from openmulan import main as mulan
 from schemas.formats.tfrecord import TFRecordReader
 from schemas.formats.webdataset import WebDatasetReader
@@ -161,6 +163,25 @@ def test_the_webdataset_library_finds_what_parquet_holds(runs: dict[str, Path]) 
         assert sample["flac"] == value.pop("audio")
         assert sample["json"] == value
         assert soundfile.read(io.BytesIO(sample["flac"]))[1] == 16_000
+
+
+class Loves:
+    """A stand-in for a sentence classifier."""
+
+    model, digest, threshold = "loves", "d", 0.5
+
+    def score(self, texts: list[str]) -> "np.ndarray[Any, Any]":
+        return np.full(len(texts), 0.75, np.float32)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_run_that_is_scored_again_keeps_its_format(runs: dict[str, Path], tmp_path: Path, name: str) -> None:
+    scorer: Any = Loves()
+    rescore(Run.open(runs[name]), scorer, tmp_path / "rescored")
+    rows, before = rows_of(tmp_path / "rescored"), rows_of(runs[name])
+    assert {path.suffix for path in map(Path, Run.open(tmp_path / "rescored").files())} == {f".{FORMATS[name].suffix}"}
+    assert [value["audio"] for value in rows] == [value["audio"] for value in before]
+    assert {sentence["score"] for value in rows for sentence in value["lf"]} == {0.75}
 
 
 TENSORFLOW = """
