@@ -33,7 +33,7 @@ def users_file(tmp_path: Path) -> Path:
 @pytest.fixture(params=["filters", "pipeline", "trainer"])
 def foreign(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The package of another distribution, in its site-packages."""
-    package = tmp_path / "site-packages" / request.param
+    package = tmp_path / "site-packages" / str(request.param)
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('nobody runs this')\n", encoding="utf-8")
     return package / "__init__.py"

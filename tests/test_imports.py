@@ -39,7 +39,7 @@ def imports(path: Path) -> Iterator[tuple[int, str]]:
             # `from pipeline import encode` imports a module too.
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
-            yield from ((node.lineno, name.value) for name in node.args if isinstance(name, ast.Constant))
+            yield from ((node.lineno, str(name.value)) for name in node.args if isinstance(name, ast.Constant))
 
 
 def is_within(module: str, allowed: str) -> bool:
