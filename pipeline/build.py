@@ -37,14 +37,13 @@ from schemas.accounting import Account
 from schemas.catalogue import MusicGate
 from schemas.commit import HISTOGRAM_BINS, PartRecord, ShardRecord, TextTotals
 from schemas.exclusion import ExclusionList
-from schemas.reasons import Outcome, Reason
+from schemas.reasons import LeftOutError, Outcome, Reason, legible
 from schemas.shard import SHARD_SCHEMA, TEXT_FIELDS
 from schemas.shard_reader import sidecars
 
 INT16_SCALE = 1 / 32768
 TEXT_COLUMNS = frozenset(column.name for column in TEXT_FIELDS)
 AUDIO_COLUMNS = [column.name for column in SHARD_SCHEMA if column.name not in TEXT_COLUMNS]
-LONGEST_DETAIL = 300
 JUDGING_S = 120.0  # more than detector and encoder ever take for a clip
 log = logging.getLogger(__name__)
 
@@ -58,15 +57,11 @@ class BuildTask:
     again: bool = True
 
 
-class Rejected(Exception):
+class Rejected(LeftOutError):
     """A recording that is left out. `music_fraction` is set where the clip was judged."""
 
     def __init__(self, reason: Reason, detail: str, music_fraction: float | None = None) -> None:
-        # A detail may quote a name that is no Unicode, and has to be written down as UTF-8.
-        detail = "".join(c if c.isprintable() else "?" for c in detail[:LONGEST_DETAIL])
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+        super().__init__(reason, legible(detail))
         self.music_fraction = music_fraction
 
 

@@ -256,13 +256,7 @@ def _add_shard_options(group: Group) -> None:
     )
     _add(group, "--music_threshold", gate.threshold, "a frame that scores this or above is music", metavar="T")
     _add(group, "--min_music_fraction", gate.min_fraction, "a clip with less music than this is left out", metavar="F")
-    _add(
-        group,
-        "--lf_model",
-        NONE,
-        "sentence classifier of `mulan lf-filter fit`, or none: sentences stay unscored",
-        metavar="DIR",
-    )
+    _add(group, "--lf_model", NONE, "of `mulan lf-filter fit`, or none: sentences stay unscored", metavar="DIR")
     _add(
         group,
         "--tokenizer",
