@@ -4,13 +4,42 @@ This module is the public API and the `mulan` command. Nothing heavy is imported
 """
 
 import importlib
+import importlib.util
 import io
 import sys
+from pathlib import Path
 from typing import Any
 
-from schemas.exits import INTERRUPTED, ended, leave
-from schemas.signals import interruptible
-from schemas.version import VERSION as __version__
+_OWN = ("beam_runner", "filters", "openmulan", "pipeline", "schemas", "trainer")
+
+
+def _in_the_way() -> str | None:
+    """One line on a file that Python would load in the place of one of ours, which have everyday names."""
+    for name in _OWN:
+        loaded = sys.modules.get(name)
+        spec = importlib.util.find_spec(name) if loaded is None else None
+        paths = (spec.origin, *(spec.submodule_search_locations or ())) if spec is not None else ()
+        found = getattr(loaded, "__file__", None) if loaded is not None else next(filter(None, paths), None)
+        folder = Path(__file__).with_name(name)
+        ours = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        if found is not None and ours.is_file() and not (Path(found).is_file() and ours.samefile(found)):
+            return (
+                f"{found} stands in the way of OpenMuLan's own {name}: rename it, start in another folder, or take its "
+                "folder off PYTHONPATH (another package with this name needs an environment of its own)"
+            )
+    return None
+
+
+if (_foreign := _in_the_way()) is not None:
+    # The script `mulan` has nothing of ours around this import that could say it in one line.
+    if __name__ == "__main__" or Path(*sys.argv[:1]).stem == "mulan":
+        sys.stderr.write(f"mulan: {_foreign}\n")
+        sys.exit(2)
+    raise ImportError(_foreign)
+
+from schemas.exits import INTERRUPTED, ended, leave  # noqa: E402
+from schemas.signals import interruptible  # noqa: E402
+from schemas.version import VERSION as __version__  # noqa: E402
 
 # Public name -> the module that it lives in.
 _API: dict[str, str] = {
@@ -31,7 +60,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("trainer.train", "train", "mined runs to a model; run again, it resumes"),
     "pretrain": ("trainer.pretrain", "train", "the audio tower's body, by the classes of a mined AudioSet run"),
     "evaluate": ("trainer.evaluation.cli", "evaluate", "the paper's tables for any model, and the leakage check"),
-    "demo": ("pipeline.demo.command", "mine", "the whole way on a small corpus that it makes itself, offline"),
+    "demo": ("openmulan:demo", "mine", "the whole way on a small corpus that it makes itself, offline"),
 }
 
 # Packages that an option asks for, whatever the command -> the extra that has them.
@@ -44,7 +73,6 @@ _OPTIONAL: dict[str, str] = {
 }
 # What these print is their work: once nobody reads it, they end.
 _STREAMS = ("lf-filter",)
-_OWN = ("beam_runner", "filters", "openmulan", "pipeline", "schemas", "trainer")
 
 __all__ = ["__version__", "main", *_API]
 
@@ -93,6 +121,13 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
+
+
+def demo(argv: list[str]) -> int:
+    """`mulan demo`: its steps are commands of this module, called as a user would."""
+    from pipeline.demo.command import main as show
+
+    return show(argv, main)
 
 
 def _let_write_what_the_locale_lacks() -> None:

@@ -9,9 +9,10 @@ has settled is taken from there (see `Donor`).
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import apache_beam as beam
@@ -26,38 +27,25 @@ from pipeline.media.fetch import FetchConfig, Fetcher, FetchError, shown
 from pipeline.plan import read_part
 from pipeline.run_folder import layout
 from pipeline.run_folder.lock import Hold
+from pipeline.run_folder.records import Donor, committed_shard, wants_retry
 from pipeline.settings import MineConfig, ShardSettings
 from pipeline.shard_file import RowWriter, open_shard
-from pipeline.storage import DamagedError
 from pipeline.workers.faults import is_fault_of_machine
 from pipeline.workers.heartbeat import HEARTBEAT
 from pipeline.workers.memory import give_back_large_blocks
 from schemas.accounting import Account
 from schemas.catalogue import MusicGate
-from schemas.commit import HISTOGRAM_BINS, FileEntry, PartRecord, ShardRecord, TextTotals
+from schemas.commit import HISTOGRAM_BINS, PartRecord, ShardRecord, TextTotals
 from schemas.exclusion import ExclusionList
-from schemas.reasons import Outcome, Reason
+from schemas.reasons import LeftOutError, Outcome, Reason, legible
 from schemas.shard import SHARD_SCHEMA, TEXT_FIELDS
 from schemas.shard_format import FORMATS, sidecars
 
 INT16_SCALE = 1 / 32768
 TEXT_COLUMNS = frozenset(column.name for column in TEXT_FIELDS)
 AUDIO_COLUMNS = [column.name for column in SHARD_SCHEMA if column.name not in TEXT_COLUMNS]
-LONGEST_DETAIL = 300
 JUDGING_S = 120.0  # more than detector and encoder ever take for a clip
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Donor:
-    """What an earlier attempt has settled: rows of its shard, and rejects that need no second try."""
-
-    shard: FileEntry | None
-    rejects: FileEntry | None
-
-    @classmethod
-    def of(cls, record: ShardRecord) -> "Donor":
-        return cls(shard=record.shard, rejects=record.rejects)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,15 +57,11 @@ class BuildTask:
     again: bool = True
 
 
-class Rejected(Exception):
+class Rejected(LeftOutError):
     """A recording that is left out. `music_fraction` is set where the clip was judged."""
 
     def __init__(self, reason: Reason, detail: str, music_fraction: float | None = None) -> None:
-        # A detail may quote a name that is no Unicode, and has to be written down as UTF-8.
-        detail = "".join(c if c.isprintable() else "?" for c in detail[:LONGEST_DETAIL])
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+        super().__init__(reason, legible(detail))
         self.music_fraction = music_fraction
 
 
@@ -311,30 +295,6 @@ def _reject_line(row: dict[str, Any], rejected: Rejected) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False) + "\n"
 
 
-def committed_shard(run_dir: str, part: PartRecord, config_digest: str) -> ShardRecord | None:
-    """The record of a shard that is whole and built from this very part, or None."""
-    try:
-        value = storage.read_json(layout.shard_commit_path(run_dir, part.key))
-        if value is None:
-            return None
-        record = ShardRecord.from_json(value)
-    except (DamagedError, KeyError, TypeError, ValueError) as error:
-        # Built again from the same part it says the same, so nothing is lost.
-        log.warning("commit record of shard %s is not whole and is ignored: %s", part.key, error)
-        return None
-    if record.part_sha256 != part.file.sha256 or record.config_digest != config_digest:
-        return None
-    files = [entry for entry in (record.shard, record.rejects) if entry is not None]
-    beside = sidecars(record.shard.path) if record.shard is not None else []
-    is_there = all(storage.is_whole(run_dir, entry) for entry in files)
-    return record if is_there and all(storage.exists(storage.join(run_dir, path)) for path in beside) else None
-
-
-def wants_retry(record: ShardRecord) -> bool:
-    """Whether a shard has recordings that failed for now."""
-    return record.recordings.total(Outcome.FAILED_TRANSIENT) > 0
-
-
 def build(
     begin: Any,
     *,
@@ -346,32 +306,24 @@ def build(
     exclude: ExclusionList | None = None,
 ) -> None:
     """Build and commit every shard of `tasks`."""
+    start_maker = partial(ClipMaker, config, allow_roots, fetch, exclude)
     _ = (
         begin
         | beam.Create(tasks, reshuffle=False)
         | beam.Reshuffle()
-        | "build shard" >> beam.ParDo(_BuildShard(hold, config, allow_roots, fetch, exclude))
+        | "build shard" >> beam.ParDo(_BuildShard(hold, config, start_maker))
     )
 
 
 class _BuildShard(beam.DoFn):
-    def __init__(
-        self,
-        hold: Hold,
-        config: MineConfig,
-        allow_roots: tuple[str, ...],
-        fetch: FetchConfig | None = None,
-        exclude: ExclusionList | None = None,
-    ) -> None:
+    def __init__(self, hold: Hold, config: MineConfig, start_maker: Callable[[], ClipMaker]) -> None:
         self._hold = hold
         self._config = config
-        self._allow_roots = allow_roots
-        self._fetch = fetch
-        self._exclude = exclude
+        self._start_maker = start_maker
 
     def setup(self) -> None:
         give_back_large_blocks()
-        self._maker = ClipMaker(self._config, self._allow_roots, self._fetch, self._exclude)
+        self._maker = self._start_maker()
 
     def teardown(self) -> None:
         self._maker.close()

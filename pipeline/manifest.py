@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
-from pipeline.build import wants_retry
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import Plan, RunState
 from pipeline.run_folder.lock import Hold, LostLockError
+from pipeline.run_folder.records import wants_retry
 from pipeline.settings import ShardSettings
 from pipeline.shard_file import open_shard
 from pipeline.storage import DamagedError

@@ -13,14 +13,15 @@ from functools import partial
 from typing import Any, Protocol
 
 from pipeline import manifest, storage
-from pipeline.build import BuildTask, Donor, build, wants_retry
+from pipeline.build import BuildTask, build
 from pipeline.catalogue import COMMENTS, PLAYLISTS
 from pipeline.plan import plan, rewrite_parts
 from pipeline.progress import watching
 from pipeline.report import write_report
 from pipeline.run_folder import layout
-from pipeline.run_folder.generations import Plan, RunState, read_part_records
+from pipeline.run_folder.generations import Plan, RunState
 from pipeline.run_folder.lock import Hold, LostLockError, locked
+from pipeline.run_folder.records import Donor, read_part_records, wants_retry
 from pipeline.run_folder.suppression import suppress, suppression_path
 from pipeline.settings import (
     GZIP_RATIO,

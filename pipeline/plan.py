@@ -30,14 +30,12 @@ from schemas.columns import completed
 from schemas.commit import PartRecord
 from schemas.digest import shard_of
 from schemas.exclusion import ExclusionList
-from schemas.plan import PLAN_SCHEMA
+from schemas.plan import PLAN_SCHEMA, PlannedRow
 
 REMOVED, ORPHANS = "removed", "orphans"
 ROWS_PER_READ = 64
 MAX_HELD = 50_000  # bags and texts of a bundle, before they go on
 
-# A plan row, the accounts of its annotations, the hits of short-form rules.
-PlannedRow = tuple[dict[str, Any], dict[str, Any], dict[str, int]]
 # What is known of one recording: (row digest, row, folder of its catalogue file), (row digest, part key) of an earlier
 # generation, sentences, playlist titles.
 Gathered = tuple[tuple[str, dict[str, Any], str] | None, tuple[str, str] | None, Bag | None, Bag | None]

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 from pipeline import storage
-from pipeline.build import committed_shard, wants_retry
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import RunState
+from pipeline.run_folder.records import committed_shard, wants_retry
 from pipeline.stores.store import StoreError
 from schemas.commit import PartRecord
 

@@ -12,6 +12,7 @@ from filters.music.detector import BUILTIN, MusicGateConfig
 from filters.tokens import DEFAULT_TOKENIZER
 from pipeline.media.clip import DecodeConfig
 from pipeline.media.fetching.config import FetchConfig
+from schemas.checks import at_least
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
 from schemas.record import record_of
@@ -46,10 +47,7 @@ class TextConfig:
     lf_languages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("max_sf", "max_lf", "max_pl"):
-            cap = getattr(self, name)
-            if cap < 1:
-                raise ValueError(f"{name} is {cap}; it must be 1 or more")
+        at_least(self, 1, "max_sf", "max_lf", "max_pl")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +72,9 @@ class MineConfig:
     exclude_digest: str = ""
 
     def __post_init__(self) -> None:
-        if self.rows_per_shard < 1:
-            raise ValueError(f"rows_per_shard is {self.rows_per_shard}; it must be 1 or more")
+        at_least(self, 1, "rows_per_shard", "limit")
         if self.shard_format not in FORMATS:
             raise ValueError(f"shard_format is {self.shard_format!r}; it may be {' or '.join(FORMATS)}")
-        if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit is {self.limit}; it must be 1 or more")
 
     def identity(self) -> dict[str, Any]:
         """What two runs must share to give the same bytes. Names of files are left out where a digest says more."""

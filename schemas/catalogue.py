@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.digest import digest_json
-from schemas.reasons import Reason
+from schemas.reasons import LeftOutError, Reason
 
 DEFAULT_START_S = 30.0
 DEFAULT_DURATION_S = 30.0
@@ -25,13 +25,8 @@ MAX_URI_BYTES = 4096
 JSON_SCHEMA_PATH = Path(__file__).with_name("catalogue.schema.json")
 
 
-class RowError(Exception):
-    """A row that cannot be used: why, in the shared enum and in words."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+class RowError(LeftOutError):
+    """A row that cannot be used."""
 
 
 class MusicGate(StrEnum):

@@ -1,5 +1,7 @@
 """Plan row: everything of a shard's row but the audio, and what is needed to get the audio."""
 
+from typing import Any
+
 import pyarrow as pa
 
 from schemas.shard import TEXT_FIELDS
@@ -16,3 +18,6 @@ PLAN_SCHEMA = pa.schema(
         *TEXT_FIELDS,
     ]
 )
+
+# A row on its way to its part: the accounts of its annotations and the hits of short-form rules come with it.
+PlannedRow = tuple[dict[str, Any], dict[str, Any], dict[str, int]]

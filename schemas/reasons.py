@@ -127,3 +127,20 @@ class Reason(StrEnum):
     OTHER_LANGUAGE = "other_language", Outcome.DROPPED, "the sentence is surely in another language than was asked for"
     DUPLICATE_TEXT = "duplicate_text", Outcome.DROPPED, "the recording has the same text already"
     OVER_CAP = "over_cap", Outcome.DROPPED, "over the cap of texts that one recording keeps"
+
+
+LONGEST_DETAIL = 300
+
+
+def legible(detail: str) -> str:
+    """What went wrong, as it can be written down: it may quote a name that is no Unicode, or an endless one."""
+    return "".join(c if c.isprintable() else "?" for c in detail[:LONGEST_DETAIL])
+
+
+class LeftOutError(Exception):
+    """Something is left out: `reason` for the accounts, `detail` for a person."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail

@@ -1,4 +1,4 @@
-"""`python beam_runner.py` of a checkout that is not installed, started in another folder."""
+"""`python beam_runner.py` of a checkout that is not installed, started in another folder, which has its own modules."""
 
 import os
 import subprocess
@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def test_worker_processes_find_the_project_from_anywhere(tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path, [row(number) for number in range(4)])
+    for name in ("filters", "pipeline", "schemas"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('the user has this')\n", encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     command = [
         *(sys.executable, str(ROOT / "beam_runner.py"), "--catalog", str(catalogue), "--output", "run"),

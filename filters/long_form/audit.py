@@ -5,7 +5,6 @@ Weighting each label by one over its chance estimates what labelling everything 
 Recall rests on the few positives among many rejected sentences, so its interval is wide, and the figures say so.
 """
 
-import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from filters.long_form.data import DataError, Example
 from filters.long_form.metrics import Interval
 from schemas.digest import digest_bytes, hash64
+from schemas.jsonl import read_objects
 from schemas.run import Run
 
 REJECTED_STRATA = 3
@@ -147,14 +147,13 @@ def read_drawn(path: Path) -> list[Drawn]:
     """What `draw` wrote. Raises DataError."""
     drawn = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        try:
-            drawn.append(Drawn(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise DataError(f"{path}:{number}: not a line that `mulan lf-filter audit draw` wrote ({error})") from error
+        for where, value in read_objects(path):
+            try:
+                drawn.append(Drawn(**value))
+            except TypeError as error:
+                raise DataError(f"{where}: not a line that `mulan lf-filter audit draw` wrote ({error})") from error
+    except ValueError as error:
+        raise DataError(str(error)) from error
     return drawn
 
 

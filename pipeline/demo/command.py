@@ -5,10 +5,10 @@ for it are not installed. Each command is shown before it runs, so that it can b
 """
 
 import argparse
-import importlib
 import importlib.util
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from filters.tokens import NO_TOKENIZER
@@ -26,7 +26,11 @@ EVALUATION_PACKAGES = ("numba", "threadpoolctl", "matplotlib")
 DEMO_FAILURE_RATE = 0.1  # the corpus has a broken file, to show what becomes of one
 
 
-def main(argv: list[str]) -> int:
+# One command of `mulan`, by its arguments; returns its exit code.
+Mulan = Callable[[list[str]], int]
+
+
+def main(argv: list[str], mulan: Mulan) -> int:
     """Exit code of the first command that does not end with 0."""
     parser = argparse.ArgumentParser(
         prog="mulan demo",
@@ -55,6 +59,7 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"mulan demo: {error}\n")
         return 2
     code = _run(
+        mulan,
         "mine",
         *("--catalog", str(catalogue)),
         *("--comments", str(catalogue.with_name(COMMENTS_NAME))),
@@ -66,31 +71,33 @@ def main(argv: list[str]) -> int:
     if code == 0:
         sys.stdout.write(f"\nThe report to look at: {folder / 'run' / REPORT_HTML}\n")
     if code == 0 and arguments.steps:
-        code = _train(folder, arguments.steps)
+        code = _train(mulan, folder, arguments.steps)
     return code
 
 
-def _train(folder: Path, steps: int) -> int:
+def _train(mulan: Mulan, folder: Path, steps: int) -> int:
     """Train on the run, which leaves the model in `folder / "trained" / "model"`, and show what it has learned."""
     if _missing("No model is trained", (*TRAINING_PACKAGES, VOCABULARY_PACKAGE)):
         return 0
     code = _run(
+        mulan,
         "train",
         *("--recipe", "tiny", "--data", str(folder / "run"), "--output", str(folder / "trained")),
         # The corpus has no AudioSet labels, so its other texts take their share.
         *("--missing_sources", "reweight", "--tokenizer", str(Path(_vocabulary()).parent)),
         *("--batch_size", str(DEMO_BATCH), "--steps", str(steps)),
     )
-    return code or _evaluate(folder)
+    return code or _evaluate(mulan, folder)
 
 
-def _evaluate(folder: Path) -> int:
+def _evaluate(mulan: Mulan, folder: Path) -> int:
     """The tables of the model, beside a random one."""
     if _missing("No tables are made", EVALUATION_PACKAGES):
         return 0
     playlists = folder / "corpus" / EVAL_PLAYLISTS_NAME
     retrieval = ("--playlists", str(playlists), "--collection", str(folder / "run")) if playlists.stat().st_size else ()
     code = _run(
+        mulan,
         "evaluate",
         str(folder / "trained" / "model"),
         *(
@@ -128,12 +135,10 @@ def _missing(consequence: str, packages: tuple[str, ...]) -> bool:
     return bool(missing)
 
 
-def _run(*command: str) -> int:
+def _run(mulan: Mulan, *command: str) -> int:
     sys.stdout.write(f"\n$ {shlex.join(['mulan', *command])}\n")
     sys.stdout.flush()
-    # By name: the commands stand above the pipeline, which is why the demo only calls them as a user would.
-    code: int = importlib.import_module("openmulan").main(list(command))
-    return code
+    return mulan(list(command))
 
 
 def _vocabulary() -> str:

@@ -42,7 +42,7 @@ from pipeline.media.protocol import (
 from pipeline.workers.awake import TICK_S, awake
 from pipeline.workers.faults import MachineFaultError
 from pipeline.workers.memory import LARGE_BLOCK_BYTES
-from schemas.reasons import Reason
+from schemas.reasons import LeftOutError, Reason, legible
 
 __all__ = ["Clip", "ClipDecoder", "ClipError", "ClipSpec", "DecodeConfig", "DecoderUnavailableError", "ShortPolicy"]
 
@@ -63,7 +63,6 @@ HELPER_REASONS = {
 }
 ATTEMPTS = 2
 ALARM_MARGIN_S = 1.0  # the helper's own deadline is not looked at more closely
-LONGEST_DETAIL = 300
 PIPE_BYTES = 1 << 20  # fewer switches between the two processes than the 64 KiB of a usual pipe
 
 # `-I` and `-S` keep the environment, the working directory and start-up hooks of site-packages out of the helper;
@@ -75,13 +74,8 @@ _KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH",)
 _ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES)}
 
 
-class ClipError(Exception):
-    """The item has no clip: `reason` for the accounts, `detail` for a person."""
-
-    def __init__(self, reason: Reason, detail: str) -> None:
-        super().__init__(f"{reason.value}: {detail}")
-        self.reason = reason
-        self.detail = detail
+class ClipError(LeftOutError):
+    """The item has no clip."""
 
 
 class DecoderUnavailableError(MachineFaultError):
@@ -226,9 +220,7 @@ class ClipDecoder:
 def _clip(meta: dict[str, Any], samples_T: NDArray[np.float32], spec: ClipSpec) -> Clip:
     """The reply as a clip; raises ClipError for a refusal, KeyError, TypeError or ValueError for nonsense."""
     if "reason" in meta:
-        reason = HELPER_REASONS[meta["reason"]]
-        detail = "".join(c if c.isprintable() else "?" for c in str(meta["detail"])[:LONGEST_DETAIL])
-        raise ClipError(reason, detail)
+        raise ClipError(HELPER_REASONS[meta["reason"]], legible(str(meta["detail"])))
     numbers = {name: meta[name] for name in ("start_sample", "padded_samples", "source_rate_hz", "source_channels")}
     if any(type(number) is not int or number < 0 for number in numbers.values()):
         raise ValueError(f"numbers {numbers}")

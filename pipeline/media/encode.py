@@ -18,7 +18,8 @@ from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
 FLAC_LEVEL = 0.5
 OPUS_BITS_PER_S = 64_000
 OPUS_FRAME_SAMPLES = CLIP_SAMPLE_RATE_HZ // 50  # 20 ms
-# Opus needs some time before a window to settle; this is ten times what its specification asks for.
+# Opus needs some time before a window to settle. libsndfile gives it the 80 ms of its specification, after which a few
+# windows of loud noise are still a step away from the whole clip; after ten times as much they are the same.
 OPUS_PREROLL_SAMPLES = CLIP_SAMPLE_RATE_HZ * 8 // 10
 
 

@@ -6,8 +6,6 @@ cache and takes a lane of its host; what lies on this machine does neither.
 
 import logging
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
 from pipeline.media.fetching import local, objects, youtube
@@ -25,7 +23,7 @@ __all__ = ["FetchConfig", "FetchError", "Fetcher", "YouTubeConfig", "resolve", "
 
 
 class Fetcher:
-    """For one thread at a time; a context manager, since it holds connections and a helper process."""
+    """For one thread at a time. It holds connections and a helper process until `close`."""
 
     def __init__(self, config: FetchConfig, *, allow_roots: Sequence[str] = (), max_bytes: int) -> None:
         self._config = config
@@ -36,14 +34,6 @@ class Fetcher:
         self._youtube: youtube.YouTubeFetcher | None = None
         self._lanes: Lanes | None = None
         self._told = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Ends what it holds; a later `fetch` starts anew."""

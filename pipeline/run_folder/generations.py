@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline import storage
-from pipeline.build import Donor, committed_shard
 from pipeline.run_folder import layout
+from pipeline.run_folder.records import Donor, committed_shard
 from pipeline.storage import DamagedError
-from pipeline.tables import Attempt
 from schemas.accounting import Account
 from schemas.commit import FileEntry, PartRecord, ShardRecord
 from schemas.record import record_of
@@ -121,13 +120,3 @@ class RunState:
             if (record := committed_shard(self.run_dir, earlier, config_digest)) is not None:
                 return Donor.of(record)
         return None
-
-
-def read_part_records(attempt: Attempt) -> list[PartRecord]:
-    """Plan parts that an attempt has committed, in order."""
-    records = []
-    for info in storage.list_folder(storage.join(attempt.folder, layout.COMMITS)):
-        record = PartRecord.from_json(storage.parse_json(info.path, storage.read_bytes(info.path)))
-        if storage.is_whole(attempt.run_dir, record.file):
-            records.append(record)
-    return sorted(records, key=lambda record: record.index)

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -34,6 +35,7 @@ from pipeline.settings import InputError, LockConfig
 from pipeline.stores.store import FileInfo
 from pipeline.tables import publish_lines
 from schemas.commit import FileEntry
+from schemas.exits import DONE, INTERRUPTED
 from schemas.manifest import manifest_name
 from schemas.readers import ReaderRecord
 from schemas.suppression import SuppressionList
@@ -58,7 +60,6 @@ class Pruned:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="output folder of `mulan mine`")
     parser.add_argument(
         "--keep", type=int, default=DEFAULT_KEEP, metavar="N", help="newest manifests to keep (default: %(default)s)"
     )
@@ -74,6 +75,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cache_dir", metavar="DIR", help="media cache of `mulan mine`: delete what it has of removed recordings"
     )
+
+
+def run_command(
+    arguments: argparse.Namespace, run_dir: str, lock: LockConfig, pipeline: RunPipeline
+) -> tuple[str, int]:
+    """What to print, and the exit code."""
+    if arguments.now:
+        sys.stderr.write("mulan prune: --now: a training that reads an older manifest will stop\n")
+    pruned = prune(
+        run_dir,
+        pipeline=pipeline,
+        lock=lock,
+        keep=arguments.keep,
+        grace_hours=arguments.grace_hours,
+        now=arguments.now,
+        cache_dir=os.path.abspath(arguments.cache_dir) if arguments.cache_dir else None,
+    )
+    return render(pruned, arguments.grace_hours), INTERRUPTED if pruned.waits_for else DONE
 
 
 def prune(

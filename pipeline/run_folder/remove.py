@@ -17,6 +17,7 @@ from pipeline import storage
 from pipeline.catalogue import Reject, Table, read_table
 from pipeline.manifest import read_manifest
 from pipeline.mine import RunPipeline
+from pipeline.options import local_absolute
 from pipeline.report import write_report
 from pipeline.run_folder import layout
 from pipeline.run_folder.lock import locked
@@ -24,6 +25,7 @@ from pipeline.run_folder.suppression import lift, read_suppression, suppress
 from pipeline.run_folder.withdraw import RunFolder, live_recordings, publish, withdraw
 from pipeline.settings import InputError, LockConfig
 from schemas.catalogue import MAX_ID_BYTES, RowError, required_name
+from schemas.exits import DONE
 from schemas.readers import FOLDER as READERS
 from schemas.readers import ReaderRecord
 from schemas.suppression import SuppressionList
@@ -71,7 +73,6 @@ class Found:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="output folder of `mulan mine`")
     parser.add_argument(
         "--ids",
         required=True,
@@ -91,6 +92,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the other way: take these ids off the run's suppression list, so that the next mine may have them again",
     )
     parser.add_argument("--dry_run", action="store_true", help="say what would be removed, and who has used it")
+
+
+def run_command(
+    arguments: argparse.Namespace, run_dir: str, lock: LockConfig, pipeline: RunPipeline
+) -> tuple[str, int]:
+    """What to print, and the exit code."""
+    ids = read_ids(arguments.ids if arguments.ids == STDIN else local_absolute(arguments.ids))
+    if arguments.lift:
+        lifted = allow_again(run_dir, ids, lock=lock)
+        return f"{lifted} of {len(ids)} ids were removed before; the next mine may have them again\n", DONE
+    try:
+        found = remove(
+            run_dir,
+            ids,
+            pipeline=pipeline,
+            lock=lock,
+            suppress_unknown=arguments.suppress_unknown,
+            dry_run=arguments.dry_run,
+        )
+    except UnknownIdsError as error:
+        sys.stdout.write("".join(f"{name}\n" for name in error.unknown))
+        raise
+    return render(found, run_dir, dry_run=arguments.dry_run), DONE
 
 
 def read_ids(path: str) -> frozenset[str]:

@@ -20,12 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import manifest, storage
-from pipeline.build import BuildTask, Stopwatch, build_shard, committed_shard
+from pipeline.build import BuildTask, Stopwatch, build_shard
 from pipeline.mine import RunPipeline, commit_plan, describe_suppression
 from pipeline.plan import removed_line, rewrite_parts
 from pipeline.run_folder import layout
-from pipeline.run_folder.generations import Plan, RunState, read_part_records
+from pipeline.run_folder.generations import Plan, RunState
 from pipeline.run_folder.lock import Hold
+from pipeline.run_folder.records import committed_shard, read_part_records
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import InputError, RunRecord, ShardSettings
 from pipeline.storage import DamagedError

@@ -97,14 +97,10 @@ class S3Store:
         )
 
     def stat(self, path: str) -> FileInfo | None:
-        bucket, key = split(path)
         with self._errors(path, "cannot be looked at"):
-            try:
-                head = self._client.head_object(Bucket=bucket, Key=key)
-            except Exception as error:
-                if _code(error) in self._ABSENT:
-                    return None
-                raise
+            head = self._if_there(self._client.head_object, path)
+        if head is None:
+            return None
         return FileInfo(path=path, size=head["ContentLength"], modified_s=head["LastModified"].timestamp())
 
     def files(self, folder: str, *, deep: bool = False) -> list[FileInfo]:
@@ -147,15 +143,18 @@ class S3Store:
         return io.BufferedReader(_Ranges(info.size, fetch), READ_BYTES)
 
     def read(self, path: str) -> tuple[bytes, str] | None:
-        bucket, key = split(path)
         with self._errors(path, "cannot be read"):
-            try:
-                answer = self._client.get_object(Bucket=bucket, Key=key)
-            except Exception as error:
-                if _code(error) in self._ABSENT:
-                    return None
-                raise
-            return answer["Body"].read(), answer["ETag"]
+            answer = self._if_there(self._client.get_object, path)
+            return None if answer is None else (answer["Body"].read(), answer["ETag"])
+
+    def _if_there(self, ask: Callable[..., Any], path: str) -> Any | None:
+        bucket, key = split(path)
+        try:
+            return ask(Bucket=bucket, Key=key)
+        except Exception as error:
+            if _code(error) in self._ABSENT:
+                return None
+            raise
 
     def write(self, path: str, content: bytes) -> None:
         self._put(path, content)

@@ -16,6 +16,10 @@ import threading
 import time
 from pathlib import Path
 
+# Bound here, while this project comes first on the path: Beam starts a worker by `python -m`, which then puts the
+# current folder before it, and that may have a schemas.py of the user's.
+import filters  # noqa: F401
+import schemas  # noqa: F401
 from pipeline.workers.heartbeat import HEARTBEAT
 
 JOB_FOLDER = "MULAN_JOB_FOLDER"  # environment variable with the folder that launcher and workers share

@@ -4,6 +4,8 @@ import dataclasses
 import re
 from dataclasses import dataclass
 
+from schemas.checks import above_zero, at_least
+
 MIB = 1 << 20
 _HOST_AND_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@\[\]]+):[0-9]{1,5}")
 
@@ -30,15 +32,9 @@ class YouTubeConfig:
     watch_url: str = "https://www.youtube.com/watch?v={id}"
 
     def __post_init__(self) -> None:
-        if self.recycle_after < 1:
-            raise ValueError(f"recycle_after is {self.recycle_after}; it must be 1 or more")
-        for name in ("deadline_s", "start_timeout_s"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above zero")
-        if self.interval_s < 0:
-            raise ValueError(f"interval_s is {self.interval_s}; it may not be negative")
-        if self.bytes_per_s is not None and self.bytes_per_s < 1:
-            raise ValueError(f"bytes_per_s is {self.bytes_per_s}; it must be 1 or more")
+        above_zero(self, "deadline_s", "start_timeout_s")
+        at_least(self, 0, "interval_s")
+        at_least(self, 1, "recycle_after", "bytes_per_s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,15 +69,9 @@ class FetchConfig:
     youtube: YouTubeConfig = dataclasses.field(default_factory=YouTubeConfig)
 
     def __post_init__(self) -> None:
-        for name in ("deadline_s", "connect_timeout_s", "idle_timeout_s", "speed_window_s", "cache_bytes"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above zero")
-        for name in ("min_bytes_per_s", "max_redirects", "backoff_s", "longest_rest_s"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it may not be negative")
-        for name in ("attempts", "lanes_per_host"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
+        above_zero(self, "deadline_s", "connect_timeout_s", "idle_timeout_s", "speed_window_s", "cache_bytes")
+        at_least(self, 0, "min_bytes_per_s", "max_redirects", "backoff_s", "longest_rest_s")
+        at_least(self, 1, "attempts", "lanes_per_host")
         for host in self.allow_private_hosts:
             if not _HOST_AND_PORT.fullmatch(host):
                 raise ValueError(f"--allow_private_hosts {host}: must be HOST:PORT, such as localhost:8000 or [::1]:80")

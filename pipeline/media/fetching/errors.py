@@ -2,22 +2,14 @@
 
 from urllib.parse import urlsplit
 
-from schemas.reasons import Reason
-
-LONGEST_DETAIL = 300
+from schemas.reasons import LeftOutError, Reason, legible
 
 
-class FetchError(Exception):
-    """Media that was not fetched: why, in the shared enum and in words.
-
-    `retry_after_s` is what the server asked for, where it did.
-    """
+class FetchError(LeftOutError):
+    """Media that was not fetched. `retry_after_s` is what the server asked for, where it did."""
 
     def __init__(self, reason: Reason, detail: str, retry_after_s: float | None = None) -> None:
-        detail = "".join(c if c.isprintable() else "?" for c in detail[:LONGEST_DETAIL])
-        super().__init__(f"{reason}: {detail}")
-        self.reason = reason
-        self.detail = detail
+        super().__init__(reason, legible(detail))
         self.retry_after_s = retry_after_s
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.media.fetching.addresses import is_allowed, is_public
-from pipeline.media.fetching.errors import LONGEST_DETAIL, FetchError
-from schemas.reasons import Reason
+from pipeline.media.fetching.errors import FetchError
+from schemas.reasons import LONGEST_DETAIL, Reason
 
 # The first that is found in the message (in lower case) decides.
 MESSAGES: tuple[tuple[str, Reason], ...] = (

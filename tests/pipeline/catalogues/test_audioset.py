@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-import beam_runner
 from beam_runner import main
+from pipeline import options
 from pipeline.catalogues.audioset import (
     AudioSetInput,
     LocalCopies,
@@ -129,7 +129,7 @@ def test_without_a_copy_the_id_is_asked_for(corpus: Path, tmp_path: Path, monkey
     with Misbehaving({"/watch/no_copy____": (tmp_path / "long.flac").read_bytes()}) as server:
         youtube = YouTubeConfig(extractors=("generic",), watch_url=server.url("/watch/{id}"), interval_s=0)
         fetch = FetchConfig(youtube=youtube, allow_private_hosts=(server.host_and_port,), attempts=1)
-        monkeypatch.setattr(beam_runner, "fetch_config", lambda arguments: fetch)
+        monkeypatch.setattr(options, "fetch_config", lambda arguments: fetch)
         copies = ("--audioset_audio", str(corpus / "audio" / "deep"))
         assert mine_audioset(corpus, tmp_path / "run", "--audioset_by_id", *copies) == 0
     asked = {"/watch/no_copy____", "/watch/-dashed-id-", "/watch/cut_out_one"}

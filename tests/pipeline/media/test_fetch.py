@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ LIMIT = 1 << 20
 
 
 def fetch(uri: str, base: str, *, roots: tuple[str, ...] = (), max_bytes: int = LIMIT) -> bytes:
-    with Fetcher(FetchConfig(deadline_s=20), allow_roots=roots, max_bytes=max_bytes) as made:
+    with closing(Fetcher(FetchConfig(deadline_s=20), allow_roots=roots, max_bytes=max_bytes)) as made:
         return made.fetch(uri, base_uri=base)
 
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,11 @@ def server() -> Iterator[Misbehaving]:
         yield running
 
 
-def fetcher(server: Misbehaving, folder: Path, **changes: Any) -> Fetcher:
+def fetcher(server: Misbehaving, folder: Path, **changes: Any) -> closing[Fetcher]:
     config = dataclasses.replace(
         QUICK, allow_private_hosts=(server.host_and_port,), lanes_dir=str(folder / "lanes"), **changes
     )
-    return Fetcher(config, max_bytes=LIMIT)
+    return closing(Fetcher(config, max_bytes=LIMIT))
 
 
 def failure(server: Misbehaving, folder: Path, path: str, **changes: Any) -> FetchError:
@@ -251,7 +252,7 @@ def test_a_tls_handshake_that_dribbles_is_cut_at_the_deadline(tmp_path: Path) ->
         QUICK, allow_private_hosts=(f"127.0.0.1:{port}",), lanes_dir=str(tmp_path / "lanes"), deadline_s=1.0
     )
     start = time.monotonic()
-    with Fetcher(config, max_bytes=LIMIT) as made, pytest.raises(FetchError) as caught:
+    with closing(Fetcher(config, max_bytes=LIMIT)) as made, pytest.raises(FetchError) as caught:
         made.fetch(f"https://127.0.0.1:{port}/x", base_uri="/")
     listener.close()
     assert caught.value.reason == Reason.FETCH_TIMEOUT

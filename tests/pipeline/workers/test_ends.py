@@ -126,12 +126,12 @@ def hook(folder: Path, code: str) -> dict[str, str]:
     return {"PYTHONPATH": str(folder)}
 
 
-IMPATIENT = "import pipeline.workers.watch\npipeline.watch.SILENT_S = 4.0\n"
+IMPATIENT = "import pipeline.workers.watch\npipeline.workers.watch.SILENT_S = 4.0\n"
 
 
 def test_a_worker_that_hangs_shows_no_heartbeat(corpus: Corpus, tmp_path: Path) -> None:
     """Its interpreter stands still in a library that never comes back, and so do all its threads."""
-    code = "import ctypes, pipeline.media.encode\npipeline.encode.encode = lambda *_: ctypes.PyDLL(None).sleep(600)\n"
+    code = "import ctypes, pipeline.media.encode as media\nmedia.encode = lambda *_: ctypes.PyDLL(None).sleep(600)\n"
     environment = hook(tmp_path / "hook", IMPATIENT + code)
     with running(tmp_path, corpus.catalogue, tmp_path / "run", *corpus.options, *TWO_WORKERS, **environment) as job:
         wait_until(lambda: job.family() and any(sign.recording_id for sign in job.signs()), "nothing was taken")
