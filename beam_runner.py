@@ -15,15 +15,16 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from filters.long_form.language import check_languages
 from filters.long_form.scorer import describe_scorer
-from filters.music.detector import BUILTIN, TFHUB_YAMNET, DetectorError, MusicGateConfig, load_detector
-from filters.short_form.rules import RULES_DIGEST
+from filters.music.detector import DetectorError
+from filters.music.gate import MusicGateConfig
+from filters.music.load import BUILTIN, DETECTORS, TFHUB_YAMNET, load_detector
 from filters.tokens import DEFAULT_TOKENIZER, NO_TOKENIZER, load_tokenizer
 from pipeline.media.clip import DecodeConfig, ShortPolicy
 from pipeline.media.fetching.config import FetchConfig, YouTubeConfig
@@ -38,12 +39,14 @@ from pipeline.settings import (
     LockConfig,
     MineConfig,
     TextConfig,
+    Versions,
 )
 from pipeline.workers.watch import Watch, WorkerLostError, hush, job_folder, readers_hushed
 from pipeline.workers.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
 from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
+from schemas.lookup import is_factory
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
@@ -126,8 +129,8 @@ def parser() -> argparse.ArgumentParser:
         "--music_detector",
         default=BUILTIN,
         metavar="D",
-        help=f"builtin (demo-grade), FILE.tflite, SAVEDMODEL_DIR or a TF-Hub handle (YAMNet's: {TFHUB_YAMNET}; "
-        "default: %(default)s)",
+        help=f"builtin (demo-grade), FILE.tflite, SAVEDMODEL_DIR, a TF-Hub handle (YAMNet's: {TFHUB_YAMNET}) or "
+        "package.module:factory of your own (default: %(default)s)",
     )
     shards.add_argument("--music_threshold", type=float, default=gate.threshold, help="default: %(default)s")
     shards.add_argument("--min_music_fraction", type=float, default=gate.min_fraction, help="default: %(default)s")
@@ -135,7 +138,8 @@ def parser() -> argparse.ArgumentParser:
         "--lf_model",
         default=NONE,
         metavar="DIR",
-        help="sentence classifier of `mulan lf-filter fit`, or none: sentences stay unscored (default: %(default)s)",
+        help="sentence classifier of `mulan lf-filter fit`, package.module:factory of your own, or none: sentences "
+        "stay unscored (default: %(default)s)",
     )
     shards.add_argument(
         "--tokenizer",
@@ -651,13 +655,18 @@ def local_absolute(path: str) -> str:
     return path.rstrip("/") if "://" in path else os.path.abspath(path)
 
 
+def named_or_absolute(part: str, names: Container[str]) -> str:
+    """What names a part: one of our names or package.module:factory as it is, a path so that every worker finds it."""
+    return part if part in names or is_factory(part) else local_absolute(part)
+
+
 def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[MineConfig, str, DetectorEntry]:
     """Configuration, serialised tokenizer, detector. Loads both once, so that what is wrong with them is said here."""
     counter = load_tokenizer(arguments.tokenizer)
     tokenizer = counter.to_str() if counter is not None else ""
-    spec = arguments.music_detector
-    detector = load_detector(spec if spec == BUILTIN or "://" in spec else os.path.abspath(spec))
-    lf_model = arguments.lf_model if arguments.lf_model == NONE else local_absolute(arguments.lf_model)
+    spec = named_or_absolute(arguments.music_detector, DETECTORS)
+    detector = load_detector(spec)
+    lf_model = named_or_absolute(arguments.lf_model, (NONE,))
     scorer = describe_scorer(lf_model)
     if arguments.lf_languages:
         check_languages(frozenset(arguments.lf_languages))
@@ -675,15 +684,15 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
         ),
         gate=gate,
         decode=DecodeConfig(short_policy=ShortPolicy(arguments.short_policy)),
-        detector=spec if spec == BUILTIN or "://" in spec else os.path.abspath(spec),
+        detector=spec,
         detector_digest=detector.digest,
         lf_model=lf_model,
         lf_digest=scorer.digest,
         lf_threshold=scorer.threshold,
         tokenizer=arguments.tokenizer,
         tokenizer_digest=digest_json([tokenizer]),
-        rules_digest=RULES_DIGEST,
         exclude_digest=exclude.digest(),
+        versions=Versions(detector=detector.version),
     )
     entry = DetectorEntry(
         name=detector.name,

@@ -17,7 +17,9 @@ from typing import Any, Protocol
 import apache_beam as beam
 import numpy as np
 
-from filters.music.detector import MusicDetector, load_detector, music_fraction
+from filters.music.detector import MusicDetector
+from filters.music.gate import music_fraction
+from filters.music.load import load_detector
 from pipeline import storage
 from pipeline.media.clip import ATTEMPTS as CLIP_ATTEMPTS
 from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec
@@ -342,6 +344,7 @@ def build(
     tasks: list[BuildTask],
     hold: Hold,
     config: MineConfig,
+    shards: ShardSettings,
     allow_roots: tuple[str, ...],
     fetch: FetchConfig | None = None,
     exclude: ExclusionList | None = None,
@@ -351,7 +354,7 @@ def build(
         begin
         | beam.Create(tasks, reshuffle=False)
         | beam.Reshuffle()
-        | "build shard" >> beam.ParDo(_BuildShard(hold, config, allow_roots, fetch, exclude))
+        | "build shard" >> beam.ParDo(_BuildShard(hold, config, shards, allow_roots, fetch, exclude))
     )
 
 
@@ -360,12 +363,14 @@ class _BuildShard(beam.DoFn):
         self,
         hold: Hold,
         config: MineConfig,
+        shards: ShardSettings,
         allow_roots: tuple[str, ...],
         fetch: FetchConfig | None = None,
         exclude: ExclusionList | None = None,
     ) -> None:
         self._hold = hold
         self._config = config
+        self._shards = shards
         self._allow_roots = allow_roots
         self._fetch = fetch
         self._exclude = exclude
@@ -378,7 +383,7 @@ class _BuildShard(beam.DoFn):
         self._maker.close()
 
     def process(self, task: BuildTask) -> Iterator[str]:
-        done = committed_shard(self._hold.run_dir, task.part, self._config.digest())
+        done = committed_shard(self._hold.run_dir, task.part, self._shards.config_digest)
         if done is None or (task.donor is not None and wants_retry(done)):
-            build_shard(self._hold, task, self._config.of_shards(), self._maker)
+            build_shard(self._hold, task, self._shards, self._maker)
         yield task.part.key

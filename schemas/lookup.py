@@ -42,3 +42,9 @@ def find_factory(name: str, known: Mapping[str, str], what: str) -> Callable[...
         raise UnknownNameError(f"{what} {name!r}: {attribute!r} of {module} cannot be called")
     found: Callable[..., Any] = factory
     return found
+
+
+def lacking(made: object, contract: type) -> list[str]:
+    """What a Protocol asks for and an object does not have."""
+    asked = {*vars(contract), *getattr(contract, "__annotations__", ())}
+    return sorted(name for name in asked if not name.startswith("_") and not hasattr(made, name))

@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 
 from beam_runner import main
 from filters.music.builtin.synthesis import synthesise
-from filters.music.class_map import music_index
-from filters.music.detector import MUSIC_MID, TFHUB_YAMNET, YAMNET_GRID, DetectorError, load_detector, music_fraction
+from filters.music.detector import DetectorError
+from filters.music.gate import music_fraction
+from filters.music.load import TFHUB_YAMNET, load_detector
+from filters.music.yamnet import MUSIC_MID, YAMNET_GRID, music_index
 from filters.music.yamnet_savedmodel import PARITY_BOUND, YamnetSavedModel
 from filters.music.yamnet_tflite import CLASS_MAP_NAME, YamnetTflite
 from tests.filters.music.tiny_yamnet import CLASSES, PUBLISHED_HOP, class_map, music_score, save_savedmodel, save_tflite
