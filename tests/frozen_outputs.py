@@ -117,7 +117,7 @@ VERSIONED: dict[str, tuple[int, str, Callable[[], dict[str, Any]]]] = {
     "yamnet-savedmodel": (
         YamnetSavedModel.version,
         "filters/music/yamnet_savedmodel.py",
-        lambda: _of_tiny(save_savedmodel),
+        _of_savedmodel,
     ),
 }
 NEED_TENSORFLOW = ("yamnet-tflite", "yamnet-savedmodel")  # in a process that has no torch
