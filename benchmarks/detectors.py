@@ -23,7 +23,9 @@ import numpy as np
 
 from benchmarks.machine import write_result
 from filters.music.builtin.training import roc_auc
-from filters.music.detector import DetectorError, MusicDetector, MusicGateConfig, load_detector, music_fraction
+from filters.music.detector import DetectorError, MusicDetector
+from filters.music.gate import MusicGateConfig, music_fraction
+from filters.music.load import load_detector
 from pipeline.media.clip import ClipDecoder, ClipSpec, DecodeConfig, ShortPolicy
 
 CLIP_S = 30.0

@@ -35,7 +35,8 @@ import psutil
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import pss_bytes, write_result
-from filters.music.detector import MusicGateConfig, load_detector, music_fraction
+from filters.music.gate import MusicGateConfig, music_fraction
+from filters.music.load import load_detector
 from pipeline.media.encode import encode
 from pipeline.media.helper import answer
 from pipeline.media.protocol import ClipSpec, DecodeConfig

@@ -18,7 +18,9 @@ from typing import Any, Protocol
 import apache_beam as beam
 import numpy as np
 
-from filters.music.detector import MusicDetector, load_detector, music_fraction
+from filters.music.detector import MusicDetector
+from filters.music.gate import music_fraction
+from filters.music.load import load_detector
 from pipeline import storage
 from pipeline.media.clip import ATTEMPTS as CLIP_ATTEMPTS
 from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec
@@ -301,6 +303,7 @@ def build(
     tasks: list[BuildTask],
     hold: Hold,
     config: MineConfig,
+    shards: ShardSettings,
     allow_roots: tuple[str, ...],
     fetch: FetchConfig | None = None,
     exclude: ExclusionList | None = None,
@@ -311,14 +314,14 @@ def build(
         begin
         | beam.Create(tasks, reshuffle=False)
         | beam.Reshuffle()
-        | "build shard" >> beam.ParDo(_BuildShard(hold, config, start_maker))
+        | "build shard" >> beam.ParDo(_BuildShard(hold, shards, start_maker))
     )
 
 
 class _BuildShard(beam.DoFn):
-    def __init__(self, hold: Hold, config: MineConfig, start_maker: Callable[[], ClipMaker]) -> None:
+    def __init__(self, hold: Hold, shards: ShardSettings, start_maker: Callable[[], ClipMaker]) -> None:
         self._hold = hold
-        self._config = config
+        self._shards = shards
         self._start_maker = start_maker
 
     def setup(self) -> None:
@@ -329,7 +332,7 @@ class _BuildShard(beam.DoFn):
         self._maker.close()
 
     def process(self, task: BuildTask) -> Iterator[str]:
-        done = committed_shard(self._hold.run_dir, task.part, self._config.digest())
+        done = committed_shard(self._hold.run_dir, task.part, self._shards.config_digest)
         if done is None or (task.donor is not None and wants_retry(done)):
-            build_shard(self._hold, task, self._config.of_shards(), self._maker)
+            build_shard(self._hold, task, self._shards, self._maker)
         yield task.part.key

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from filters.music.detector import load_detector
+from filters.music.load import load_detector
 from pipeline.media.encode import encode
 from pipeline.media.fetch import FetchError, resolve
 from pipeline.media.fetching.youtube import is_youtube
@@ -77,7 +77,7 @@ def render(estimate: Estimate) -> str:
         lines.append(
             f"attention            {estimate.missing_share:.0%} of a sample has no local file that may be read"
         )
-    lines.append("The plan is kept: the same command without --dry_run goes on from here.")
+    lines.append("The plan is kept: the same command without --dry_run goes on from here, and any other plans anew.")
     return "\n".join(lines) + "\n"
 
 

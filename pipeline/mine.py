@@ -19,7 +19,7 @@ from pipeline.plan import plan, rewrite_parts
 from pipeline.progress import watching
 from pipeline.report import write_report
 from pipeline.run_folder import layout
-from pipeline.run_folder.generations import Plan, RunState
+from pipeline.run_folder.generations import NO_PLAN, Plan, RunState
 from pipeline.run_folder.lock import Hold, LostLockError, locked
 from pipeline.run_folder.records import Donor, read_part_records, wants_retry
 from pipeline.run_folder.suppression import suppress, suppression_path
@@ -32,6 +32,7 @@ from pipeline.settings import (
     JobSettings,
     MineConfig,
     RunRecord,
+    ShardSettings,
 )
 from pipeline.storage import DamagedError
 from pipeline.stores.store import StoreError
@@ -40,6 +41,7 @@ from pipeline.tables import Attempt, Selection
 from pipeline.workers.memory import give_back_freed
 from schemas.accounting import Account, sum_counts
 from schemas.commit import PartRecord
+from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
 from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
@@ -53,6 +55,9 @@ class RunPipeline(Protocol):
 
     def __call__(self, name: str, steps: Callable[[Any], None], *, small: bool = False) -> None: ...
 
+
+# Table of text → (file, bytes, time of change), as a plan names them.
+Inputs = dict[str, list[list[Any]]]
 
 # Less text than this is joined sooner than a worker process has started.
 SMALL_BYTES = 64 << 20
@@ -101,27 +106,33 @@ def _mine(
 ) -> Mined:
     published = manifest.Published.read(job.output)
     state = RunState.read(job.output)
-    _check_settings(config, job.output, detector, state, published)
-    _plan_generation(config, job, state, tokenizer, run, hold)
+    _check_whole(job.output, state, published)
+    inputs = _inputs(job)
+    asked = digest_json([config.digest(), job.columns, job.on_removed])
+    _settle_dry_run(state, asked, inputs, hold, go_on=job.dry_run)
+    settings, detector = _fixed_settings(config, job.output, detector, state, published)
+    _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold)
     newest = state.newest
     assert newest is not None
     give_back_freed()  # a local runner has joined the text in this process
     if not job.dry_run:
-        _build_pending(config, job, state, run, hold)
-        manifest.finish(state, published, config.of_shards(), detector, hold)
+        _build_pending(config, settings, job, state, run, hold)
+        manifest.finish(state, published, settings, detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
 
 
-def _check_settings(
-    config: MineConfig, run_dir: str, detector: DetectorEntry, state: RunState, published: manifest.Published
-) -> None:
-    """A run folder keeps the settings of its first command, since shards of different settings do not mix."""
+def _inputs(job: JobSettings) -> Inputs:
+    tables = {"catalogue": job.catalogues, "comments": job.comments, "playlists": job.playlists}
+    return {name: describe(paths) for name, paths in tables.items()} | describe_suppression(job.output)
+
+
+def _check_whole(run_dir: str, state: RunState, published: manifest.Published) -> None:
+    """Raises DamagedError where settings or a plan are gone, InputError where there never were any."""
     path = storage.join(run_dir, layout.RUN)
     planned = len(state.plans)
     built = max((shard.generation for shard in published.newest.shards), default=0) if published.newest else 0
-    fixed = storage.read_json(path)
-    if fixed is None:
+    if not storage.exists(path):
         if planned:
             raise DamagedError(f"{path} is gone, although the run has plans; restore it from a copy")
         if published.numbers:
@@ -129,34 +140,75 @@ def _check_settings(
                 f"{run_dir} holds a run without its plan, as `mulan lf-filter score RUN --output` writes it: it can be "
                 "read and trained on, not mined into; use another --output, with the --lf_model that you want"
             )
-        value = {"config": config.to_json(), "config_digest": config.digest(), "detector": dataclasses.asdict(detector)}
-        if storage.create(path, storage.json_bytes(value)) is None:
-            raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
-        return
-    if built > planned:
+    elif built > planned:
         raise DamagedError(
             f"{layout.plan_path(run_dir, built)} is gone, although the manifest has its shards; restore it from a copy"
         )
-    RunRecord.from_json(fixed, path)
-    if fixed["config_digest"] != config.digest():
-        before, now = fixed["config"], config.to_json()
-        changes = [f"{name} {before.get(name)!r} → {now[name]!r}" for name in now if before.get(name) != now[name]]
-        raise InputError(
-            f"{run_dir} was mined with other settings ({'; '.join(changes)}); use those, or another --output"
-        )
+
+
+def _settle_dry_run(state: RunState, asked: str, inputs: Inputs, hold: Hold, *, go_on: bool) -> None:
+    """The plan that a dry run has left is gone on from by the same command alone, and else given up.
+
+    With `go_on`, that of a dry run itself, it stays a dry run's. One that removes recordings is given up as well: only
+    a job that builds may put them on the list of those that do not come back.
+    """
+    newest = state.newest
+    if newest is None or not newest.dry_run:
+        return
+    same = newest.dry_run == asked and newest.inputs == inputs
+    if same and go_on:
+        return
+    adopted = dataclasses.replace(newest, dry_run="") if same and not newest.removed else None
+    path = layout.plan_path(state.run_dir, newest.generation)
+    content = storage.json_bytes(adopted.to_json()) if adopted else NO_PLAN
+    hold.check()
+    storage.failpoint("dry_run_checked")
+    found = storage.read_version(path)
+    if found is None or found[0] != storage.json_bytes(newest.to_json()) or not storage.swap(path, content, found[1]):
+        raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
+    storage.failpoint("dry_run_settled")
+    state.plans[-1:] = [adopted] if adopted else []
+
+
+def _fixed_settings(
+    config: MineConfig, run_dir: str, detector: DetectorEntry, state: RunState, published: manifest.Published
+) -> tuple[ShardSettings, DetectorEntry]:
+    """A run folder keeps the settings of its first command that was no dry run, since shards of different settings do
+    not mix. Raises InputError where this command has others."""
+    path = storage.join(run_dir, layout.RUN)
+    made = RunRecord(config=config.to_json(), config_digest=config.digest(), detector=dataclasses.asdict(detector))
+    content = storage.json_bytes(dataclasses.asdict(made))
+    found = storage.read_version(path)
+    if found is None:
+        written = storage.create(path, content)
+    else:
+        fixed = RunRecord.from_json(storage.parse_json(path, found[0]), path)
+        changes = config.differences(fixed.config)
+        if not changes:
+            return fixed.of_shards(path)
+        if state.plans or published.numbers:
+            said = "; ".join(f"{name} {before!r} → {now!r}" for name, (before, now) in changes.items())
+            of_code = any(name.startswith("versions.") for name in changes)
+            advice = "use the openmulan that it was mined with" if of_code else "use those"
+            raise InputError(f"{run_dir} was mined with other settings ({said}); {advice}, or another --output")
+        written = storage.swap(path, content, found[1])
+    if written is None:
+        raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
+    return made.of_shards(path)
 
 
 def _plan_generation(
-    config: MineConfig, job: JobSettings, state: RunState, tokenizer: str, run: RunPipeline, hold: Hold
+    config: MineConfig,
+    job: JobSettings,
+    state: RunState,
+    inputs: Inputs,
+    asked: str,
+    tokenizer: str,
+    run: RunPipeline,
+    hold: Hold,
 ) -> None:
     """Plan what the catalogue has that no generation has planned yet, if there is anything."""
-    inputs = {
-        "catalogue": describe(job.catalogues),
-        "comments": describe(job.comments),
-        "playlists": describe(job.playlists),
-    }
     newest = state.newest
-    inputs |= describe_suppression(job.output)
     if newest is not None and newest.inputs == inputs:
         log.info("plan: generation %d is whole", newest.generation)
         return
@@ -229,7 +281,8 @@ def _plan_generation(
             first_index=shards,
         )
         run(f"rewrite {generation}", step)
-        suppress(hold, _gone(job.output, attempt))
+        if not job.dry_run:
+            suppress(hold, _gone(job.output, attempt))
     storage.failpoint("plan_parts_committed")
     parts = read_part_records(attempt)
     made = Plan(
@@ -245,6 +298,7 @@ def _plan_generation(
         parts=tuple(parts),
         rejects=attempt.lines("rejects-"),
         removed_lists=attempt.lines("removed-"),
+        dry_run=asked if job.dry_run else "",
     )
     planned = sum(part.file.rows for part in parts if part.replaces is None)
     if planned != fresh:
@@ -256,8 +310,10 @@ def commit_plan(state: RunState, made: Plan, hold: Hold) -> None:
     """Raises LostLockError."""
     hold.check()
     storage.failpoint("plan_checked")
-    path = layout.plan_path(state.run_dir, made.generation)
-    if storage.create(path, storage.json_bytes(made.to_json())) is None:
+    path, content = layout.plan_path(state.run_dir, made.generation), storage.json_bytes(made.to_json())
+    found = storage.read_version(path)
+    is_free = found is not None and found[0] == NO_PLAN
+    if (storage.swap(path, content, found[1]) if found and is_free else storage.create(path, content)) is None:
         raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
     storage.failpoint("plan_committed")
     state.plans.append(made)
@@ -300,13 +356,15 @@ def _survey(
     return sum_counts(totals), cutoff
 
 
-def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: RunPipeline, hold: Hold) -> None:
+def _build_pending(
+    config: MineConfig, settings: ShardSettings, job: JobSettings, state: RunState, run: RunPipeline, hold: Hold
+) -> None:
     """Build what is not committed, and try again what failed for now."""
     tasks = []
-    committed = state.committed(config.digest())
+    committed = state.committed(settings.config_digest)
     for part, record in committed:
         if record is None:
-            tasks.append(BuildTask(part=part, donor=state.donor(part, config.digest())))
+            tasks.append(BuildTask(part=part, donor=state.donor(part, settings.config_digest)))
         elif wants_retry(record):
             tasks.append(BuildTask(part=part, donor=Donor.of(record)))
     _check_parts(job.output, [task.part for task in tasks])
@@ -314,12 +372,13 @@ def _build_pending(config: MineConfig, job: JobSettings, state: RunState, run: R
         log.info("build: all %d shards are committed", len(committed))
         return
     log.info("build: %d of %d shards", len(tasks), len(committed))
-    with watching(state, [task.part for task in tasks], config.digest()):
+    with watching(state, [task.part for task in tasks], settings.config_digest):
         step = partial(
             build,
             tasks=tasks,
             hold=hold,
             config=config,
+            shards=settings,
             allow_roots=job.allow_roots,
             fetch=job.fetch,
             exclude=job.exclude,

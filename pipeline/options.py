@@ -6,15 +6,15 @@ the settings. Nothing here loads Beam, so that `--help` need not wait for it.
 
 import argparse
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filters.long_form.language import check_languages
 from filters.long_form.scorer import describe_scorer
-from filters.music.detector import BUILTIN, TFHUB_YAMNET, MusicGateConfig, load_detector
-from filters.short_form.rules import RULES_DIGEST
+from filters.music.gate import MusicGateConfig
+from filters.music.load import BUILTIN, DETECTORS, TFHUB_YAMNET, load_detector
 from filters.tokens import DEFAULT_TOKENIZER, NO_TOKENIZER, load_tokenizer
 from pipeline.media.clip import DecodeConfig, ShortPolicy
 from pipeline.media.fetching.config import FetchConfig, YouTubeConfig
@@ -29,9 +29,11 @@ from pipeline.settings import (
     LockConfig,
     MineConfig,
     TextConfig,
+    Versions,
 )
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
+from schemas.lookup import is_factory
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_format import DEFAULT_FORMAT, FORMATS
@@ -70,6 +72,11 @@ def _add_repeated(group: Group, flag: str, metavar: str, what: str) -> None:
 def local_absolute(path: str) -> str:
     """Workers may stand in another folder than the launcher."""
     return path.rstrip("/") if "://" in path else os.path.abspath(path)
+
+
+def named_or_absolute(part: str, names: Container[str]) -> str:
+    """What names a part: one of our names or package.module:factory as it is, a path so that every worker finds it."""
+    return part if part in names or is_factory(part) else local_absolute(part)
 
 
 def _found(flag: str, globs: Iterable[str]) -> tuple[str, ...]:
@@ -251,12 +258,19 @@ def _add_shard_options(group: Group) -> None:
         group,
         "--music_detector",
         BUILTIN,
-        f"builtin (demo-grade), FILE.tflite, SAVEDMODEL_DIR or a TF-Hub handle, such as YAMNet's {TFHUB_YAMNET}",
+        f"builtin (demo-grade), FILE.tflite, SAVEDMODEL_DIR, a TF-Hub handle such as YAMNet's {TFHUB_YAMNET}, or "
+        "package.module:factory of your own",
         metavar="D",
     )
     _add(group, "--music_threshold", gate.threshold, "a frame that scores this or above is music", metavar="T")
     _add(group, "--min_music_fraction", gate.min_fraction, "a clip with less music than this is left out", metavar="F")
-    _add(group, "--lf_model", NONE, "of `mulan lf-filter fit`, or none: sentences stay unscored", metavar="DIR")
+    _add(
+        group,
+        "--lf_model",
+        NONE,
+        "of `mulan lf-filter fit`, package.module:factory of your own, or none: sentences stay unscored",
+        metavar="DIR",
+    )
     _add(
         group,
         "--tokenizer",
@@ -280,9 +294,9 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
     """Configuration, serialised tokenizer, detector. Loads both once, so that what is wrong with them is said here."""
     counter = load_tokenizer(arguments.tokenizer)
     tokenizer = counter.to_str() if counter is not None else ""
-    spec = arguments.music_detector
-    detector = load_detector(spec if spec == BUILTIN or "://" in spec else os.path.abspath(spec))
-    lf_model = arguments.lf_model if arguments.lf_model == NONE else local_absolute(arguments.lf_model)
+    spec = named_or_absolute(arguments.music_detector, DETECTORS)
+    detector = load_detector(spec)
+    lf_model = named_or_absolute(arguments.lf_model, (NONE,))
     scorer = describe_scorer(lf_model)
     if arguments.lf_languages:
         check_languages(frozenset(arguments.lf_languages))
@@ -300,15 +314,15 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
         ),
         gate=gate,
         decode=DecodeConfig(short_policy=ShortPolicy(arguments.short_policy)),
-        detector=spec if spec == BUILTIN or "://" in spec else os.path.abspath(spec),
+        detector=spec,
         detector_digest=detector.digest,
         lf_model=lf_model,
         lf_digest=scorer.digest,
         lf_threshold=scorer.threshold,
         tokenizer=arguments.tokenizer,
         tokenizer_digest=digest_json([tokenizer]),
-        rules_digest=RULES_DIGEST,
         exclude_digest=exclude.digest(),
+        versions=Versions(detector=detector.version),
     )
     entry = DetectorEntry(
         name=detector.name,

@@ -59,7 +59,7 @@ def plan(
 ) -> None:
     """Write the plan parts of one pass, each with its commit record.
 
-    `tokenizer` is a serialised TokenCounter, or empty; `lf_model` the folder of a sentence classifier, or `none`.
+    `tokenizer` is a serialised TokenCounter, or empty; `lf_model` what `load_scorer` takes, or `none`.
     Of `excluded_titles` only the titles count here: recordings are left out when their shard is built.
     """
     if selection.shards is None:

@@ -5,6 +5,7 @@ and batches that are full whatever the recordings are like. A score depends on t
 `filters.long_form.bert_scorer`), so batches change nothing about the bytes of a plan.
 """
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,26 +26,22 @@ MAX_BATCH_SENTENCES = 8_192
 class SentenceModelHandler(ModelHandler[PlannedRow, PlannedRow, Any]):
     """Loads the classifier once a process; rows in, the same rows with scores out."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, spec: str) -> None:
         super().__init__(
             # Not left to the runner's own tuning: it would start with batches of one row.
             min_batch_size=MAX_BATCH_SENTENCES,
             max_batch_size=MAX_BATCH_SENTENCES,
             element_size_fn=_sentences,
         )
-        self._folder = folder
+        self._spec = spec
 
     def load_model(self) -> "SentenceScorer":
-        from filters.long_form.scorer import require_packages
+        from filters.long_form.scorer import load_scorer
 
-        require_packages()
-        import torch
-
-        from filters.long_form.bert_scorer import BertScorer
-
-        # The runner has a process for each core already.
-        torch.set_num_threads(1)
-        return BertScorer.load(self._folder)
+        scorer = load_scorer(self._spec)
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(1)  # the runner has a process for each core already
+        return scorer
 
     def run_inference(
         self, batch: Sequence[PlannedRow], model: "SentenceScorer", inference_args: dict[str, Any] | None = None
@@ -67,11 +64,11 @@ def with_scores(row: Mapping[str, Any], scores: Sequence[float]) -> dict[str, An
 class ScoreSentences(beam.PTransform):
     """PCollection of PlannedRow in, the same with scores out; as it is where there is no model."""
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, spec: str) -> None:
         super().__init__()
-        self._folder = folder
+        self._spec = spec
 
     def expand(self, rows: Any) -> Any:
-        if self._folder == NONE:
+        if self._spec == NONE:
             return rows
-        return rows | RunInference(SentenceModelHandler(self._folder)).with_resource_hints(min_ram=MIN_RAM)
+        return rows | RunInference(SentenceModelHandler(self._spec)).with_resource_hints(min_ram=MIN_RAM)

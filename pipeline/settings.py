@@ -1,20 +1,26 @@
 """Settings of the mining job: the one place for its defaults.
 
-`MineConfig` holds what decides the bytes of the shards; its digest goes into every commit record and manifest.
-`JobSettings` holds what does not: where things are, how hard to try, what to print.
+`MineConfig` holds what decides the bytes of the shards; the digest of its identity goes into every commit record and
+manifest. `JobSettings` holds what does not: where things are, how hard to try, what to print.
 """
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from filters.music.detector import BUILTIN, MusicGateConfig
+from filters.long_form import gates, redaction, sentences
+from filters.music.gate import MusicGateConfig
+from filters.music.load import BUILTIN
+from filters.short_form import rules
 from filters.tokens import DEFAULT_TOKENIZER
-from pipeline.media.clip import DecodeConfig
 from pipeline.media.fetching.config import FetchConfig
+from pipeline.media.protocol import DECODER_VERSION, DecodeConfig
 from schemas.checks import at_least
-from schemas.digest import digest_json
+from schemas.digest import canonical_json, digest_json
 from schemas.exclusion import ExclusionList
+from schemas.manifest import DetectorEntry
 from schemas.record import record_of
 from schemas.shard import AudioEncoding
 from schemas.shard_format import DEFAULT_FORMAT, FORMATS
@@ -51,8 +57,35 @@ class TextConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Versions:
+    """Of the code that decides bytes. Each number stands beside its code and is raised when the code puts out other
+    things, which `tests/test_versions.py` watches. A run that names none was made when all of them were 1.
+    """
+
+    rules: int = rules.VERSION
+    sentences: int = sentences.VERSION
+    redaction: int = redaction.VERSION
+    gates: int = gates.VERSION
+    decoder: int = DECODER_VERSION
+    detector: int = 1  # of the detector that is used
+
+
+# No part of what two runs must share: places of what a digest stands for, and how hard a machine tries. What becomes of
+# an item at a deadline or for want of memory depends on the machine whatever the setting is.
+_NOT_IDENTITY = frozenset(
+    {
+        *("detector", "lf_model", "tokenizer"),
+        *("decode.deadline_s", "decode.start_timeout_s", "decode.memory_bytes"),
+        *("decode.recycle_after", "decode.recycle_rss_bytes"),
+        "rules_digest",  # of source text, in runs from before there were versions
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class MineConfig:
-    """What decides the bytes of the shards. Digests stand for code and weights that live in other files."""
+    """What decides the bytes of the shards. Digests stand for weights and lists that live in other files, versions for
+    code."""
 
     rows_per_shard: int = DEFAULT_ROWS_PER_SHARD
     limit: int | None = None
@@ -68,48 +101,52 @@ class MineConfig:
     lf_threshold: float | None = None
     tokenizer: str = DEFAULT_TOKENIZER
     tokenizer_digest: str = ""
-    rules_digest: str = ""
     exclude_digest: str = ""
+    versions: Versions = field(default_factory=Versions)
 
     def __post_init__(self) -> None:
         at_least(self, 1, "rows_per_shard", "limit")
         if self.shard_format not in FORMATS:
             raise ValueError(f"shard_format is {self.shard_format!r}; it may be {' or '.join(FORMATS)}")
 
-    def identity(self) -> dict[str, Any]:
-        """What two runs must share to give the same bytes. Names of files are left out where a digest says more."""
-        value = dataclasses.asdict(self)
-        for name in ("detector", "lf_model", "tokenizer"):
-            del value[name]
-        return value
-
     def to_json(self) -> dict[str, Any]:
-        """All settings, flat, as a user would name them."""
-        return {
+        """All settings, flat, as a user would name them and as they are read back from JSON."""
+        flat = {
             f"{group}.{name}" if group else name: value
             for group, values in _grouped(dataclasses.asdict(self))
             for name, value in values.items()
         }
+        read_back: dict[str, Any] = json.loads(canonical_json(flat))
+        return read_back
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs must share to give the same bytes."""
+        return {name: value for name, value in self.to_json().items() if name not in _NOT_IDENTITY}
 
     def digest(self) -> str:
         return digest_json(self.identity())
 
-    def of_shards(self) -> "ShardSettings":
-        return ShardSettings(
-            config_digest=self.digest(),
-            shard_format=self.shard_format,
-            audio_encoding=str(self.audio_encoding),
-            lf_model=self.lf_model,
-            lf_digest=self.lf_digest,
-            lf_threshold=self.lf_threshold,
-        )
+    def differences(self, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """What of a run's identity is another than here: name → what it was and what it is.
+
+        `recorded` is what `to_json` gave when the run was begun, perhaps by an older openmulan: what was no setting yet
+        was done as the default has it, by version 1 of what has versions.
+        """
+        first = {name: 1 if name.startswith("versions.") else value for name, value in MineConfig().to_json().items()}
+        before, now = {**first, **recorded}, self.to_json()
+        return {
+            name: (before.get(name), now.get(name))
+            for name in sorted((before.keys() | now.keys()) - _NOT_IDENTITY)
+            if before.get(name) != now.get(name)
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
     """What a shard's rows are written by once they are made, and what a manifest says of them.
 
-    `run.json` has it too, so that a shard can be written anew without the command that it was made by.
+    All of it is read from `run.json`: a manifest says the same whatever the paths of a later command, and a shard can
+    be written anew without any.
     """
 
     config_digest: str
@@ -118,12 +155,6 @@ class ShardSettings:
     lf_model: str
     lf_digest: str | None
     lf_threshold: float | None
-
-    @classmethod
-    def of_run(cls, fixed: "RunRecord") -> "ShardSettings":
-        """Raises KeyError where `run.json` lacks one of these."""
-        names = [name for name in cls.__dataclass_fields__ if name != "config_digest"]
-        return cls(config_digest=fixed.config_digest, **{name: fixed.config[name] for name in names})
 
 
 def _grouped(value: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -149,7 +180,7 @@ class LockConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """`run.json`: the settings of a run's first command, which later ones must share."""
+    """`run.json`: the settings of a run's first command that was no dry run, whose identity later ones must share."""
 
     config: dict[str, Any]
     config_digest: str
@@ -162,6 +193,15 @@ class RunRecord:
             return record_of(cls, value, path)
         except ValueError as error:
             raise InputError(str(error)) from error
+
+    def of_shards(self, path: str) -> tuple[ShardSettings, DetectorEntry]:
+        """What the run's shards are written by, and which detector judges them. Raises InputError."""
+        names = [name for name in ShardSettings.__dataclass_fields__ if name != "config_digest"]
+        try:
+            settings = ShardSettings(config_digest=self.config_digest, **{name: self.config[name] for name in names})
+            return settings, DetectorEntry(**self.detector)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: not settings that this version of openmulan reads ({error})") from error
 
 
 @dataclass(frozen=True, kw_only=True)

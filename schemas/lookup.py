@@ -21,24 +21,33 @@ def is_factory(name: str) -> bool:
 
 def find_factory(name: str, known: Mapping[str, str], what: str) -> Callable[..., Any]:
     """The factory that `name` stands for. `known` has our own names, each with its `package.module:factory`; `what` is
-    the kind of thing in words. Raises UnknownNameError.
+    the kind of thing in words. Raises UnknownNameError; of what one of ours needs and is not installed
+    ModuleNotFoundError, since whoever asked says how to get it.
     """
     place = known.get(name, name)
     if not is_factory(place):
-        raise UnknownNameError(
-            f"{what} {name!r}: it is one of {', '.join(known)}, or package.module:factory of your own"
-        )
+        ours = f"one of {', '.join(known)}, or " if known else ""
+        raise UnknownNameError(f"{what} {name!r}: it is {ours}package.module:factory of your own")
     module, _, attribute = place.partition(":")
     try:
-        factory = getattr(importlib.import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        # A package that ours or theirs needs is another matter, and whoever asked says how to get it.
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+        imported = importlib.import_module(module)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise UnknownNameError(f"{what} {name!r}: there is no module {module!r} on the Python path") from error
+        if name in known:
             raise
-        raise UnknownNameError(f"{what} {name!r}: there is no module {module!r} on the Python path") from error
-    except AttributeError as error:
-        raise UnknownNameError(f"{what} {name!r}: {module} has no {attribute!r}") from error
-    if not callable(factory):
+        # A module of the user's may fail in any way.
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UnknownNameError(f"{what} {name!r}: {module} cannot be imported ({reason})") from error
+    if not hasattr(imported, attribute):
+        raise UnknownNameError(f"{what} {name!r}: {module} has no {attribute!r}")
+    if not callable(factory := getattr(imported, attribute)):
         raise UnknownNameError(f"{what} {name!r}: {attribute!r} of {module} cannot be called")
     found: Callable[..., Any] = factory
     return found
+
+
+def lacking(made: object, contract: type) -> list[str]:
+    """What a Protocol asks for and an object does not have."""
+    asked = {*vars(contract), *getattr(contract, "__annotations__", ())}
+    return sorted(name for name in asked if not name.startswith("_") and not hasattr(made, name))

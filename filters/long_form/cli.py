@@ -10,6 +10,7 @@ from typing import Any
 
 from filters.long_form.data import SEED_PATH, DataError, Example, read_examples
 from filters.long_form.model_files import ModelError
+from filters.long_form.scorer import load_scorer
 from filters.long_form.tuning import RATE_TIMES_WIDTH, FineTuneConfig
 from schemas.exits import check_output
 
@@ -108,7 +109,11 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser("score", help="score a text file, or a mined run again with another model or threshold")
     score.set_defaults(command=_score)
     score.add_argument("what", metavar="FILE|RUN", help="a text, one sentence a line; - for standard input; or a run")
-    score.add_argument("--lf_model", type=Path, metavar="DIR", help="needed but for another threshold of a run")
+    score.add_argument(
+        "--lf_model",
+        metavar="DIR",
+        help="or package.module:factory of your own; needed but for another threshold of a run",
+    )
     score.add_argument(
         "--output", type=Path, metavar="PATH", help="JSONL (default: standard output); of a run, the new run's folder"
     )
@@ -185,9 +190,7 @@ def _score(arguments: argparse.Namespace) -> int:
         return _score_run(arguments)
     if arguments.lf_model is None:
         raise DataError("--lf_model DIR is needed to score text")
-    from filters.long_form.bert_scorer import BertScorer
-
-    scorer = BertScorer.load(arguments.lf_model, precision=arguments.scoring_precision)
+    scorer = load_scorer(arguments.lf_model, precision=arguments.scoring_precision)
     output = arguments.output.open("w", encoding="utf-8") if arguments.output else sys.stdout
     try:
         for batch in _batches(_lines(arguments.what, arguments.split)):
@@ -209,9 +212,7 @@ def _score_run(arguments: argparse.Namespace) -> int:
         if arguments.lf_model is not None:
             if arguments.output is None:
                 raise DataError("--output DIR is needed: a run that is scored again has a folder of its own")
-            from filters.long_form.bert_scorer import BertScorer
-
-            rescore(run, BertScorer.load(arguments.lf_model, precision=arguments.scoring_precision), arguments.output)
+            rescore(run, load_scorer(arguments.lf_model, precision=arguments.scoring_precision), arguments.output)
             run = Run.open(arguments.output)
         threshold = arguments.threshold if arguments.threshold is not None else run.manifest.long_form.threshold
         rows = {"LF, unfiltered": long_form_row(run, None).to_json()}

@@ -7,6 +7,8 @@ from filters.long_form.language import is_surely_other
 from filters.long_form.redaction import PLACEHOLDER
 from schemas.reasons import Reason
 
+VERSION = 1  # raised when what comes out changes (tests/test_versions.py)
+
 MIN_WORDS = 2
 MIN_LETTERS = 6
 # Scripts that put no space between words say as much in fewer letters.

@@ -7,6 +7,8 @@ written like one (with a `+`, in the groups of a national format) or what follow
 
 import re
 
+VERSION = 1  # raised when what comes out changes (tests/test_versions.py)
+
 EMAIL = "[email]"
 PHONE = "[phone]"
 HANDLE = "[handle]"

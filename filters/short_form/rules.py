@@ -8,7 +8,6 @@ The rules are applied again until nothing changes, so that cleaning a clean text
 bounded length first, and no expression backtracks over more than that.
 """
 
-import pkgutil
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -18,8 +17,9 @@ from enum import StrEnum
 from filters import characters
 from filters.short_form import vocabulary
 from filters.short_form.vocabulary import Kind, fold, words
-from schemas.digest import digest_bytes
 from schemas.reasons import Reason
+
+VERSION = 1  # raised when what comes out changes (tests/test_versions.py)
 
 MAX_RAW_CHARS = 2_000
 MAX_CHARS = 300
@@ -563,16 +563,6 @@ RULES: tuple[Rule, ...] = (
 DUPLICATE_RULE_ID = "duplicate"
 
 _RULES_BY_FIELD = {field: tuple(rule for rule in RULES if field in rule.fields) for field in Field}
-RULES_DIGEST = digest_bytes(
-    b"".join(
-        pkgutil.get_data(package, file) or b""
-        for package, file in (
-            ("filters", "characters.py"),
-            ("filters.short_form", "vocabulary.py"),
-            ("filters.short_form", "rules.py"),
-        )
-    )
-)
 
 
 def clean(text: str, field: Field) -> ShortForm:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+DECODER_VERSION = 1  # raised when other samples come out of the same media (tests/test_versions.py)
 CLIP_RATE_HZ = 16_000
 SAMPLE_BYTES = 4  # float32 on the pipe
 

@@ -12,6 +12,8 @@ from schemas.accounting import Account
 from schemas.commit import FileEntry, PartRecord, ShardRecord
 from schemas.record import record_of
 
+NO_PLAN = b"{}\n"  # in place of a dry run's plan that was not gone on from
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -29,6 +31,7 @@ class Plan:
     parts: tuple[PartRecord, ...]
     rejects: tuple[FileEntry, ...] = ()  # rows of the tables that were not used
     removed_lists: tuple[FileEntry, ...] = ()  # recordings that left, with the part that has them
+    dry_run: str = ""  # digest of what a dry run was asked; empty for a plan that shards may be built of
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -41,6 +44,7 @@ class Plan:
             "parts": [part.to_json() for part in self.parts],
             "rejects": [dataclasses.asdict(entry) for entry in self.rejects],
             "removed_lists": [dataclasses.asdict(entry) for entry in self.removed_lists],
+            "dry_run": self.dry_run,
         }
 
     @classmethod
@@ -76,8 +80,8 @@ class RunState:
                 continue
             path = layout.plan_path(run_dir, int(match[1]))
             value = storage.read_json(path)
-            if value is None:
-                continue  # planned by halves
+            if not value:
+                continue  # planned by halves, or by a dry run that was not gone on from
             try:
                 state.plans.append(Plan.from_json(value))
             except (KeyError, TypeError, ValueError) as error:

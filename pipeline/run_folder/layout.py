@@ -1,6 +1,6 @@
 """Where things are in a run folder: the one place that knows the names.
 
-run.json                         settings of the run, fixed by its first command
+run.json                         settings of the run, fixed by its first command that was no dry run
 lock                             the one writer
 suppressed.json                  keyed hashes of recordings that must not come back
 readers/….json                   trainings that read the run, each by its own hand

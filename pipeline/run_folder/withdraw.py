@@ -62,11 +62,7 @@ class RunFolder:
             )
         if value is None:
             raise InputError(f"{run_dir}: not the output folder of `mulan mine` (it has no {layout.RUN})")
-        fixed = RunRecord.from_json(value, path)
-        try:
-            settings, detector = ShardSettings.of_run(fixed), DetectorEntry(**fixed.detector)
-        except (KeyError, TypeError) as error:
-            raise DamagedError(f"{path}: not settings that this version of openmulan reads ({error})") from error
+        settings, detector = RunRecord.from_json(value, path).of_shards(path)
         return cls(state=RunState.read(run_dir), published=published, settings=settings, detector=detector)
 
     @property

@@ -65,6 +65,8 @@ PRUNE_POINTS = (
     "manifests_deleted",
     "sweep_listed",
 )
+# Of a job that finds the plan of a dry run.
+DRY_RUN_POINTS = ("dry_run_checked", "dry_run_settled")
 AUDIOSET_POINTS = ("audioset_withdrawn",)
 
 # A server that has imported the job once forks each child from a process without threads.

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from filters.music.detector import load_detector
+from filters.music.load import load_detector
 from pipeline import build
 from pipeline.catalogue import CATALOGUE, Reject, read_table
 from pipeline.media.clip import DecoderUnavailableError

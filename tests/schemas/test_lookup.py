@@ -1,10 +1,12 @@
 """Names that stand for code."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Protocol
 
 import pytest
 
-from schemas.lookup import UnknownNameError, find_factory, is_factory
+from schemas.lookup import UnknownNameError, find_factory, is_factory, lacking
 
 KNOWN = {"digest": "schemas.digest:digest_json"}
 
@@ -35,13 +37,38 @@ def test_what_stands_for_nothing_is_said_in_one_line(name: str, words: str) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_a_package_that_a_factory_s_module_needs_is_not_called_a_wrong_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("import a_package_that_nobody_has", "ModuleNotFoundError: No module named 'a_package_that_nobody_has'"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+    ],
+)
+def test_a_module_that_fails_is_not_called_a_wrong_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, reason: str
 ) -> None:
-    (tmp_path / "theirs_needing.py").write_text("import a_package_that_nobody_has\n\ndef f() -> None: ...\n")
+    (tmp_path / "theirs_failing.py").write_text(f"{line}\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(ModuleNotFoundError, match="a_package_that_nobody_has"):
-        find_factory("theirs_needing:f", KNOWN, "function")
+    with pytest.raises(UnknownNameError, match="theirs_failing cannot be imported") as caught:
+        find_factory("theirs_failing:f", KNOWN, "function")
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises((ImportError, ArithmeticError, SyntaxError)):  # one of ours: its caller says what to install
+        find_factory("ours", {"ours": "theirs_failing:f"}, "function")
+
+
+def test_what_an_object_lacks_is_named() -> None:
+    class Contract(Protocol):
+        size: int
+
+        @property
+        def name(self) -> str: ...
+
+        def run(self) -> None: ...
+
+    assert lacking(object(), Contract) == ["name", "run", "size"]
+    assert lacking(SimpleNamespace(size=1, run=print), Contract) == ["name"]
 
 
 def test_addresses_are_no_factories() -> None:

@@ -8,7 +8,6 @@
 """
 
 import argparse
-import importlib
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from schemas.eval_playlist import read_eval_playlists
 from schemas.exclusion import Exclusion, write_exclusions
 from schemas.exits import BAD_INPUT, check_output, fault
+from schemas.lookup import find_factory, is_factory
 from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import add_arguments, config_of, run_ablation, summary
@@ -198,13 +198,11 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[st
         from trainer.model import load
 
         return load(folder), _label(folder), digest_folder(folder), trained_on(folder)
-    module, _, factory = name.partition(":")
-    if not factory:
+    if not is_factory(name):
         raise ValueError(f"{name}: neither a model directory nor package.module:factory")
+    factory = find_factory(name, {}, "model")
     try:
-        made = getattr(importlib.import_module(module), factory)()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"{name}: cannot be imported ({error})") from error
+        made = factory()
     except TypeError as error:
         raise ValueError(f"{name}: cannot be made without arguments ({error})") from error
     if not (hasattr(made, "embed_audio") and hasattr(made, "embed_text")):
@@ -317,6 +315,8 @@ def _exclusions(
             if str(path) not in done:
                 yield from playlist_exclusions(read_eval_playlists(path), path.name)
             done.add(str(path))
+        elif not isinstance(evaluator, TextTriplets):
+            logger.warning("%s is an evaluator of your own: what its data would leak is not known", evaluator.name)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,7 +3,9 @@
     {"task": "zero_shot", "data": {"kind": "magnatagatune", "folder": "mtat", "tags": "top50"}}
 
 `task` chooses the evaluator; the other keys are the fields of its configuration, and inside `data` and `collection`
-`kind` chooses the reader. Paths are relative to the file that the declaration stands in.
+`kind` chooses the reader. Both are names of ours or `package.module:Class` of the user's own: an evaluator is a
+subclass of `Evaluator` that names its configuration, a reader a dataclass with the methods that the field asks for.
+Paths are relative to the file that the declaration stands in.
 """
 
 import dataclasses
@@ -14,39 +16,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.evaluation.clips import WindowConfig
+from schemas.lookup import find_factory, lacking
 from trainer.evaluation.evaluator import Evaluator
-from trainer.evaluation.metrics import Bootstrap
-from trainer.evaluation.readers.audioset import AudioSet
-from trainer.evaluation.readers.jamendo import Jamendo
-from trainer.evaluation.readers.magnatagatune import MagnaTagATune
-from trainer.evaluation.readers.mined import MinedRun
-from trainer.evaluation.readers.table import ClipTable
-from trainer.evaluation.retrieval import CatalogueCollection, RetrievalConfig, RunCollection, TextToMusicRetrieval
-from trainer.evaluation.tagging import LinearProbe, ProbeConfig, TaggingConfig, ZeroShotTagging
-from trainer.evaluation.triplets import OntologyTriplets, PlaylistTriplets, TextTriplets, TripletConfig
+from trainer.evaluation.retrieval import Collection
+from trainer.evaluation.tagging import TaggedReader
+from trainer.evaluation.triplets import TripletSource
 
-_TASKS: dict[str, tuple[type[Evaluator[Any]], type[Any]]] = {
-    ZeroShotTagging.name: (ZeroShotTagging, TaggingConfig),
-    LinearProbe.name: (LinearProbe, ProbeConfig),
-    TextToMusicRetrieval.name: (TextToMusicRetrieval, RetrievalConfig),
-    TextTriplets.name: (TextTriplets, TripletConfig),
+TASKS = {
+    "zero_shot": "trainer.evaluation.tagging:ZeroShotTagging",
+    "linear_probe": "trainer.evaluation.tagging:LinearProbe",
+    "retrieval": "trainer.evaluation.retrieval:TextToMusicRetrieval",
+    "text_triplets": "trainer.evaluation.triplets:TextTriplets",
 }
-_TAGGING_DATA = {
-    "magnatagatune": MagnaTagATune,
-    "audioset": AudioSet,
-    "jamendo": Jamendo,
-    "table": ClipTable,
-    "mined": MinedRun,
+# What a field of a configuration asks of its reader → our readers that have it.
+KINDS: dict[type[Any], dict[str, str]] = {
+    TaggedReader: {
+        "magnatagatune": "trainer.evaluation.readers.magnatagatune:MagnaTagATune",
+        "audioset": "trainer.evaluation.readers.audioset:AudioSet",
+        "jamendo": "trainer.evaluation.readers.jamendo:Jamendo",
+        "table": "trainer.evaluation.readers.table:ClipTable",
+        "mined": "trainer.evaluation.readers.mined:MinedRun",
+    },
+    Collection: {
+        "run": "trainer.evaluation.retrieval:RunCollection",
+        "catalogue": "trainer.evaluation.retrieval:CatalogueCollection",
+    },
+    TripletSource: {
+        "ontology": "trainer.evaluation.triplets:OntologyTriplets",
+        "playlists": "trainer.evaluation.triplets:PlaylistTriplets",
+    },
 }
-# Field of a configuration, by task where readers differ → the kinds that it may have.
-_KINDS: dict[tuple[str, str], dict[str, type[Any]]] = {
-    ("zero_shot", "data"): _TAGGING_DATA,
-    ("linear_probe", "data"): _TAGGING_DATA,
-    ("retrieval", "collection"): {"run": RunCollection, "catalogue": CatalogueCollection},
-    ("text_triplets", "data"): {"ontology": OntologyTriplets, "playlists": PlaylistTriplets},
-}
-_NESTED: dict[str, type[Any]] = {"windows": WindowConfig, "bootstrap": Bootstrap}
 
 
 def read_evaluators(path: Path) -> list[Evaluator[Any]]:
@@ -67,45 +66,50 @@ def read_evaluators(path: Path) -> list[Evaluator[Any]]:
 def evaluator_from_json(value: Mapping[str, Any], folder: Path) -> Evaluator[Any]:
     """Raises ValueError that says what the declaration has wrong."""
     task = value.get("task")
-    if task not in _TASKS:
-        raise ValueError(f"task {task!r}: it is one of {', '.join(_TASKS)}")
-    evaluator, config = _TASKS[task]
-    fields = {}
-    for name, given in value.items():
-        if name == "task":
-            continue
-        kinds = _KINDS.get((task, name))
-        if kinds is not None:
-            kind = given.get("kind") if isinstance(given, Mapping) else None
-            if kind not in kinds:
-                raise ValueError(f"{task}: kind {kind!r} of {name} is one of {', '.join(kinds)}")
-            fields[name] = _build(kinds[kind], {k: v for k, v in given.items() if k != "kind"}, folder)
-        elif name in _NESTED:
-            fields[name] = _build(_NESTED[name], given, folder)
-        else:
-            fields[name] = given
+    evaluator = find_factory(str(task), TASKS, "task")
+    if not (isinstance(evaluator, type) and issubclass(evaluator, Evaluator) and hasattr(evaluator, "config_class")):
+        raise ValueError(f"task {task!r}: not a subclass of Evaluator that has a config_class")
+    fields = {name: given for name, given in value.items() if name != "task"}
     # Every subclass is made from its configuration, which the base class does not say.
-    built: Evaluator[Any] = evaluator(_build(config, fields, folder))  # type: ignore[call-arg]
+    built: Evaluator[Any] = evaluator(_build(evaluator.config_class, fields, folder))  # type: ignore[call-arg]
     return built
 
 
 def _build(kind: type[Any], given: Mapping[str, Any], folder: Path) -> Any:
-    """A configuration from JSON: lists become tuples, and strings become paths where the field is one."""
+    """A configuration from JSON: lists become tuples, and where the field is one, strings paths and objects readers or
+    dataclasses."""
     hints = typing.get_type_hints(kind)
     names = {field.name for field in dataclasses.fields(kind)}
     if unknown := sorted(set(given) - names):
         raise ValueError(f"{kind.__name__}: no field {', '.join(unknown)}; there are {', '.join(sorted(names))}")
     fields = {}
     for name, v in given.items():
-        if isinstance(v, list):
+        hint = hints[name]
+        if hint in KINDS or (isinstance(v, Mapping) and "kind" in v):
+            v = _reader(name, hint, v, folder)
+        elif isinstance(v, Mapping) and dataclasses.is_dataclass(hint):
+            v = _build(hint, v, folder)  # type: ignore[arg-type] # a dataclass, as was asked, is a type
+        elif isinstance(v, list):
             v = tuple(v)
-        elif isinstance(v, str) and _is_path(hints[name]):
+        elif isinstance(v, str) and _is_path(hint):
             v = folder / v
         fields[name] = v
     try:
         return kind(**fields)
     except TypeError as error:
         raise ValueError(f"{kind.__name__}: {error}") from error
+
+
+def _reader(name: str, asked: Any, given: Any, folder: Path) -> Any:
+    """What `{"kind": …}` in the field `name` stands for."""
+    kind = given.get("kind") if isinstance(given, Mapping) else None
+    found = find_factory(str(kind), KINDS.get(asked, {}), f"{name}: kind")
+    if not (isinstance(found, type) and dataclasses.is_dataclass(found)):
+        raise ValueError(f"{name}: kind {kind!r} is no dataclass, whose fields the other keys would be")
+    made = _build(found, {key: v for key, v in given.items() if key != "kind"}, folder)
+    if isinstance(asked, type) and (missing := lacking(made, asked)):
+        raise ValueError(f"{name}: kind {kind!r} has no {', '.join(missing)}, as a {asked.__name__} has")
+    return made
 
 
 def _is_path(hint: Any) -> bool:

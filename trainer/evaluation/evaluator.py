@@ -74,9 +74,10 @@ def own_training(model: object) -> tuple[Training, ...]:
 
 
 class Evaluator(abc.ABC, Generic[ModelT]):
-    """Subclasses name their task, hold a frozen configuration and implement `measure`."""
+    """Subclasses name their task, are made from one frozen configuration of `config_class`, and implement `measure`."""
 
     name: str
+    config_class: type[Any]
 
     @abc.abstractmethod
     def measure(self, model: ModelT) -> Measurement:

@@ -112,6 +112,7 @@ class TextToMusicRetrieval(Evaluator[JointModel]):
     """
 
     name = "retrieval"
+    config_class = RetrievalConfig
 
     def __init__(self, config: RetrievalConfig, trainings: Sequence[Training] | None = None) -> None:
         self.config = config

@@ -95,6 +95,7 @@ class ZeroShotTagging(_Tagging):
     """The score of a clip for a class is the cosine of their embeddings; no label is seen."""
 
     name = "zero_shot"
+    config_class = TaggingConfig
 
     def measure(self, model: JointModel) -> Measurement:
         data = self.data(model)
@@ -132,6 +133,7 @@ class LinearProbe(_Tagging):
     """
 
     name = "linear_probe"
+    config_class = ProbeConfig
     config: ProbeConfig
 
     def measure(self, model: JointModel) -> Measurement:

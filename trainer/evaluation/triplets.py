@@ -115,6 +115,7 @@ class TextTriplets(Evaluator[TextModel]):
     """Accuracy of a text tower; audio has no part in it, so a bare sentence encoder can be measured too."""
 
     name = "text_triplets"
+    config_class = TripletConfig
 
     def __init__(self, config: TripletConfig) -> None:
         self.config = config

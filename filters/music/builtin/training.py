@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from filters.music.builtin.detector import INPUT_CLIP, WEIGHTS_NAME, Weights
 from filters.music.builtin.features import GRID, features, names
 from filters.music.builtin.synthesis import KINDS, degrade, synthesise
-from filters.music.detector import MusicGateConfig
+from filters.music.gate import MusicGateConfig
 from schemas.digest import digest_json
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 

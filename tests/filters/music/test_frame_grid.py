@@ -8,17 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from filters.music.builtin.features import GRID as BUILTIN_GRID
-from filters.music.detector import (
-    TFHUB_YAMNET,
-    YAMNET_GRID,
-    DetectorError,
-    FrameGrid,
-    MusicGateConfig,
-    detector_digest,
-    judgeable,
-    load_detector,
-    music_fraction,
-)
+from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable
+from filters.music.gate import MusicGateConfig, music_fraction
+from filters.music.load import TFHUB_YAMNET, load_detector
+from filters.music.yamnet import YAMNET_GRID
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 
 _GRIDS = st.builds(

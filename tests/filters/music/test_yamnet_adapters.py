@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 
 from beam_runner import main
 from filters.music.builtin.synthesis import synthesise
-from filters.music.class_map import music_index
-from filters.music.detector import MUSIC_MID, TFHUB_YAMNET, YAMNET_GRID, DetectorError, load_detector, music_fraction
+from filters.music.detector import DetectorError
+from filters.music.gate import music_fraction
+from filters.music.load import TFHUB_YAMNET, load_detector
+from filters.music.yamnet import MUSIC_MID, YAMNET_GRID, music_index
 from filters.music.yamnet_savedmodel import PARITY_BOUND, YamnetSavedModel
 from filters.music.yamnet_tflite import CLASS_MAP_NAME, YamnetTflite
 from tests.filters.music.tiny_yamnet import CLASSES, PUBLISHED_HOP, class_map, music_score, save_savedmodel, save_tflite
+from tests.frozen_outputs import complaint, of_detector
 from tests.shared_files import SharedFolder
 
 pytest.importorskip("ai_edge_litert")
@@ -101,6 +104,12 @@ def test_the_bound_tells_the_grid_from_the_model_s_own_hop(savedmodel: Path) -> 
     scores_F = detector.scores(clip_T())
     frames = min(len(own_F), len(scores_F))
     assert np.abs(own_F[:frames] - scores_F[:frames]).max() > 10 * PARITY_BOUND
+
+
+@pytest.mark.parametrize("name", ["tflite", "savedmodel"])
+def test_a_version_of_an_adapter_scores_as_it_always_did(name: str, request: pytest.FixtureRequest) -> None:
+    outputs = of_detector(load_detector(str(request.getfixturevalue(name))))
+    assert (said := complaint(f"yamnet-{name}", outputs)) is None, said
 
 
 def test_a_score_depends_on_its_own_window_alone(tflite: Path, savedmodel: Path) -> None:

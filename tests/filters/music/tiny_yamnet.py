@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.music.detector import MUSIC_MID, YAMNET_GRID
+from filters.music.yamnet import MUSIC_MID, YAMNET_GRID
 
 Array = NDArray[np.float32]
 

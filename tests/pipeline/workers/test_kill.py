@@ -10,6 +10,7 @@ import pipeline
 from tests.pipeline.killing import (
     AUDIOSET_POINTS,
     COMMIT_POINTS,
+    DRY_RUN_POINTS,
     PRUNE_POINTS,
     REMOVE_POINTS,
     Ordeal,
@@ -64,7 +65,7 @@ def test_killed_at_random_moments(catalogue: Path, undisturbed: tuple[Path, floa
 def test_the_list_of_commit_points_is_whole() -> None:
     folder = Path(pipeline.__file__ or "").parent
     named = {name for file in folder.rglob("*.py") for name in re.findall(r'failpoint\("(\w+)"\)', file.read_text())}
-    assert named == {*COMMIT_POINTS, *REMOVE_POINTS, *PRUNE_POINTS, *AUDIOSET_POINTS}
+    assert named == {*COMMIT_POINTS, *REMOVE_POINTS, *PRUNE_POINTS, *AUDIOSET_POINTS, *DRY_RUN_POINTS}
 
 
 def test_ten_kills_of_launcher_workers_and_helpers(tmp_path: Path) -> None:

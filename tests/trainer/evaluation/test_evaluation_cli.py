@@ -98,7 +98,7 @@ def test_mined_run_and_held_out_list(
         (["random"], "nothing to evaluate"),
         (["--table", "{table}"], "name a model"),
         (["no-such-folder", "--table", "{table}"], "neither a model directory nor"),
-        (["no_module:at_all", "--table", "{table}"], "cannot be imported"),
+        (["no_module:at_all", "--table", "{table}"], "there is no module 'no_module'"),
         (["json:loads", "--table", "{table}"], "cannot be made"),
         (["builtins:dict", "--table", "{table}"], "no embed_audio"),
         (["random", "--table", "nothing.csv"], "nothing.csv: not found"),

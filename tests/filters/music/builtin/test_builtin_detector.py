@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from filters.music.builtin.detector import WEIGHTS_NAME, BuiltinDetector, Weights
+from filters.music.builtin.detector import WEIGHTS_NAME, Weights, load
 from filters.music.builtin.features import GRID, features, names
 from filters.music.builtin.synthesis import KINDS, degrade, describe, synthesise
 from filters.music.builtin.training import FAMILY_SHARES, TrainConfig, make_examples, recipe, roc_auc
-from filters.music.detector import BUILTIN, DetectorError, MusicGateConfig, load_detector, music_fraction
+from filters.music.detector import DetectorError
+from filters.music.gate import MusicGateConfig, music_fraction
+from filters.music.load import BUILTIN, load_detector
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +40,7 @@ def unseen_clip_T(kind: str) -> Array:
 
 @functools.cache
 def unseen_scores() -> dict[str, Array]:
-    detector = BuiltinDetector.load()
+    detector = load()
     return {kind: detector.scores(unseen_clip_T(kind)) for kind in KINDS}
 
 
@@ -106,7 +108,7 @@ def test_files_of_other_features_or_without_weights_say_so(tmp_path: Path, monke
         if content is not None:
             (tmp_path / WEIGHTS_NAME).write_text(content)
         with pytest.raises(DetectorError, match=WEIGHTS_NAME) as caught:
-            BuiltinDetector.load()
+            load()
         assert "\n" not in str(caught.value)
 
 
@@ -140,7 +142,7 @@ def test_scores_are_the_same_in_every_process_and_named_by_the_digest() -> None:
     detector = load_detector(BUILTIN)
     assert detector.demo_grade
     code = (
-        "from filters.music.detector import load_detector\nfrom filters.music.builtin.synthesis import synthesise\n"
+        "from filters.music.load import load_detector\nfrom filters.music.builtin.synthesis import synthesise\n"
         "d = load_detector('builtin'); print(d.digest, d.scores(synthesise('ambient', 3, 5.0)).tobytes().hex())"
     )
     other = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)

@@ -1,0 +1,40 @@
+"""What the two adapters of YAMNet share: its grid, and which of its scores is Music.
+
+The class is read from the class map that belongs to the model, by MID. A class map is a csv with columns
+`index, mid, display_name`. The index is never a constant of ours: models with other class lists exist, and a wrong
+index gives plausible scores of another class.
+"""
+
+import csv
+import importlib
+import io
+from typing import Any
+
+from filters.music.detector import DetectorError, FrameGrid
+
+MUSIC_MID = "/m/04rlf"  # "Music" in AudioSet's ontology
+
+# YAMNet's patch of 96 log-mel frames takes 0.975 s of sound; half of it is the hop.
+YAMNET_GRID = FrameGrid(window_s=0.975, hop_s=0.4875)
+
+
+def music_index(content: bytes, origin: str) -> int:
+    """The index of the Music class. Raises DetectorError where the map does not say it exactly once."""
+    try:
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+        indices = [int(row["index"]) for row in rows if row["mid"] == MUSIC_MID]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise DetectorError(f"{origin}: not a class map with columns index, mid, display_name ({error!r})") from error
+    if len(indices) != 1:
+        raise DetectorError(f"{origin}: {len(indices)} rows have the MID {MUSIC_MID} (Music), one is needed")
+    if not 0 <= indices[0] < len(rows):
+        raise DetectorError(f"{origin}: Music has the index {indices[0]}, but there are {len(rows)} classes")
+    return indices[0]
+
+
+def import_or_explain(module: str, extra: str) -> Any:
+    """An optional dependency, or a DetectorError that names the extra to install."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise DetectorError(f"this detector needs {module} ({error}): pip install 'openmulan[{extra}]'") from error
