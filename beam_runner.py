@@ -48,6 +48,7 @@ from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
 from schemas.signals import held_back
+from schemas.sources import SOURCES
 
 if TYPE_CHECKING:
     from pipeline.mine import Mined
@@ -74,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "`--runner` without anything else is a local run in this process.",
         allow_abbrev=False,
     )
-    text, gate, decode = TextConfig(), MusicGateConfig(), DecodeConfig()
+    gate, decode = MusicGateConfig(), DecodeConfig()
     data = made.add_argument_group("what to read and where to write")
     data.add_argument("--catalog", action="append", default=[], metavar="GLOB", help="recordings; may be repeated")
     data.add_argument("--output", required=True, metavar="DIR", help="run folder, local or in an object store")
@@ -144,10 +145,14 @@ def parser() -> argparse.ArgumentParser:
         help=f"what Table 2 counts with: a name on the hub, a vocab.txt or tokenizer.json, or {NO_TOKENIZER} "
         "(default: %(default)s)",
     )
-    shards.add_argument(
-        "--max_sf", type=int, default=text.max_sf, help="short forms a recording (default: %(default)s)"
-    )
-    shards.add_argument("--max_lf", type=int, default=text.max_lf, help="sentences a recording (default: %(default)s)")
+    for source in SOURCES:
+        if source.cap is not None:
+            shards.add_argument(
+                f"--{source.cap_name}",
+                type=int,
+                default=source.cap,
+                help=f"{source.texts} a recording (default: %(default)s)",
+            )
     shards.add_argument(
         "--lf_languages",
         type=lambda codes: tuple(sorted(set(codes.split(",")))),
@@ -155,7 +160,6 @@ def parser() -> argparse.ArgumentParser:
         metavar="en,de",
         help="leave out sentences that are surely in another language (default: keep all)",
     )
-    shards.add_argument("--max_pl", type=int, default=text.max_pl, help="playlists a recording (default: %(default)s)")
     limits = made.add_argument_group("how the job goes about it")
     limits.add_argument("--dry_run", action="store_true", help="plan only: print shards, bytes and estimated work")
     limits.add_argument(
@@ -668,9 +672,7 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
         audio_encoding=AudioEncoding(arguments.audio),
         shard_format=arguments.format,
         text=TextConfig(
-            max_sf=arguments.max_sf,
-            max_lf=arguments.max_lf,
-            max_pl=arguments.max_pl,
+            **{s.cap_name: getattr(arguments, s.cap_name) for s in SOURCES if s.cap is not None},
             lf_languages=arguments.lf_languages,
         ),
         gate=gate,

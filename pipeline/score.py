@@ -12,6 +12,7 @@ import apache_beam as beam
 from apache_beam.ml.inference.base import ModelHandler, RunInference
 
 from pipeline.settings import NONE
+from pipeline.text import PlannedRow
 
 if TYPE_CHECKING:
     from filters.long_form.scorer import SentenceScorer
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
 MIN_RAM = "3GB"
 # A batch of rows is closed when it holds about this many sentences; the scorer cuts it into batches of its own.
 MAX_BATCH_SENTENCES = 8_192
-
-# As pipeline.plan has it: a plan row, the accounts of its annotations, the hits of short-form rules.
-PlannedRow = tuple[dict[str, Any], dict[str, Any], dict[str, int]]
 
 
 class SentenceModelHandler(ModelHandler[PlannedRow, PlannedRow, Any]):

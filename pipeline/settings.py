@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from schemas.exclusion import ExclusionList
 from schemas.record import record_of
 from schemas.shard import AudioEncoding
 from schemas.shard_reader import FORMATS, PARQUET
+from schemas.sources import SOURCES, Source
 
 DEFAULT_ROWS_PER_SHARD = 512
 NONE = "none"
@@ -33,23 +35,33 @@ class InputError(Exception):
     """Arguments or input that nothing can be done with; the message is one line for the user."""
 
 
+_Caps: Any = dataclasses.make_dataclass(
+    "_Caps",
+    [(source.cap_name, int, source.cap) for source in SOURCES if source.cap is not None],
+    frozen=True,
+    kw_only=True,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class TextConfig:
-    """Caps per recording: the first short forms, and the sentences and titles with the smallest hashes.
+class TextConfig(_Caps):
+    """Caps per recording, a field for each source that has one (`max_sf`, `max_lf`, `max_pl`): the first short forms,
+    and the sentences and titles with the smallest hashes.
 
     Sentences that are surely in none of `lf_languages` are left out; without any all languages are kept.
     """
 
-    max_sf: int = 64
-    max_lf: int = 512
-    max_pl: int = 256
     lf_languages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("max_sf", "max_lf", "max_pl"):
-            cap = getattr(self, name)
-            if cap < 1:
-                raise ValueError(f"{name} is {cap}; it must be 1 or more")
+        for source in SOURCES:
+            if self.cap(source) < 1:
+                raise ValueError(f"{source.cap_name} is {self.cap(source)}; it must be 1 or more")
+
+    def cap(self, source: Source) -> int:
+        """How many texts of a source a recording keeps."""
+        cap: int = sys.maxsize if source.cap is None else getattr(self, source.cap_name)
+        return cap
 
 
 @dataclass(frozen=True, kw_only=True)

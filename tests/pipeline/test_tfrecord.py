@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.run import Run, RunError
-from schemas.shard import SHARD_SCHEMA
+from schemas.shard import SHARD_SCHEMA, no_texts
 from schemas.shard_reader import TFRecordShard
 from schemas.tfrecord import RecordError, example_of, frame, records, row_of, unframe
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
@@ -189,12 +189,9 @@ def example_row(**changes: Any) -> dict[str, Any]:
         "music_fraction": 0.5,
         "music_scores": [np.float16(0.1)],
         "audio_sha256": "00",
+        **no_texts(),
         "sf": ["a", ""],
-        "sf_unfiltered": [],
-        "lf": [],
-        "max_lf_score": None,
         "pl": ["x", "x"],
-        "aset": [],
         "text_sources": 5,
         "counts": counts,
         "licence": None,

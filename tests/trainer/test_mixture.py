@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from schemas.shard import TextSource
+from schemas.sources import TextSource
 from trainer.draw import draw_below, permutation
 from trainer.mixture import Mixture, MixtureError, Quotas
 
@@ -35,13 +35,13 @@ def test_missing_sources_keep_the_proportions_of_the_others() -> None:
     assert left.text == "2:2:1:0"
     assert TextSource.ASET not in Quotas(left, 10).of(0)
     with pytest.raises(MixtureError):
-        Mixture(sf=1, lf=0, pl=0, aset=0).without({TextSource.SF})
+        Mixture.of({TextSource.SF: 1}).without({TextSource.SF})
 
 
 def test_impossible_mixtures_are_refused() -> None:
     with pytest.raises(MixtureError, match="at least 6 pairs"):
         Quotas(Mixture(), 5)
-    with pytest.raises(ValueError, match="four whole numbers"):
+    with pytest.raises(ValueError, match="whole numbers SF:LF:PL:ASET"):
         Mixture.parse("2:2:1")
     with pytest.raises(ValueError, match="one of them positive"):
         Mixture.parse("0:0:0:0")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from schemas.run import Run
-from schemas.shard import TextSource
+from schemas.sources import TextSource
 from tests.trainer.evaluation.tone_sets import WriteRun, tone
 from trainer import train
 from trainer.evaluation.cli import main
