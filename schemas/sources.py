@@ -45,8 +45,8 @@ class Source:
     origin: str  # where they come from, and what is done to them
     fields: tuple[CatalogueText, ...] = ()
     cap: int | None = None  # texts that a recording keeps, unless `--max_KEY` says otherwise; None: all
-    # The column that has its texts before anything is left out, where that is not the source's own column or not all
-    # of it is filtered text: that of `scored` texts has every one, whatever its score.
+    # The column that has its texts before a filter: a twin, or its own, which has every `scored` text whatever its
+    # score. None: nothing filters them.
     unfiltered: str | None = None
     scored: bool = False  # by the sentence classifier, whose threshold stands in the manifest
     in_table_2: bool = True
@@ -90,7 +90,7 @@ SOURCES = (
     Source(
         bit=TextSource.LF,
         texts="sentences",
-        origin="sentences of description and comments, each with the score of the [classifier](long-form-filter.md)",
+        origin="of description and comments, each with the score of the [classifier](long-form-filter.md)",
         fields=(
             CatalogueText(name="description", about="Long text; it is cut into sentences."),
             CatalogueText(
@@ -107,7 +107,7 @@ SOURCES = (
     Source(
         bit=TextSource.PL,
         texts="playlist titles",
-        origin="titles of playlists (`--playlists`), untouched, one for each playlist that names the recording",
+        origin="untouched, one for each playlist (`--playlists`) that names the recording",
         cap=256,
         seats=1,
     ),
