@@ -20,7 +20,6 @@ import shutil
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +31,8 @@ from openmulan import main as mulan
 from schemas.digest import hash64
 from schemas.manifest import POINTER_NAME, manifest_name
 from schemas.run import Run
-from schemas.shard import CLIP_SAMPLE_RATE_HZ, SHARD_SCHEMA, TextSource
+from schemas.shard import CLIP_SAMPLE_RATE_HZ, SHARD_SCHEMA, no_texts
+from schemas.sources import TextSource
 from trainer.evaluation.clips import decode_file
 from trainer.evaluation.readers.audioset import Ontology, read_segments
 from trainer.evaluation.readers.mined import run_rows
@@ -124,8 +124,8 @@ def make_aset_run(run: Run, labels: dict[str, list[str]], folder: Path) -> Path:
     rows = []
     for _, _, row in run_rows(run, SHARD_SCHEMA.names):
         if row["recording_id"] in labels:
-            bare: dict[str, Any] = {"sf": [], "sf_unfiltered": [], "lf": [], "max_lf_score": None, "pl": []}
-            rows.append({**row, **bare, "aset": labels[row["recording_id"]], "text_sources": int(TextSource.ASET)})
+            aset = {"aset": labels[row["recording_id"]], "text_sources": int(TextSource.ASET)}
+            rows.append({**row, **no_texts(), **aset})
     rows.sort(key=lambda row: row["recording_id"])
     path = folder / "shards" / "g0001-00000.parquet"
     pq.write_table(pa.Table.from_pylist(rows, schema=SHARD_SCHEMA), path, row_group_size=64)

@@ -23,6 +23,7 @@ from benchmarks.machine import write_result
 from pipeline.media.encode import decode_clip
 from schemas.run import Run
 from schemas.shard import AudioEncoding
+from schemas.sources import TextSource
 from trainer.data import Corpus, DataConfig
 from trainer.dist import Ranks
 from trainer.loader import Loader
@@ -44,7 +45,7 @@ def main() -> int:
     given = parser.parse_args()
     torch.set_num_threads(1)
     config = DataConfig(
-        mixture=Mixture(sf=1, lf=0, pl=0, aset=0),
+        mixture=Mixture.of({TextSource.SF: 1}),
         window_s=given.window_s,
         buffer_rows=256,
         validation_fraction=0.0,

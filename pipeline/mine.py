@@ -45,6 +45,7 @@ from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
 from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
+from schemas.sources import SOURCES
 
 
 class RunPipeline(Protocol):
@@ -445,7 +446,7 @@ def _row_account(totals: dict[str, int]) -> Account:
 
 
 def _annotations(parts: list[PartRecord]) -> dict[str, Account]:
-    accounts: dict[str, Account] = {source: Account() for source in ("sf", "lf", "pl", "aset")}
+    accounts: dict[str, Account] = {source.key: Account() for source in SOURCES}
     for part in parts:
         for source, account in part.annotations.items():
             accounts[source].add(account)

@@ -37,6 +37,7 @@ from schemas.lookup import is_factory
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding
 from schemas.shard_format import DEFAULT_FORMAT, FORMATS
+from schemas.sources import SOURCES
 
 Group = argparse._ActionsContainer
 JOB = JobSettings(output="", catalogues=())  # for its defaults
@@ -243,7 +244,7 @@ def fetch_config(arguments: argparse.Namespace) -> FetchConfig:
 
 def _add_shard_options(group: Group) -> None:
     config = MineConfig()
-    text, gate = config.text, config.gate
+    gate = config.gate
     _add(group, "--rows_per_shard", config.rows_per_shard, "recordings of one shard", metavar="N")
     _add(group, "--format", DEFAULT_FORMAT, "of the shards", choices=[*FORMATS])
     _add(group, "--audio", str(config.audio_encoding), "encoding of the clips", choices=[*map(str, AudioEncoding)])
@@ -278,8 +279,9 @@ def _add_shard_options(group: Group) -> None:
         f"what Table 2 counts with: a name on the hub, a vocab.txt or tokenizer.json, or {NO_TOKENIZER}",
         metavar="T",
     )
-    _add(group, "--max_sf", text.max_sf, "short forms a recording", metavar="N")
-    _add(group, "--max_lf", text.max_lf, "sentences a recording", metavar="N")
+    for source in SOURCES:
+        if source.cap is not None:
+            _add(group, f"--{source.cap_name}", source.cap, f"{source.texts} a recording", metavar="N")
     group.add_argument(
         "--lf_languages",
         type=lambda codes: tuple(sorted(set(codes.split(",")))),
@@ -287,7 +289,6 @@ def _add_shard_options(group: Group) -> None:
         metavar="en,de",
         help="leave out sentences that are surely in another language (default: keep all)",
     )
-    _add(group, "--max_pl", text.max_pl, "playlists a recording", metavar="N")
 
 
 def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[MineConfig, str, DetectorEntry]:
@@ -307,9 +308,7 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
         audio_encoding=AudioEncoding(arguments.audio),
         shard_format=arguments.format,
         text=TextConfig(
-            max_sf=arguments.max_sf,
-            max_lf=arguments.max_lf,
-            max_pl=arguments.max_pl,
+            **{source.cap_name: getattr(arguments, source.cap_name) for source in SOURCES if source.cap is not None},
             lf_languages=arguments.lf_languages,
         ),
         gate=gate,

@@ -21,9 +21,10 @@ from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
+from pipeline.sketch import Sketch, annotations_in, empty_sketch, merge_sketches
 from pipeline.storage import DamagedError
 from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
-from pipeline.text import Bag, add_playlist_title, add_sentences, empty_bag, load_counter, merge_bags, plan_texts
+from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_texts
 from schemas.accounting import Account
 from schemas.catalogue import parse_catalogue_row
 from schemas.columns import completed
@@ -31,14 +32,15 @@ from schemas.commit import PartRecord
 from schemas.digest import shard_of
 from schemas.exclusion import ExclusionList
 from schemas.plan import PLAN_SCHEMA, PlannedRow
+from schemas.sources import SOURCES, TextSource
 
 REMOVED, ORPHANS = "removed", "orphans"
 ROWS_PER_READ = 64
 MAX_HELD = 50_000  # bags and texts of a bundle, before they go on
 
 # What is known of one recording: (row digest, row, folder of its catalogue file), (row digest, part key) of an earlier
-# generation, sentences, playlist titles.
-Gathered = tuple[tuple[str, dict[str, Any], str] | None, tuple[str, str] | None, Bag | None, Bag | None]
+# generation, sketches of what the side tables say by the key of their source.
+Gathered = tuple[tuple[str, dict[str, Any], str] | None, tuple[str, str] | None, dict[str, Sketch]]
 
 
 def plan(
@@ -106,13 +108,13 @@ def _row(element: tuple[str, int, Any], selection: Selection) -> Iterator[tuple[
     file, _, record = element
     if selection.takes(record.recording_id):
         row = (record.digest(), record.to_json(), storage.parent(file))
-        yield record.recording_id, (row, None, None, None)
+        yield record.recording_id, (row, None, {})
 
 
 def _known(element: tuple[str, tuple[str, str]], selection: Selection) -> Iterator[tuple[str, Gathered]]:
     recording_id, known = element
     if selection.in_pass(recording_id):
-        yield recording_id, (None, known, None, None)
+        yield recording_id, (None, known, {})
 
 
 class _TextStage(beam.DoFn):
@@ -131,14 +133,16 @@ class _TextStage(beam.DoFn):
 
 
 class _SideTable(_TextStage):
-    """Text of a side table: a bag for each recording of a bundle, rather than for each row.
+    """Text of a side table: a sketch for each recording of a bundle, rather than for each row.
 
     What goes into the flattening of several tables a runner may hold until all of them are read (the local one does),
     so the million rows of one recording have to meet before it.
     """
 
+    source: TextSource
+
     def start_bundle(self) -> None:
-        self._bags: dict[str, Bag] = {}
+        self._sketches: dict[str, Sketch] = {}
         self._held = 0
 
     def process(self, element: tuple[str, int, Any]) -> Iterator[tuple[str, Gathered]]:
@@ -147,13 +151,13 @@ class _SideTable(_TextStage):
         for recording_id in self._recordings(record):
             if not self._takes(recording_id):
                 continue
-            if recording_id not in self._bags:
-                self._bags[recording_id] = empty_bag()
+            if recording_id not in self._sketches:
+                self._sketches[recording_id] = empty_sketch()
                 self._held += 1
-            bag = self._bags[recording_id]
-            before = len(bag[0])
-            add(bag)
-            self._held += len(bag[0]) - before
+            sketch = self._sketches[recording_id]
+            before = len(sketch[0])
+            add(sketch)
+            self._held += len(sketch[0]) - before
             if self._held >= MAX_HELD:
                 yield from self._flush()
 
@@ -162,32 +166,30 @@ class _SideTable(_TextStage):
             yield GlobalWindows.windowed_value(gathered)
 
     def _flush(self) -> Iterator[tuple[str, Gathered]]:
-        bags, self._bags, self._held = self._bags, {}, 0
-        for recording_id, bag in bags.items():
-            yield recording_id, self._gathered(bag)
+        sketches, self._sketches, self._held = self._sketches, {}, 0
+        for recording_id, sketch in sketches.items():
+            yield recording_id, (None, None, {self.source.key: sketch})
 
     def _recordings(self, record: Any) -> Iterable[str]:
         raise NotImplementedError
 
-    def _adder(self, record: Any) -> Callable[[Bag], None]:
-        raise NotImplementedError
-
-    def _gathered(self, bag: Bag) -> Gathered:
+    def _adder(self, record: Any) -> Callable[[Sketch], None]:
         raise NotImplementedError
 
 
 class _CommentText(_SideTable):
+    source = TextSource.LF
+
     def _recordings(self, record: Any) -> Iterable[str]:
         return (record.recording_id,)
 
-    def _adder(self, record: Any) -> Callable[[Bag], None]:
-        return lambda bag: add_sentences(bag, [record.text], self._counter, self._text)
-
-    def _gathered(self, bag: Bag) -> Gathered:
-        return None, None, bag, None
+    def _adder(self, record: Any) -> Callable[[Sketch], None]:
+        return lambda sketch: add_sentences(sketch, [record.text], self._counter, self._text)
 
 
 class _PlaylistText(_SideTable):
+    source = TextSource.PL
+
     def __init__(self, tokenizer: str, text: TextConfig, selection: Selection, excluded: ExclusionList) -> None:
         super().__init__(tokenizer, text, selection)
         self._excluded = excluded
@@ -196,7 +198,7 @@ class _PlaylistText(_SideTable):
         recording_ids: Iterable[str] = record.recording_ids
         return recording_ids
 
-    def _adder(self, record: Any) -> Callable[[Bag], None]:
+    def _adder(self, record: Any) -> Callable[[Sketch], None]:
         return functools.partial(
             add_playlist_title,
             playlist_id=record.playlist_id,
@@ -206,9 +208,6 @@ class _PlaylistText(_SideTable):
             excluded=self._excluded.has_title(record.title),
         )
 
-    def _gathered(self, bag: Bag) -> Gathered:
-        return None, None, None, bag
-
 
 class _Gather(beam.CombineFn):
     """Everything of one recording, within the caps."""
@@ -217,13 +216,13 @@ class _Gather(beam.CombineFn):
         self._text = text
 
     def create_accumulator(self, *args: Any, **kwargs: Any) -> Gathered:
-        return None, None, None, None
+        return None, None, {}
 
     def add_input(self, accumulator: Gathered, element: Gathered, *args: Any, **kwargs: Any) -> Gathered:
         return self._merge(accumulator, element)
 
     def merge_accumulators(self, accumulators: Iterable[Gathered], *args: Any, **kwargs: Any) -> Gathered:
-        merged: Gathered = (None, None, None, None)
+        merged: Gathered = (None, None, {})
         for accumulator in accumulators:
             merged = self._merge(merged, accumulator)
         return merged
@@ -237,17 +236,16 @@ class _Gather(beam.CombineFn):
             # Rows with one digest can still come from files in two folders; the folder settles it.
             min(rows, key=lambda row: (row[0], row[2]), default=None),
             one[1] or other[1],
-            _merge_optional(one[2], other[2], self._text.max_lf),
-            _merge_optional(one[3], other[3], self._text.max_pl),
+            self._merge_sketches(one[2], other[2]),
         )
 
-
-def _merge_optional(one: Bag | None, other: Bag | None, cap: int) -> Bag | None:
-    if one is None or other is None:
-        # A copy, since an input may be seen again by a retried bundle and the accumulator is changed in place.
-        only = other if one is None else one
-        return only if only is None or only is one else merge_bags(empty_bag(), only, cap)
-    return merge_bags(one, other, cap)
+    def _merge_sketches(self, into: dict[str, Sketch], other: dict[str, Sketch]) -> dict[str, Sketch]:
+        for source in SOURCES:
+            if source.key in other:
+                # Into one of its own: an input may be seen again by a retried bundle, and this is changed in place.
+                mine = into.get(source.key) or empty_sketch()
+                into[source.key] = merge_sketches(mine, other[source.key], self._text.cap(source))
+        return into
 
 
 class _PlanRow(_TextStage):
@@ -263,22 +261,21 @@ class _PlanRow(_TextStage):
         self._suppressed = read_suppression(self._run_dir)
 
     def process(self, element: tuple[str, Gathered]) -> Iterator[Any]:
-        recording_id, (chosen, known, lf, pl) = element
+        recording_id, (chosen, known, sketches) = element
         is_suppressed = self._suppressed is not None and recording_id in self._suppressed
         is_gone = chosen is None and (is_suppressed or not self._keep_gone)
         if known is not None and (is_gone or (chosen is not None and chosen[0] != known[0])):
             yield beam.pvalue.TaggedOutput(REMOVED, removed_line(recording_id, known[1], gone=is_gone))
         if chosen is None:
             if known is None:
-                yield beam.pvalue.TaggedOutput(
-                    ORPHANS, {"lf_annotations": _seen(lf), "pl_annotations": _seen(pl), "recordings": 1}
-                )
+                seen = {f"{key}_annotations": annotations_in(sketch) for key, sketch in sketches.items()}
+                yield beam.pvalue.TaggedOutput(ORPHANS, {**seen, "recordings": 1})
             return
         row_digest, value, base_uri = chosen
         if known is not None and row_digest == known[0]:
             return
         row = parse_catalogue_row(value)
-        texts = plan_texts(row, lf or empty_bag(), pl or empty_bag(), self._counter, self._text)
+        texts = plan_texts(row, sketches, self._counter, self._text)
         plan_row = {
             "recording_id": recording_id,
             "row_digest": row_digest,
@@ -290,10 +287,6 @@ class _PlanRow(_TextStage):
             **texts.columns,
         }
         yield plan_row, {source: account.to_json() for source, account in texts.accounts.items()}, texts.rule_hits
-
-
-def _seen(bag: Bag | None) -> int:
-    return 0 if bag is None else bag[2][0]
 
 
 class _WritePart(beam.DoFn):

@@ -23,7 +23,7 @@ from schemas.accounting import Account, sum_counts
 from schemas.commit import HISTOGRAM_BINS, TextTotals
 from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, fault
 from schemas.reasons import Outcome, Reason
-from schemas.shard import TextSource
+from schemas.sources import SOURCES, TextSource
 
 # What our copy of the paper tells of its Table 2 and of section 3.2; what it does not tell is left open.
 PAPER_TABLE_2: dict[str, dict[str, float]] = {
@@ -95,12 +95,17 @@ def _state(state: RunState, pending: int, has_manifest: bool) -> str:
 def table_2(texts: TextTotals, kept: int, lf_model: str) -> list[dict[str, Any]]:
     """The paper's Table 2 for this run, over all kept recordings, those without text included."""
     rows = []
-    for label, name in (("SF, unfiltered", "sf_unfiltered"), ("SF", "sf"), ("LF, unfiltered", "lf")):
-        rows.append(_table_row(label, texts.counts, name, texts.recordings_with[name], kept))
-    if lf_model != "none":
-        above = {f"lf_{unit}": count for unit, count in texts.lf_above_threshold.items()}
-        rows.append(_table_row("LF", above, "lf", texts.recordings_with["lf_above_threshold"], kept))
-    rows.append(_table_row("PL", texts.counts, "pl", texts.recordings_with["pl"], kept))
+    for source in SOURCES:
+        if not source.in_table_2:
+            continue
+        label, twin = str(source.bit.name), source.unfiltered
+        if twin is not None:
+            rows.append(_table_row(f"{label}, unfiltered", texts.counts, twin, texts.recordings_with[twin], kept))
+        if not source.scored:
+            rows.append(_table_row(label, texts.counts, source.key, texts.recordings_with[source.key], kept))
+        elif lf_model != "none":
+            above = {f"{source.key}_{unit}": count for unit, count in texts.lf_above_threshold.items()}
+            rows.append(_table_row(label, above, source.key, texts.recordings_with["lf_above_threshold"], kept))
     annotations = {row["label"]: row["annotations"] for row in rows}
     for row in rows:
         before = annotations.get(f"{row['label']}, unfiltered")

@@ -6,6 +6,7 @@ manifest. `JobSettings` holds what does not: where things are, how hard to try, 
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from schemas.manifest import DetectorEntry
 from schemas.record import record_of
 from schemas.shard import AudioEncoding
 from schemas.shard_format import DEFAULT_FORMAT, FORMATS
+from schemas.sources import SOURCES, Source
 
 DEFAULT_ROWS_PER_SHARD = 512
 NONE = "none"
@@ -40,20 +42,31 @@ class InputError(Exception):
     """Arguments or input that nothing can be done with; the message is one line for the user."""
 
 
+_Caps: Any = dataclasses.make_dataclass(
+    "_Caps",
+    [(source.cap_name, int, source.cap) for source in SOURCES if source.cap is not None],
+    frozen=True,
+    kw_only=True,
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class TextConfig:
-    """Caps per recording: the first short forms, and the sentences and titles with the smallest hashes.
+class TextConfig(_Caps):
+    """Caps per recording, a field for each source that has one (`max_sf`, `max_lf`, `max_pl`): the first short forms,
+    and the sentences and titles with the smallest hashes.
 
     Sentences that are surely in none of `lf_languages` are left out; without any all languages are kept.
     """
 
-    max_sf: int = 64
-    max_lf: int = 512
-    max_pl: int = 256
     lf_languages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "max_sf", "max_lf", "max_pl")
+        at_least(self, 1, *(source.cap_name for source in SOURCES if source.cap is not None))
+
+    def cap(self, source: Source) -> int:
+        """How many texts of a source a recording keeps."""
+        cap: int = sys.maxsize if source.cap is None else getattr(self, source.cap_name)
+        return cap
 
 
 @dataclass(frozen=True, kw_only=True)

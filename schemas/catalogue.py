@@ -1,19 +1,22 @@
 """Catalogue row: one recording and the text that stands around it, as a user writes it.
 
-The same checks serve JSONL, CSV and Parquet; `catalogue.schema.json` states them for people and editors.
+The same checks serve JSONL, CSV and Parquet; `python -m schemas.catalogue` prints them as a JSON Schema, for people and
+editors.
 """
 
 import json
 import math
+import sys
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from schemas.digest import digest_json
 from schemas.reasons import LeftOutError, Reason
+from schemas.sources import CATALOGUE_TEXTS, Source
 
 DEFAULT_START_S = 30.0
 DEFAULT_DURATION_S = 30.0
@@ -40,13 +43,8 @@ class MusicGate(StrEnum):
 class CatalogueRow:
     recording_id: str
     audio_uri: str
-    title: str | None = None
-    artist: str | None = None
-    album: str | None = None
-    tags: tuple[str, ...] = ()
-    description: str | None = None
-    comments: tuple[str, ...] = ()
-    aset: tuple[str, ...] = ()  # names of AudioSet classes
+    # What is written about it, by catalogue field (`schemas.sources`); one text is a list of one, none is left out.
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     licence: str | None = None
     source: str | None = None
     start_s: float = DEFAULT_START_S
@@ -56,12 +54,12 @@ class CatalogueRow:
     def to_json(self) -> dict[str, Any]:
         """Plain values only; fields that are at their default are left out."""
         value: dict[str, Any] = {"recording_id": self.recording_id, "audio_uri": self.audio_uri}
-        for name in ("title", "artist", "album", "description", "licence", "source"):
+        for name in ("licence", "source"):
             if (text := getattr(self, name)) is not None:
                 value[name] = text
-        for name in ("tags", "comments", "aset"):
-            if texts := getattr(self, name):
-                value[name] = list(texts)
+        for said in CATALOGUE_TEXTS:
+            if texts := self.texts.get(said.name):
+                value[said.name] = list(texts) if said.many else texts[0]
         if self.start_s != DEFAULT_START_S:
             value["start_s"] = self.start_s
         if self.duration_s != DEFAULT_DURATION_S:
@@ -74,9 +72,20 @@ class CatalogueRow:
         """Depends on the content alone: not on the file, the line, the format or the order of the fields."""
         return digest_json(self.to_json())
 
+    def text(self, name: str) -> str | None:
+        """Of a field that has one at most."""
+        return next(iter(self.texts.get(name, ())), None)
 
-FIELDS = tuple(CatalogueRow.__dataclass_fields__)
-LIST_FIELDS = ("tags", "comments", "aset")
+    def texts_of(self, source: Source) -> list[str]:
+        """All that the fields of a source say, in their order."""
+        return [text for said in source.fields for text in self.texts.get(said.name, ())]
+
+
+FIELDS = (
+    *(name for name in CatalogueRow.__dataclass_fields__ if name != "texts"),
+    *(said.name for said in CATALOGUE_TEXTS),
+)
+LIST_FIELDS = tuple(said.name for said in CATALOGUE_TEXTS if said.many)
 
 
 def parse_catalogue_row(value: Mapping[str, Any]) -> CatalogueRow:
@@ -96,19 +105,23 @@ def parse_catalogue_row(value: Mapping[str, Any]) -> CatalogueRow:
     return CatalogueRow(
         recording_id=required_name(value, "recording_id", MAX_ID_BYTES),
         audio_uri=required_name(value, "audio_uri", MAX_URI_BYTES),
-        title=optional_text(value, "title"),
-        artist=optional_text(value, "artist"),
-        album=optional_text(value, "album"),
-        tags=text_list(value, "tags"),
-        description=optional_text(value, "description"),
-        comments=text_list(value, "comments"),
-        aset=text_list(value, "aset"),
+        texts=_texts(value),
         licence=optional_text(value, "licence"),
         source=optional_text(value, "source"),
         start_s=start_s,
         duration_s=duration_s,
         music_gate=MusicGate(gate) if gate is not None else MusicGate.APPLY,
     )
+
+
+def _texts(value: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for said in CATALOGUE_TEXTS:
+        text = None if said.many else optional_text(value, said.name)
+        texts = text_list(value, said.name) if said.many else (text,) if text is not None else ()
+        if texts:
+            found[said.name] = texts
+    return found
 
 
 def required_name(value: Mapping[str, Any], field: str, max_bytes: int) -> str:
@@ -178,6 +191,13 @@ def _type_name(value: Any) -> str:
 
 
 def row_json_schema() -> dict[str, Any]:
-    """The JSON Schema of a row, for documentation and editors."""
+    """The JSON Schema of a row, for documentation and editors: the file's, with the texts of the sources."""
     schema: dict[str, Any] = json.loads(JSON_SCHEMA_PATH.read_text(encoding="utf-8"))
+    for said in CATALOGUE_TEXTS:
+        kind = {"type": ["array", "null"], "items": {"type": "string"}} if said.many else {"type": ["string", "null"]}
+        schema["properties"][said.name] = {"description": said.about, **kind} if said.about else kind
     return schema
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(row_json_schema(), indent=2) + "\n")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.accounting import Account, sum_counts
-from schemas.shard import COUNTED_TEXTS, COUNTS, TextSource
+from schemas.shard import COUNTS
+from schemas.sources import COUNTED_TEXTS, TextSource
 
 HISTOGRAM_BINS = 20  # of the music fraction, each 0.05 wide; the last one holds 1.0 too
 

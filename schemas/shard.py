@@ -4,18 +4,13 @@ Rows of a shard are sorted by (`text_sources`, `recording_id`), and a row group 
 a group keeps a useful size, so that the statistics of `text_sources` and `max_lf_score` let a reader skip groups.
 """
 
-from enum import IntFlag, StrEnum
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
 
 import pyarrow as pa
 
-
-class TextSource(IntFlag):
-    """Where text comes from, in the paper's four sources; a row's `text_sources` is the sum of those that it has."""
-
-    SF = 1
-    LF = 2
-    PL = 4
-    ASET = 8
+from schemas.sources import COUNTED_TEXTS, SOURCES, Source
 
 
 class AudioEncoding(StrEnum):
@@ -38,7 +33,6 @@ LF_SENTENCE = pa.struct(
 )
 
 COUNT_UNITS = ("annotations", "tokens")
-COUNTED_TEXTS = ("sf", "sf_unfiltered", "lf", "pl", "aset")
 
 # Counted before the caps. `lf` counts every sentence before gates and classifier; what the classifier keeps is
 # counted from `lf[]` at the threshold of the day.
@@ -46,14 +40,17 @@ COUNTS = pa.struct(
     [pa.field(f"{text}_{unit}", pa.int64(), nullable=False) for text in COUNTED_TEXTS for unit in COUNT_UNITS]
 )
 
+
+def _fields_of(source: Source) -> Iterator[pa.Field]:
+    for column in source.columns:
+        yield pa.field(column, pa.list_(LF_SENTENCE if source.scored else pa.string()), nullable=False)
+    if source.scored:
+        yield pa.field(f"max_{source.key}_score", pa.float32())  # null where no sentence is scored
+
+
 # The text columns, which plan and shard share.
 TEXT_FIELDS = [
-    pa.field("sf", pa.list_(pa.string()), nullable=False),
-    pa.field("sf_unfiltered", pa.list_(pa.string()), nullable=False),
-    pa.field("lf", pa.list_(LF_SENTENCE), nullable=False),
-    pa.field("max_lf_score", pa.float32()),  # null where no sentence is scored
-    pa.field("pl", pa.list_(pa.string()), nullable=False),
-    pa.field("aset", pa.list_(pa.string()), nullable=False),
+    *(field for source in SOURCES for field in _fields_of(source)),
     # A source's bit is set where the row has any text of it: for SF before the rules, for LF whatever the score.
     pa.field("text_sources", pa.uint8(), nullable=False),
     pa.field("counts", COUNTS, nullable=False),
@@ -74,3 +71,11 @@ SHARD_SCHEMA = pa.schema(
         *TEXT_FIELDS,
     ]
 )
+
+
+def no_texts() -> dict[str, Any]:
+    """The text columns of a row of which nothing is said."""
+    said: dict[str, Any] = {
+        field.name: None if field.nullable else [] for source in SOURCES for field in _fields_of(source)
+    }
+    return {**said, "text_sources": 0, "counts": {field.name: 0 for field in COUNTS}}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from schemas.run import Run
 from trainer.data import Corpus, Split
-from trainer.mixture import Mixture
+from trainer.mixture import NAMES, Mixture
 from trainer.model import Model
 
 _CARD = """---
@@ -31,8 +31,7 @@ similarity = model.embed_audio(["song.mp3"]) @ model.embed_text(["slow piano"]).
 {data}
 
 {recordings} recordings were trained on; {validation} were kept for validation and {held_out} held out, by
-near-duplicate group. Mixture {mixture} of short-form, long-form, playlist and AudioSet texts in every batch; texts were
-{filtered}.
+near-duplicate group. Mixture {mixture} ({sources}) in every batch; texts were {filtered}.
 
 ## Recipe
 
@@ -71,6 +70,7 @@ def write_card(
         validation=corpus.recordings[Split.VALIDATION],
         held_out=corpus.recordings[Split.HELD_OUT],
         mixture=mixture.text,
+        sources=NAMES,
         filtered="filtered" if recipe.data.filtered else "not filtered",
         recipe="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
         results=measured or "None were measured.",

@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from schemas.digest import hash64
 from schemas.manifest import ShardEntry
 from schemas.run import RowGroup, Run, RunError
-from schemas.shard import CLIP_SAMPLE_RATE_HZ, TextSource
-from trainer.mixture import SOURCES, Mixture, MixtureError
+from schemas.shard import CLIP_SAMPLE_RATE_HZ
+from schemas.sources import SOURCES, Source, TextSource
+from trainer.mixture import Mixture, MixtureError
 
 log = logging.getLogger(__name__)
 
-_TEXT_COLUMN = {TextSource.LF: "lf", TextSource.PL: "pl", TextSource.ASET: "aset"}
 _SCAN_THREADS = 16
 _LIGHT_COLUMNS = ("recording_id", "text_sources", "max_lf_score")
 
@@ -72,7 +72,7 @@ class DataConfig:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "DataConfig":
         held_out_ids = tuple(value["held_out_ids"])
-        return cls(**{**value, "mixture": Mixture(**value["mixture"]), "held_out_ids": held_out_ids})
+        return cls(**{**value, "mixture": Mixture.from_json(value["mixture"]), "held_out_ids": held_out_ids})
 
 
 class Splitter:
@@ -166,7 +166,7 @@ class Corpus:
         """The rows of a group that the source may draw, in the order of the shard."""
         entry = self._groups[index]
         run = self.runs[entry.run]
-        column = _TEXT_COLUMN.get(source, "sf" if self.config.filtered else "sf_unfiltered")
+        column = source.record.column(filtered=self.config.filtered)
         columns = ["recording_id", "audio_encoding", "duration_s", column, *(["audio"] if audio else [])]
         try:
             table = run.read(entry.group, columns)
@@ -180,7 +180,7 @@ class Corpus:
         threshold = self._lf_threshold(run)
         rows = []
         for i, recording_id in enumerate(ids):
-            usable = tuple(self._usable(texts[i], source, threshold))
+            usable = tuple(_usable(texts[i], source.record, threshold))
             if usable and self.split_of(recording_id) == split:
                 rows.append(
                     Row(
@@ -204,16 +204,6 @@ class Corpus:
             return None
         return self.config.lf_threshold if self.config.lf_threshold is not None else run.manifest.long_form.threshold
 
-    @staticmethod
-    def _usable(texts: Sequence[object], source: TextSource, threshold: float | None) -> Iterator[str]:
-        for text in texts:
-            if isinstance(text, str):
-                yield text
-            elif isinstance(text, dict) and source == TextSource.LF:
-                score = text["score"]
-                if threshold is None or (score is not None and score >= np.float32(threshold)):
-                    yield text["text"]
-
     def _scan(self, place: tuple[int, ShardEntry]) -> tuple[list[_Group], dict[Split, int]]:
         run_index, shard = place
         run, groups = self.runs[run_index], []
@@ -231,10 +221,10 @@ class Corpus:
                     here = splits == split
                     recordings[split] += int(here.sum())
                     for source in SOURCES:
-                        has = here & ((sources & int(source)) != 0)
-                        if source == TextSource.LF and threshold is not None:
+                        has = here & ((sources & int(source.bit)) != 0)
+                        if source.scored and threshold is not None:
                             has &= scores >= np.float32(threshold)
-                        counts[split, source] = int(has.sum())
+                        counts[split, source.bit] = int(has.sum())
                 groups.append(_Group(run=run_index, group=group, counts=counts))
         except (RunError, OSError, pa.ArrowInvalid) as error:
             if not self.config.skip_corrupt:
@@ -243,6 +233,14 @@ class Corpus:
             log.warning("shard left out: %s", error)
             return [], dict.fromkeys(Split, 0)
         return groups, recordings
+
+
+def _usable(texts: Sequence[Any], source: Source, threshold: float | None) -> Iterator[str]:
+    for text in texts:
+        if not source.scored:
+            yield text
+        elif threshold is None or (text["score"] is not None and text["score"] >= np.float32(threshold)):
+            yield text["text"]
 
 
 def duplicate_leaders(runs: Iterable[Run]) -> dict[str, str]:

@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerBase
 
 from schemas.digest import hash64
 from schemas.run import RunError
-from schemas.shard import TextSource
+from schemas.sources import TextSource
 from trainer.dist import Ranks
 from trainer.streams import Example, GlobalBatches
 from trainer.tokens import tokenize

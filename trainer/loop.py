@@ -34,6 +34,7 @@ from trainer.identity import open_run, write_identity
 from trainer.loader import Batch, Loader
 from trainer.logs import MetricLog
 from trainer.loss import chance_loss
+from trainer.mixture import NAMES
 from trainer.model import Model, build, pad_id
 from trainer.presence import Presence
 from trainer.recipes import Recipe
@@ -303,8 +304,9 @@ class _Trainer:
             self.steps,
         )
         log.info(
-            "mixture %s SF:LF:PL:ASET, exact over %d batch%s",
+            "mixture %s %s, exact over %d batch%s",
             self.mixture.text,
+            NAMES,
             quotas.period,
             "" if quotas.period == 1 else "es",
         )

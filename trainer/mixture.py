@@ -4,26 +4,30 @@ Where the batch size does not divide, seats go to the sources by largest remaind
 that over a stated period (`period` batches) the proportions are exact.
 """
 
+import dataclasses
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from schemas.shard import TextSource
+from schemas.sources import SOURCES, TextSource
 
-SOURCES = (TextSource.SF, TextSource.LF, TextSource.PL, TextSource.ASET)
+NAMES = ":".join(str(source.bit.name) for source in SOURCES)  # as weights are written
+_LEAST = max(i for i, source in enumerate(SOURCES, 1) if source.seats)
 
 
 class MixtureError(ValueError):
     """The asked mixture cannot be drawn from the data."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mixture:
-    """Weights of SF, LF, PL and ASET in every batch; a weight of 0 leaves a source out."""
+_Weights: Any = dataclasses.make_dataclass(
+    "_Weights", [(source.key, int, source.seats) for source in SOURCES], frozen=True, kw_only=True
+)
 
-    sf: int = 2
-    lf: int = 2
-    pl: int = 1
-    aset: int = 1
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture(_Weights):  # type: ignore[misc]  # its fields are made above
+    """The weight of each source in every batch, a field for each (`sf`, `lf`, `pl`, `aset`); 0 leaves a source out."""
 
     def __post_init__(self) -> None:
         if min(self.weights.values()) < 0 or not any(self.weights.values()):
@@ -31,29 +35,41 @@ class Mixture:
 
     @property
     def weights(self) -> dict[TextSource, int]:
-        return dict(zip(SOURCES, (self.sf, self.lf, self.pl, self.aset), strict=True))
+        return {source.bit: getattr(self, source.key) for source in SOURCES}
 
     @property
     def text(self) -> str:
-        return f"{self.sf}:{self.lf}:{self.pl}:{self.aset}"
+        return ":".join(str(weight) for weight in self.weights.values())
+
+    @classmethod
+    def of(cls, weights: Mapping[TextSource, int]) -> "Mixture":
+        """Of these sources alone. Raises ValueError."""
+        return cls(**{source.key: weights.get(source.bit, 0) for source in SOURCES})
+
+    @classmethod
+    def among(cls, sources: Iterable[TextSource]) -> "Mixture":
+        """The default proportions among some sources. Raises ValueError."""
+        return cls.of({source: cls().weights[source] for source in sources})
 
     @classmethod
     def parse(cls, text: str) -> "Mixture":
-        """From `2:2:1:1`. Raises ValueError."""
+        """From `2:2:1:1`; last sources that the default mixture leaves out may be left out here. Raises ValueError."""
         parts = text.split(":")
-        if len(parts) != len(SOURCES) or not all(part.isdigit() for part in parts):
-            raise ValueError(f"mixture {text!r} is not four whole numbers SF:LF:PL:ASET such as 2:2:1:1")
-        return cls(**dict(zip(("sf", "lf", "pl", "aset"), map(int, parts), strict=True)))
+        if not _LEAST <= len(parts) <= len(SOURCES) or not all(part.isdigit() for part in parts):
+            raise ValueError(f"mixture {text!r} is not whole numbers {NAMES} such as {cls().text}")
+        return cls.of(dict(zip(TextSource, map(int, parts), strict=False)))
+
+    @classmethod
+    def from_json(cls, weights: Mapping[str, int]) -> "Mixture":
+        """A source that was not known when this was saved has no weight."""
+        return cls(**{**dict.fromkeys((source.key for source in SOURCES), 0), **weights})
 
     def without(self, missing: set[TextSource]) -> "Mixture":
         """The same proportions among the sources that are there. Raises MixtureError where none is left."""
-        left = {
-            source.name.lower(): 0 if source in missing else weight  # type: ignore[union-attr]  # single flags have names
-            for source, weight in self.weights.items()
-        }
+        left = {source: weight for source, weight in self.weights.items() if source not in missing}
         if not any(left.values()):
             raise MixtureError("the data has no text of any source of the mixture")
-        return Mixture(**left)
+        return self.of(left)
 
 
 class Quotas:

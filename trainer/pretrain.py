@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from schemas.readers import ReaderState
-from schemas.shard import TextSource
+from schemas.sources import TextSource
 from trainer import dist
 from trainer.batchnorm import recorded
 from trainer.checkpoint import WEIGHTS_NAME, load_checkpoint, partial_checkpoint, save_checkpoint
@@ -304,7 +304,7 @@ def recipe_from(arguments: argparse.Namespace) -> Recipe:
         **given(arguments, "batch_size", "epochs", "seed"),
     }
     rate = given(arguments, "learning_rate") or {"learning_rate": DEFAULT_LEARNING_RATE}
-    only_aset = Mixture(sf=0, lf=0, pl=0, aset=1)
+    only_aset = Mixture.among([TextSource.ASET])
     return dataclasses.replace(
         recipe,
         audio=dataclasses.replace(recipe.audio, **given(arguments, "ghost_batch_size")),

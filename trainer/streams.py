@@ -1,4 +1,4 @@
-"""Four streams of rows, one a source, and the global mini-batches that are drawn from them.
+"""Streams of rows, one a source, and the global mini-batches that are drawn from them.
 
 A stream has its own cursor over the row groups that hold its source: in each pass the groups come in an order of that
 pass, their rows go through a buffer that is drawn from at random, and the pass ends when the buffer is empty, so each
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from schemas.run import RunError
-from schemas.shard import TextSource
+from schemas.sources import TextSource
 from trainer.augment import Masks, SpecAugment
 from trainer.data import Corpus, Row, Split
 from trainer.draw import draw_below, permutation

@@ -21,7 +21,7 @@ from trainer.evaluation.declare import read_evaluators
 from trainer.logs import loss_table
 from trainer.loop import MODEL_NAME, Ending, TrainOptions, train
 from trainer.loss import KINDS
-from trainer.mixture import Mixture
+from trainer.mixture import NAMES, Mixture
 from trainer.recipes import RECIPES, Recipe
 
 _EXIT = {Ending.DONE: 0, Ending.LOST: 1, Ending.INTERRUPTED: 3}
@@ -193,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mulan train", description=__doc__)
     add_recipe_arguments(parser)
     data = parser.add_argument_group("data")
-    data.add_argument("--mixture", type=_mixture, metavar="SF:LF:PL:ASET", help="of every batch (default 2:2:1:1)")
+    data.add_argument("--mixture", type=_mixture, metavar=NAMES, help=f"of every batch (default {Mixture().text})")
     data.add_argument("--missing_sources", choices=("refuse", "reweight"), default="refuse")
     data.add_argument("--unfiltered", action="store_true", help="train on the texts before rules and classifier")
     data.add_argument("--lf_threshold", type=_number, help="score a sentence needs (default: each manifest's)")

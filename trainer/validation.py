@@ -10,7 +10,7 @@ import math
 
 import torch
 
-from schemas.shard import TextSource
+from schemas.sources import TextSource
 from trainer import dist
 from trainer.data import Corpus, Split
 from trainer.dist import Ranks

@@ -31,6 +31,7 @@ from pipeline.settings import InputError
 from schemas.accounting import Account
 from schemas.catalogue import MAX_START_S, CatalogueRow, MusicGate, RowError, required_name
 from schemas.reasons import Reason
+from schemas.sources import TextSource
 from schemas.suppression import SuppressionList
 
 CLIP_S = 10.0
@@ -268,7 +269,7 @@ def _row(
     return CatalogueRow(
         recording_id=segment.ytid,
         audio_uri=uri,
-        aset=labels,
+        texts={TextSource.ASET.key: labels},
         source="AudioSet",
         start_s=start_s,
         duration_s=CLIP_S,

@@ -62,7 +62,7 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
     path = write(tmp_path / "c.csv", [{"id": "r1", "file": "x.ogg", "genre": "rock|indie rock"}])
     rows, rejected = read(path, {"recording_id": "id", "audio_uri": "file", "tags": "genre"})
     assert rejected == []
-    assert rows == [CatalogueRow(recording_id="r1", audio_uri="x.ogg", tags=("rock", "indie rock"))]
+    assert rows == [CatalogueRow(recording_id="r1", audio_uri="x.ogg", texts={"tags": ("rock", "indie rock")})]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import pytest
 from filters.long_form.sentences import duplicate_key
 from pipeline import plan as plan_module
 from pipeline.settings import TextConfig
-from pipeline.text import Bag, merge_bags
+from pipeline.sketch import Sketch, merge_sketches
 from tests.pipeline.mining import mine, report
 
 pytestmark = pytest.mark.slow
@@ -62,23 +62,23 @@ def planned(folder: Path, output: Path, files: Mapping[str, Sequence[Sequence[di
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
-    """The same tables in order in one file each, and shuffled over several; and the largest bag that was merged."""
+    """The same tables in order in one file each, and shuffled over several; and the largest sketch that was merged."""
     folder = tmp_path_factory.mktemp("hot")
     largest = 0
 
-    def watched(into: Bag, other: Bag, cap: int) -> Bag:
+    def watched(into: Sketch, other: Sketch, cap: int) -> Sketch:
         nonlocal largest
         largest = max(largest, len(into[0]), len(other[0]))
-        return merge_bags(into, other, cap)
+        return merge_sketches(into, other, cap)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_module, "merge_bags", watched)
+        patch.setattr(plan_module, "merge_sketches", watched)
         planned(folder / "in", folder / "one", {name: [rows] for name, rows in tables().items()})
         shuffled = {}
         for name, rows in tables().items():
             random.Random(7).shuffle(rows)
             shuffled[name] = [rows[part::3] for part in range(3)]
-        # Bags go on long before a file is read, as they do where many recordings have many texts.
+        # Sketches go on long before a file is read, as they do where many recordings have many texts.
         patch.setattr(plan_module, "MAX_HELD", 700)
         planned(folder / "in", folder / "three", shuffled)
     return folder / "one", folder / "three", largest
@@ -131,5 +131,5 @@ def test_a_wide_playlist_reaches_each_of_its_recordings(runs: tuple[Path, Path, 
     assert all(row["pl"] == ["Everything that I have"] for row in others)
 
 
-def test_no_bag_on_the_way_is_twice_as_large_as_the_cap(runs: tuple[Path, Path, int]) -> None:
+def test_no_sketch_on_the_way_is_twice_as_large_as_the_cap(runs: tuple[Path, Path, int]) -> None:
     assert 0 < runs[2] < 2 * CAPS.max_lf

@@ -14,7 +14,8 @@ from beam_runner import main
 from pipeline.media.encode import decode_clip
 from pipeline.run_folder.lock import locked
 from schemas.run import Run, RunError
-from schemas.shard import SHARD_SCHEMA, AudioEncoding, TextSource
+from schemas.shard import SHARD_SCHEMA, AudioEncoding
+from schemas.sources import TextSource
 from tests.pipeline.mining import (
     DURATION_S,
     RATE_HZ,

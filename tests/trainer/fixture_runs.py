@@ -13,8 +13,9 @@ import soundfile
 
 from schemas.digest import canonical_json
 from schemas.manifest import POINTER_NAME, DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
-from schemas.shard import COUNTS, SHARD_SCHEMA, TextSource
+from schemas.shard import SHARD_SCHEMA, no_texts
 from schemas.shard_format import DEFAULT_FORMAT, FORMATS, ShardFormat
+from schemas.sources import TextSource
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -33,7 +34,7 @@ def shard_row(
 ) -> dict[str, Any]:
     unfiltered = list(sf if sf_unfiltered is None else sf_unfiltered)
     scores = [score for _, score in lf if score is not None]
-    texts = zip(TextSource, (unfiltered, lf, pl, aset), strict=True)
+    texts = {TextSource.SF: unfiltered, TextSource.LF: lf, TextSource.PL: pl, TextSource.ASET: aset}
     return {
         "recording_id": recording_id,
         "audio": audio,
@@ -43,14 +44,14 @@ def shard_row(
         "music_fraction": 1.0,
         "music_scores": np.ones(3, np.float16),
         "audio_sha256": "0" * 64,
+        **no_texts(),
         "sf": list(sf),
         "sf_unfiltered": unfiltered,
         "lf": [{"text": text, "score": score, "tokens": 3, "occurrences": 1} for text, score in lf],
         "max_lf_score": max(scores, default=None),
         "pl": list(pl),
         "aset": list(aset),
-        "text_sources": sum(source for source, present in texts if present),
-        "counts": {field.name: 0 for field in COUNTS},
+        "text_sources": sum(source for source, present in texts.items() if present),
         "licence": None,
         "source": None,
     }

@@ -1,10 +1,11 @@
 """The quota of every batch, exactly."""
 
 import collections
+import dataclasses
 
 import pytest
 
-from schemas.shard import TextSource
+from schemas.sources import TextSource
 from trainer.draw import draw_below, permutation
 from trainer.mixture import Mixture, MixtureError, Quotas
 
@@ -18,7 +19,7 @@ def test_ten_thousand_batches_have_their_quota(batch_size: int) -> None:
         seats = quotas.of(step)
         assert sum(seats.values()) == batch_size
         for source, weight in mixture.weights.items():
-            assert abs(seats[source] - batch_size * weight / 6) < 2
+            assert abs(seats.get(source, 0) - batch_size * weight / 6) < 2
         drawn.update(seats)
         if (step + 1) % quotas.period == 0:
             assert all(drawn[source] * 6 == (step + 1) * batch_size * w for source, w in mixture.weights.items())
@@ -26,25 +27,34 @@ def test_ten_thousand_batches_have_their_quota(batch_size: int) -> None:
 
 
 def test_a_divisible_batch_is_the_paper_s_mixture() -> None:
-    sf, lf, pl, aset = TextSource
-    assert Quotas(Mixture(), 6144).of(123) == {sf: 2048, lf: 2048, pl: 1024, aset: 1024}
+    seats = {TextSource.SF: 2048, TextSource.LF: 2048, TextSource.PL: 1024, TextSource.ASET: 1024}
+    assert Quotas(Mixture(), 6144).of(123) == seats
 
 
 def test_missing_sources_keep_the_proportions_of_the_others() -> None:
     left = Mixture().without({TextSource.ASET})
-    assert left.text == "2:2:1:0"
+    assert left == Mixture.parse("2:2:1:0")
     assert TextSource.ASET not in Quotas(left, 10).of(0)
     with pytest.raises(MixtureError):
-        Mixture(sf=1, lf=0, pl=0, aset=0).without({TextSource.SF})
+        Mixture.of({TextSource.SF: 1}).without({TextSource.SF})
 
 
 def test_impossible_mixtures_are_refused() -> None:
     with pytest.raises(MixtureError, match="at least 6 pairs"):
         Quotas(Mixture(), 5)
-    with pytest.raises(ValueError, match="four whole numbers"):
+    with pytest.raises(ValueError, match="not whole numbers SF:LF:PL:ASET"):
         Mixture.parse("2:2:1")
+    with pytest.raises(ValueError, match="not whole numbers"):
+        Mixture.parse(":".join("1" * (len(TextSource) + 1)))
     with pytest.raises(ValueError, match="one of them positive"):
         Mixture.parse("0:0:0:0")
+
+
+def test_a_mixture_is_read_as_it_was_saved_and_a_source_of_later_has_no_weight() -> None:
+    mixture = Mixture.parse("3:0:1:2")
+    assert Mixture.from_json(dataclasses.asdict(mixture)) == mixture
+    assert Mixture.from_json({"sf": 3, "pl": 1, "aset": 2}) == mixture
+    assert Mixture.among([TextSource.ASET, TextSource.LF]) == Mixture.parse("0:2:0:1")
 
 
 def test_draws_depend_on_their_name_alone() -> None:

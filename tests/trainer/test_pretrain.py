@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from schemas.sources import TextSource
 from tests.trainer.test_loop import options, smallest
 from trainer.logs import read_metrics
 from trainer.loop import Ending
@@ -23,7 +24,7 @@ def only_aset() -> Recipe:
     recipe = smallest(Path("none"))
     return dataclasses.replace(
         recipe,
-        data=dataclasses.replace(recipe.data, mixture=Mixture(sf=0, lf=0, pl=0, aset=1)),
+        data=dataclasses.replace(recipe.data, mixture=Mixture.of({TextSource.ASET: 1})),
         optimizer=dataclasses.replace(recipe.optimizer, learning_rate=3e-3),
     )
 

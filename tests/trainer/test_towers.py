@@ -19,6 +19,7 @@ from transformers import (
 import openmulan
 from tests.trainer.test_loop import smallest
 from trainer.logmel import LogMelConfig
+from trainer.mixture import Mixture
 from trainer.model import build
 from trainer.recipes import m_ast, m_resnet50, tiny
 from trainer.towers import AudioTower, AudioTowerConfig, TextTower, TextTowerConfig
@@ -118,7 +119,7 @@ def test_the_recipes_are_the_paper_s() -> None:
     assert (resnet.audio.log_mel.mel_bins, resnet.audio.log_mel.frames, resnet.batch_size) == (64, 1000, 6144)
     assert (ast.audio.log_mel.mel_bins, ast.audio.log_mel.frames, ast.batch_size) == (128, 1000, 3072)
     assert resnet.text.max_tokens == ast.text.max_tokens == 512
-    assert resnet.data.mixture.text == ast.data.mixture.text == "2:2:1:1"
+    assert resnet.data.mixture == ast.data.mixture == Mixture.parse("2:2:1:1")
     assert (ast.audio.max_masked_bins, ast.audio.max_masked_frames) == (48, 192)
     with torch.device("meta"):
         body: Any = ResNetModel(ResNetConfig(num_channels=1, **resnet.audio.options))

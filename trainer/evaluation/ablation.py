@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from schemas.sources import SOURCES, TextSource
 from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.model import RandomModel, digest_folder, read_training
@@ -26,19 +27,20 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class AblationRow:
-    """Weights of SF, LF, PL and ASET in every batch, in the paper's proportions among those that are in."""
+    """The sources that are in, in the paper's proportions among them."""
 
-    label: str
-    weights: tuple[int, int, int, int]
+    sources: tuple[TextSource, ...]
     filtered: bool = True
 
+    @property
+    def label(self) -> str:
+        return " + ".join(str(source.name) for source in self.sources) + ("" if self.filtered else ", unfiltered")
 
+
+_ADDED = (TextSource.ASET, *(s.bit for s in SOURCES if s.seats and s.bit is not TextSource.ASET))
 ROWS = (
-    AblationRow(label="ASET", weights=(0, 0, 0, 1)),
-    AblationRow(label="ASET + SF", weights=(2, 0, 0, 1)),
-    AblationRow(label="ASET + SF + LF", weights=(2, 2, 0, 1)),
-    AblationRow(label="ASET + SF + LF + PL", weights=(2, 2, 1, 1)),
-    AblationRow(label="ASET + SF + LF + PL, unfiltered", weights=(2, 2, 1, 1), filtered=False),
+    *(AblationRow(sources=_ADDED[:count]) for count in range(1, len(_ADDED) + 1)),
+    AblationRow(sources=_ADDED, filtered=False),
 )
 
 
@@ -120,10 +122,9 @@ def _recipe(config: AblationConfig, row: AblationRow, seed: int) -> Any:
     if config.recipe not in RECIPES:
         raise ValueError(f"recipe {config.recipe!r} is one of {', '.join(RECIPES)}")
     recipe = RECIPES[config.recipe]()
-    sf, lf, pl, aset = row.weights
     data = dataclasses.replace(
         recipe.data,
-        mixture=Mixture(sf=sf, lf=lf, pl=pl, aset=aset),
+        mixture=Mixture.among(row.sources),
         filtered=row.filtered,
         held_out_ids=config.hold_out,
     )

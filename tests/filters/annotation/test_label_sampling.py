@@ -19,7 +19,8 @@ from filters.annotation.frozen import is_frozen
 from filters.annotation.records import AnnotationError, item_id_of
 from filters.annotation.sampling import Candidate, SamplePlan, allocate, draw, read_candidates, script_of
 from schemas.manifest import POINTER_NAME, DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
-from schemas.shard import COUNT_UNITS, COUNTED_TEXTS, SHARD_SCHEMA, TextSource
+from schemas.shard import SHARD_SCHEMA, no_texts
+from schemas.sources import TextSource
 
 
 def reader(candidates: list[Candidate]) -> Callable[[], Iterator[Candidate]]:
@@ -145,13 +146,11 @@ def test_scripts(text: str, script: str) -> None:
 
 def make_run(folder: Path, rows: list[dict[str, Any]]) -> Path:
     """A finished run of one shard, as far as a reader of sentences can tell."""
-    counts = {f"{text}_{unit}": 0 for text in COUNTED_TEXTS for unit in COUNT_UNITS}
     full = [
         {
             "recording_id": f"r{number}", "audio": b"x", "audio_encoding": "flac", "start_s": 30.0, "duration_s": 30.0,
-            "music_fraction": 1.0, "music_scores": np.ones(3, dtype=np.float16), "audio_sha256": "0" * 64, "sf": [],
-            "sf_unfiltered": [], "max_lf_score": None, "pl": [], "aset": [], "text_sources": int(TextSource.LF),
-            "counts": counts, "licence": None, "source": None, **row,
+            "music_fraction": 1.0, "music_scores": np.ones(3, dtype=np.float16), "audio_sha256": "0" * 64,
+            **no_texts(), "text_sources": int(TextSource.LF), "licence": None, "source": None, **row,
         }
         for number, row in enumerate(rows)
     ]  # fmt: skip

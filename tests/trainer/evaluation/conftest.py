@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.media.encode import encode
 from schemas.manifest import DetectorEntry, LongFormEntry, Manifest, ShardEntry, manifest_name
-from schemas.shard import COUNTS, SHARD_SCHEMA, AudioEncoding
+from schemas.shard import SHARD_SCHEMA, AudioEncoding, no_texts
 from tests.shared_files import SharedFolder
 from tests.trainer.evaluation.tone_sets import RATE_HZ, Tones, WriteRun
 from trainer.evaluation.clips import pcm_sha256
@@ -86,14 +86,13 @@ def _row(
         "music_fraction": 1.0,
         "music_scores": [],
         "audio_sha256": pcm_sha256(pcm),
+        **no_texts(),
         "sf": list(sf),
         "sf_unfiltered": list(sf),
         "lf": [{"text": text, "score": None, "tokens": 3, "occurrences": 1} for text in lf],
-        "max_lf_score": None,
         "pl": list(pl),
         "aset": list(aset),
         "text_sources": text_sources,
-        "counts": {f.name: 0 for f in COUNTS},
         "licence": None,
         "source": None,
     }
