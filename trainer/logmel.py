@@ -68,10 +68,12 @@ class LogMel(nn.Module):
             padded_BTF = nn.functional.pad(log_mel_BTF, (0, 0, 0, missing))
             return ((padded_BTF - self.config.mean) / (2 * self.config.std)).transpose(1, 2)
 
+    def extra_repr(self) -> str:
+        return f"{self.config.mel_bins} mel bins"
+
     def raw(self, wave_BS: Tensor) -> Tensor:
         """Log-mel_BTF of the whole frames, not normalised."""
-        wave_BS = wave_BS.to(self.window_W.dtype) / (_INT16_SCALE if wave_BS.dtype == torch.int16 else 1.0)
-        frames_BTW = wave_BS.unfold(1, FRAME_SAMPLES, HOP_SAMPLES)
+        frames_BTW = float_wave(wave_BS, self.window_W.dtype).unfold(1, FRAME_SAMPLES, HOP_SAMPLES)
         if self.config.convention == "kaldi":
             frames_BTW = frames_BTW - frames_BTW.mean(dim=2, keepdim=True)
             before_BTW = torch.cat([frames_BTW[..., :1], frames_BTW[..., :-1]], dim=2)
@@ -80,6 +82,11 @@ class LogMel(nn.Module):
         power_BTK = spectrum_BTK.real.square() + spectrum_BTK.imag.square()  # abs() would take a root first
         mel_BTF: Tensor = power_BTK @ self.filters_KF
         return mel_BTF.clamp_min(_FLOOR).log()
+
+
+def float_wave(wave_BS: Tensor, dtype: torch.dtype) -> Tensor:
+    """In [−1, 1], of floats or int16."""
+    return wave_BS.to(dtype) / (_INT16_SCALE if wave_BS.dtype == torch.int16 else 1.0)
 
 
 def mel_filters(config: LogMelConfig) -> NDArray[np.float64]:

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from tests.trainer.test_loss import formula_mulan, gradient_mulan
 from trainer.batchnorm import GhostBatchNorm2d, recorded
+from trainer.bodies.body import AudioTowerConfig
 from trainer.gradcache import accumulate_gradients
 from trainer.logmel import LogMelConfig
 from trainer.loss import LossConfig
 from trainer.recipes import ComputeConfig
 from trainer.tokens import text_chunks
-from trainer.towers import AudioTower, AudioTowerConfig, MuLan, TextTower, TextTowerConfig
+from trainer.towers import AudioTower, MuLan, TextTower, TextTowerConfig
 
 pytestmark = pytest.mark.slow
 
@@ -62,7 +63,7 @@ def small_model(
     (chunk,) = text_chunks(tokens, chunk=PAIRS, bucket=4, max_tokens=24, pad_id=0)
     with torch.no_grad():
         model.eval()
-        features = audio.features(audio.mel(wave))
+        features = audio.features(audio.inputs(wave))
         states = text.body(input_ids=chunk.tokens_BL, attention_mask=chunk.attention_BL).last_hidden_state[:, 0]
         audio.head.bias.copy_(-audio.head.weight @ features.mean(dim=0))
         text.head.bias.copy_(-text.head.weight @ states.mean(dim=0))
