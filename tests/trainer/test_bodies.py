@@ -17,6 +17,7 @@ from transformers import (
     AutoModel,
     HubertConfig,
     HubertModel,
+    ResNetConfig,
     ResNetModel,
     Wav2Vec2Config,
     Wav2Vec2FeatureExtractor,
@@ -74,7 +75,7 @@ def test_a_wav2vec2_trains_and_is_saved_and_loaded_whole(
     for file in wav2vec2.iterdir():  # the model's folder stands alone
         file.unlink()
     model = openmulan.load(run.output / "model")
-    assert model.towers.audio.front_end.normalise is not from_checkpoint
+    assert model.towers.audio.front_end.extra_repr() == ("waves" if from_checkpoint else "normalised waves")
     assert "auto_waves, " in (run.output / "model" / "README.md").read_text()
     trained = load_file(run.output / "model" / "model.safetensors")
     moved = [name for name, value in before.towers.state_dict().items() if not torch.equal(value, trained[name])]
@@ -145,7 +146,7 @@ def test_a_hubert_in_another_name_is_read(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = HubertModel(HubertConfig(**{k: v for k, v in WAV2VEC2.items() if k != "model_type"}))
     tower = AudioTower(AudioTowerConfig(body="auto_waves", warm_start=str(folder_of(tmp_path / "hubert", model))))
-    assert tower.front_end.normalise is True  # where nothing is said
+    assert tower.front_end.extra_repr() == "normalised waves"  # where nothing is said
     assert tower.width == 16
 
 
@@ -207,6 +208,17 @@ def test_plain_transformers_refuses_our_resnet_and_never_gives_it_another_stride
     mel = torch.randn(2, 1, 32, 40)
     with torch.inference_mode():
         assert torch.equal(again(mel).pooler_output, body(mel).pooler_output)
+
+
+def test_a_resnet_that_was_saved_under_the_name_of_transformers_is_taken(tmp_path: Path) -> None:
+    """What `mulan pretrain` left before, which had no stride either."""
+    ResNetModel(ResNetConfig(num_channels=1, **TINY_RESNET)).save_pretrained(tmp_path)
+    tower = AudioTower(AudioTowerConfig(body="resnet", warm_start=str(tmp_path)))
+    assert tower.body.embedder.embedder.convolution.stride == (1, 1)
+    tower.body.save_pretrained(tmp_path / "again")
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["model_type"] == "mulan_resnet"
+    with pytest.raises(RuntimeError, match=r"(?i)mismatch"):
+        ResNetModel.from_pretrained(tmp_path / "again")
 
 
 def test_a_model_that_was_saved_by_its_options_is_read(text_checkpoint: Path, tmp_path: Path) -> None:

@@ -42,13 +42,14 @@ def small_model(
         options |= {"intermediate_size": 64, "initializer_range": 0.3}
     if body == "auto_waves":
         options = WAV2VEC2
-    masked = {"max_masked_bins": 4, "max_masked_frames": 8} if body != "auto_waves" else {}
+    masked = body != "auto_waves"
     audio = AudioTower(
         AudioTowerConfig(
             body=body,
             options=options,
             log_mel=LogMelConfig(mel_bins=32, frames=48),
-            **masked,
+            max_masked_bins=4 if masked else 0,
+            max_masked_frames=8 if masked else 0,
             ghost_batch_size=4,
             freeze_batch_norm=freeze,
         )
