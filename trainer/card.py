@@ -52,7 +52,7 @@ def write_card(
     recipe = model.recipe
     rows = {
         "recipe": recipe.name,
-        "audio tower": f"{recipe.audio.body}, {recipe.audio.log_mel.mel_bins} mel bins",
+        "audio tower": f"{recipe.audio.body}, {model.towers.audio.front_end.extra_repr()}",
         "audio warm start": recipe.audio.warm_start or "none",
         "text warm start": recipe.text.warm_start or "none",
         "batch size": recipe.batch_size,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from trainer.logmel import FRAME_SAMPLES, HOP_SAMPLES
 from trainer.model import Model
 from trainer.recipes import Recipe
 from trainer.towers import EMBEDDING_SIZE
@@ -30,12 +31,11 @@ class StepFlops:
     """Forward operations of an example, by tower."""
 
     def __init__(self, model: Model) -> None:
-        audio, config = model.towers.audio, model.recipe.audio.log_mel
-        mel_BFT = torch.zeros(1, config.mel_bins, config.frames, device=model.device)
+        audio, inputs = model.towers.audio, example_inputs(model, 1)
         was_training = audio.training
         audio.eval()
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            audio.head(audio.features(mel_BFT))
+            audio.head(audio.features(inputs))
         audio.train(was_training)
         self.audio = float(counter.get_total_flops())
         self._bert = model.towers.text.body.config
@@ -75,18 +75,18 @@ def estimate_memory(model: Model, recipe: Recipe, ranks: int, text_tokens: int =
     `text_tokens` is the padded length that is assumed for the longest chunk of texts.
     """
     towers, device = model.towers, model.device
-    mel_BFT = torch.zeros(2, recipe.audio.log_mel.mel_bins, recipe.audio.log_mel.frames, device=device)
+    inputs = example_inputs(model, 2)
     tokens_BL = torch.zeros(2, min(text_tokens, recipe.text.max_tokens), dtype=torch.int64, device=device)
     was_training = towers.training
     towers.eval()  # statistics must not move; what is saved is the same
-    audio = _saved_bytes(lambda: towers.audio.features(mel_BFT), towers) / 2
+    audio = _saved_bytes(lambda: towers.audio.features(inputs), towers) / 2
     text = _saved_bytes(lambda: towers.text(tokens_BL, torch.ones_like(tokens_BL)), towers) / 2
     towers.train(was_training)
     scale = 0.5 if recipe.compute.precision == "bfloat16" else 1.0
     mine = recipe.batch_size // ranks
-    mel = 4 * 8 * recipe.audio.log_mel.frames * 400 / 8  # frames of the short-time transform, a few copies
+    frames = 4 * recipe.data.window_samples * FRAME_SAMPLES / HOP_SAMPLES  # of the short-time transform, a few copies
     per_chunk = (
-        min(recipe.compute.audio_chunk, mine) * (audio * scale + 4 * mel),
+        min(recipe.compute.audio_chunk, mine) * (audio * scale + 4 * frames),
         min(recipe.compute.text_chunk, mine) * text * scale,
     )
     parameters = sum(p.numel() for p in towers.parameters())
@@ -96,6 +96,12 @@ def estimate_memory(model: Model, recipe: Recipe, ranks: int, text_tokens: int =
         activations=round(max(per_chunk)),
         batch=recipe.batch_size * EMBEDDING_SIZE * 4 * 6 + block,
     )
+
+
+def example_inputs(model: Model, count: int) -> torch.Tensor:
+    """What the audio body sees of as many silent windows."""
+    wave_BS = torch.zeros(count, model.recipe.data.window_samples, device=model.device)
+    return model.towers.audio.inputs(wave_BS)
 
 
 def _saved_bytes(forward: Any, module: torch.nn.Module) -> int:

@@ -7,13 +7,14 @@ trained with (whole frames, mean removed, pre-emphasis, triangles in mel), `htk`
 Legend: B clips, S samples, T frames, W samples of a frame, K frequency bins, F mel bins.
 """
 
-import math
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from transformers.audio_utils import mel_filter_bank
 
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 
@@ -68,10 +69,12 @@ class LogMel(nn.Module):
             padded_BTF = nn.functional.pad(log_mel_BTF, (0, 0, 0, missing))
             return ((padded_BTF - self.config.mean) / (2 * self.config.std)).transpose(1, 2)
 
+    def extra_repr(self) -> str:
+        return f"{self.config.mel_bins} mel bins"
+
     def raw(self, wave_BS: Tensor) -> Tensor:
         """Log-mel_BTF of the whole frames, not normalised."""
-        wave_BS = wave_BS.to(self.window_W.dtype) / (_INT16_SCALE if wave_BS.dtype == torch.int16 else 1.0)
-        frames_BTW = wave_BS.unfold(1, FRAME_SAMPLES, HOP_SAMPLES)
+        frames_BTW = float_wave(wave_BS, self.window_W.dtype).unfold(1, FRAME_SAMPLES, HOP_SAMPLES)
         if self.config.convention == "kaldi":
             frames_BTW = frames_BTW - frames_BTW.mean(dim=2, keepdim=True)
             before_BTW = torch.cat([frames_BTW[..., :1], frames_BTW[..., :-1]], dim=2)
@@ -82,20 +85,23 @@ class LogMel(nn.Module):
         return mel_BTF.clamp_min(_FLOOR).log()
 
 
+def float_wave(wave_BS: Tensor, dtype: torch.dtype) -> Tensor:
+    """In [−1, 1], of floats or int16."""
+    return wave_BS.to(dtype) / (_INT16_SCALE if wave_BS.dtype == torch.int16 else 1.0)
+
+
 def mel_filters(config: LogMelConfig) -> NDArray[np.float64]:
-    """Triangles on HTK's mel scale, K × F, of height 1; Kaldi draws their sides straight in mel, HTK in Hz."""
-    to_mel = 1127.0 if config.convention == "kaldi" else 2595.0 / math.log(10.0)
-    bins_hz = np.arange(FFT_SAMPLES // 2 + 1) * CLIP_SAMPLE_RATE_HZ / FFT_SAMPLES
-
-    def mel(frequency_hz: NDArray[np.float64]) -> NDArray[np.float64]:
-        return to_mel * np.log1p(frequency_hz / 700.0)
-
-    ends = mel(np.array([config.min_frequency_hz, config.max_frequency_hz]))
-    corners = np.linspace(ends[0], ends[1], config.mel_bins + 2)
-    axis = mel(bins_hz)
-    if config.convention == "htk":
-        corners, axis = 700.0 * np.expm1(corners / to_mel), bins_hz
-    left, centre, right = corners[:-2], corners[1:-1], corners[2:]
-    rising = (axis[:, None] - left) / (centre - left)
-    falling = (right - axis[:, None]) / (right - centre)
-    return np.asarray(np.maximum(0.0, np.minimum(rising, falling)), np.float64)
+    """Triangles, K × F, of height 1; Kaldi draws their sides straight in mel, HTK in Hz."""
+    with warnings.catch_warnings():
+        # Kaldi's lowest filters are narrower than a frequency bin, and stay empty there too.
+        warnings.filterwarnings("ignore", message="At least one mel filter has all zero values")
+        filters_KF = mel_filter_bank(
+            num_frequency_bins=FFT_SAMPLES // 2 + 1,
+            num_mel_filters=config.mel_bins,
+            min_frequency=config.min_frequency_hz,
+            max_frequency=config.max_frequency_hz,
+            sampling_rate=CLIP_SAMPLE_RATE_HZ,
+            mel_scale=config.convention,
+            triangularize_in_mel_space=config.convention == "kaldi",
+        )
+    return np.asarray(filters_KF, np.float64)

@@ -9,6 +9,7 @@ Legend: N items, D embedding size (128).
 import dataclasses
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,35 +21,20 @@ from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerBase
 
 from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig, ShortPolicy
+from schemas.lookup import is_factory
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from trainer.checkpoint import WEIGHTS_NAME
 from trainer.recipes import Recipe
 from trainer.tokens import load_tokenizer, text_chunks, tokenize
-from trainer.towers import EMBEDDING_SIZE, AudioTower, MuLan, TextTower, checkpoint_log_mel
+from trainer.towers import EMBEDDING_SIZE, AudioTower, MuLan, TextTower
 from trainer.training import Training
 
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_WITH_OPTIONS = 1  # the version whose bodies are what their `options` were
 MAX_FILE_S = 600.0
 _WINDOWS_AT_ONCE = 32
 _TEXTS_AT_ONCE = 256
-
-_BODY_OPTIONS = {
-    "resnet": (
-        "embedding_size", "hidden_sizes", "depths", "layer_type", "hidden_act",
-        "downsample_in_first_stage", "downsample_in_bottleneck",
-    ),
-    "ast": (
-        "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
-        "hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps", "patch_size", "qkv_bias",
-        "frequency_stride", "time_stride",
-    ),
-    "bert": (
-        "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act",
-        "hidden_dropout_prob", "attention_probs_dropout_prob", "max_position_embeddings", "type_vocab_size",
-        "layer_norm_eps", "pad_token_id",
-    ),
-}  # fmt: skip
 
 Audio = NDArray[Any] | torch.Tensor | str | os.PathLike[str] | bytes
 
@@ -116,7 +102,7 @@ class Model:
         config = {
             "format_version": FORMAT_VERSION,
             "recipe": self.recipe.to_json(),
-            "bodies": self._bodies(),
+            "bodies": {"audio": _shape(self.towers.audio), "text": _shape(self.towers.text)},
             "trained_on": list(self.training.manifests),
         }
         text = json.dumps(config, indent=1, sort_keys=True, allow_nan=False)
@@ -124,14 +110,6 @@ class Model:
         self.tokenizer.save_pretrained(folder)
         if card is not None:
             (folder / CARD_NAME).write_text(card, encoding="utf-8")
-
-    def _bodies(self) -> dict[str, dict[str, Any]]:
-        """What it takes to build the bodies again without their checkpoints."""
-        audio, text = self.towers.audio, self.towers.text
-        return {
-            "audio": {name: getattr(audio.body.config, name) for name in _BODY_OPTIONS[audio.config.body]},
-            "text": {name: getattr(text.body.config, name) for name in _BODY_OPTIONS["bert"]},
-        }
 
     def _add_windows(self, rows: NDArray[np.float32], windows: list[NDArray[Any]], owners: list[int]) -> None:
         for start in range(0, len(windows), _WINDOWS_AT_ONCE):
@@ -148,18 +126,19 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
     path = Path(folder)
     try:
         value = json.loads((path / CONFIG_NAME).read_text(encoding="utf-8"))
-        if value.get("format_version") != FORMAT_VERSION:
-            raise ValueError(f"format_version {value.get('format_version')!r}, this openmulan reads {FORMAT_VERSION}")
+        version, bodies = value.get("format_version"), value["bodies"]
+        if version not in (_WITH_OPTIONS, FORMAT_VERSION):
+            raise ValueError(f"format_version {version!r}, this openmulan reads {FORMAT_VERSION}")
+        _refuse_unknown_code(value["recipe"]["audio"]["body"])
         recipe = Recipe.from_json(value["recipe"])
         # The weights are in the folder, so nothing is to be warm-started.
-        built = dataclasses.replace(
-            recipe,
-            audio=dataclasses.replace(recipe.audio, warm_start=None, options=value["bodies"]["audio"]),
-            text=dataclasses.replace(
-                recipe.text, warm_start=None, tokenizer=str(path), options=value["bodies"]["text"]
-            ),
-        )
-        towers = MuLan(AudioTower(built.audio), TextTower(built.text), recipe.loss.initial_temperature)
+        audio = dataclasses.replace(recipe.audio, warm_start=None)
+        text = dataclasses.replace(recipe.text, warm_start=None, tokenizer=str(path))
+        if version == _WITH_OPTIONS:
+            audio_tower = AudioTower(dataclasses.replace(audio, options=bodies["audio"]))
+        else:
+            audio_tower = AudioTower(audio, bodies["audio"])
+        towers = MuLan(audio_tower, TextTower(text, bodies["text"]), recipe.loss.initial_temperature)
         towers.load_state_dict(load_file(path / WEIGHTS_NAME))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -171,18 +150,29 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
 def build(recipe: Recipe, device: torch.device, training: Training | None = None) -> Model:
     """A model to be trained: warm-started as the recipe says, the rest random by its seed."""
     torch.manual_seed(recipe.seed)
-    recipe = dataclasses.replace(
-        recipe, audio=dataclasses.replace(recipe.audio, log_mel=checkpoint_log_mel(recipe.audio))
-    )
     tokenizer = load_tokenizer(recipe.text.tokenizer or str(recipe.text.warm_start))
     towers = MuLan(AudioTower(recipe.audio), TextTower(recipe.text), recipe.loss.initial_temperature)
     if towers.text.body.config.vocab_size < len(tokenizer):
         raise ValueError("the tokenizer has more WordPieces than the text tower")
+    recipe = dataclasses.replace(recipe, audio=towers.audio.config)
     return Model(towers.to(device), tokenizer, recipe, training)
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return int(tokenizer.pad_token_id or 0)
+
+
+def _shape(tower: AudioTower | TextTower) -> dict[str, Any]:
+    """What it takes to build a body again without its checkpoint."""
+    configuration: dict[str, Any] = tower.body.config.to_diff_dict()
+    return configuration
+
+
+def _refuse_unknown_code(body: str) -> None:
+    """A folder that came from elsewhere may name a body, but not bring its module in."""
+    module, _, _ = body.partition(":")
+    if is_factory(body) and module not in sys.modules:
+        raise ValueError(f"its audio body is {body}: import {module} first, if you trust that code")
 
 
 class _Evaluating:

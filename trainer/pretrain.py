@@ -63,7 +63,7 @@ class Classifier(nn.Module):
         self.tower.head.requires_grad_(False)  # the joint space is not what is learned here
 
     def forward(self, wave_RS: Tensor, masks_R4: Tensor | None = None) -> Tensor:
-        logits_RC: Tensor = self.logits(self.tower.features(self.tower.mel(wave_RS, masks_R4)))
+        logits_RC: Tensor = self.logits(self.tower.features(self.tower.inputs(wave_RS, masks_R4)))
         return logits_RC.float()
 
 

@@ -9,10 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from trainer.bodies.body import AudioTowerConfig
 from trainer.data import DataConfig
 from trainer.logmel import LogMelConfig
 from trainer.loss import LossConfig
-from trainer.towers import AudioTowerConfig, TextTowerConfig
+from trainer.towers import TextTowerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -204,7 +204,7 @@ def _parser() -> argparse.ArgumentParser:
     towers = parser.add_argument_group("towers")
     towers.add_argument("--text_checkpoint", metavar="DIR|NAME", help="a BERT to start from (directory or hub)")
     towers.add_argument("--tokenizer", metavar="DIR|NAME", help="for a text tower that starts at random")
-    towers.add_argument("--audio_checkpoint", metavar="DIR|NAME", help="an AST, or a ResNet of `mulan pretrain`")
+    towers.add_argument("--audio_checkpoint", metavar="DIR|NAME", help="a body to start from (directory or hub)")
     towers.add_argument("--freeze_batch_norm", action="store_true")
     loss = parser.add_argument_group("loss")
     loss.add_argument("--loss", choices=KINDS, default="mulan")

@@ -19,7 +19,7 @@ from schemas.formats import indexed, tfrecord, webdataset
 from schemas.formats.tfrecord import example_of, frame, records, unframe
 from schemas.formats.webdataset import members_of
 from schemas.run import Run, RunError
-from schemas.shard import COUNTS, SHARD_SCHEMA
+from schemas.shard import COUNTS, SHARD_SCHEMA, no_texts
 from schemas.shard_format import FORMATS, RecordError, UnknownFormatError, format_of
 from tests.trainer.fixture_runs import shard_row, write_run
 

@@ -18,11 +18,12 @@ from transformers import (
 
 import openmulan
 from tests.trainer.test_loop import smallest
+from trainer.bodies.body import AudioTowerConfig
 from trainer.logmel import LogMelConfig
 from trainer.mixture import Mixture
 from trainer.model import build
 from trainer.recipes import m_ast, m_resnet50, tiny
-from trainer.towers import AudioTower, AudioTowerConfig, TextTower, TextTowerConfig
+from trainer.towers import AudioTower, TextTower, TextTowerConfig
 
 SMALL_AST: dict[str, Any] = {
     "hidden_size": 24,
@@ -53,7 +54,7 @@ def test_an_ast_checkpoint_is_cropped_and_keeps_its_normalisation(ast_checkpoint
     model = build(dataclasses.replace(recipe, audio=audio), torch.device("cpu"))
     config = model.recipe.audio.log_mel
     assert (config.mean, config.std, config.frames) == (-6.8, 5.5, 1000)
-    assert model.towers.audio.log_mel.config == config
+    assert model.towers.audio.front_end.config == config
     theirs = ASTForAudioClassification.from_pretrained(ast_checkpoint).audio_spectrogram_transformer
     before, after = (body.embeddings.position_embeddings for body in (theirs, model.towers.audio.body))
     assert after.shape == (1, 2 + 12 * 99, 24)

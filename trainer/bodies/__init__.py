@@ -1,0 +1,1 @@
+"""The bodies of the audio tower, one file each; the contract that they fulfil is in `body`."""
