@@ -14,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -68,11 +67,6 @@ class DataConfig:
     @property
     def window_samples(self) -> int:
         return round(self.window_s * CLIP_SAMPLE_RATE_HZ)
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "DataConfig":
-        held_out_ids = tuple(value["held_out_ids"])
-        return cls(**{**value, "mixture": Mixture(**value["mixture"]), "held_out_ids": held_out_ids})
 
 
 class Splitter:
