@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainer.command import add_run_arguments, exit_code, options_from, show, start_logging
+from trainer.commands import add_run_arguments, exit_code, options_from, show, start_logging
 from trainer.flags import add_recipe_arguments, recipe_from
 from trainer.loop import Ending
 from trainer.tasks.classification import for_classes, pretrain, read_classes

@@ -9,7 +9,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from trainer.command import add_run_arguments, exit_code, options_from, show, start_logging
+from trainer.commands import add_run_arguments, exit_code, options_from, show, start_logging
 from trainer.evaluation.declare import read_evaluators
 from trainer.flags import FLAGS, add_recipe_arguments, recipe_from
 from trainer.loop import Ending

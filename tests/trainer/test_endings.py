@@ -18,7 +18,7 @@ from tests.trainer.test_loop import options, smallest
 from tests.trainer.test_pretrain import only_aset
 from trainer.card import write_card
 from trainer.checkpoint import checkpoints
-from trainer.command import exit_code
+from trainer.commands import exit_code
 from trainer.data import Corpus, DataConfig
 from trainer.logs import METRICS_NAME, loss_table, read_metrics
 from trainer.loop import Ending, TrainOptions
