@@ -108,9 +108,11 @@ def test_the_shards_in_use_stay_the_same(run: Path, tmp_path: Path) -> None:
 def test_a_run_goes_on_however_its_places_are_spelled(
     tone_run: Path, text_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And what `--set` says is kept in it."""
+    """Its recipe too, which may be found in a file of one's own; and what `--set` says is kept in it."""
     (tmp_path / "data").symlink_to(tone_run)
     (tmp_path / "words").symlink_to(text_checkpoint)
+    (tmp_path / "own_tiny.py").write_text("from trainer.recipes import tiny\ndef same():\n    return tiny()\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
     settings = ["--workers", "0", "--checkpoint_every", "1", "--batch_size", "16", "--set", "audio.log_mel.mel_bins=32"]
     common = ["--recipe", "tiny", *settings, "--set", "data.window_s=1", "--set", "audio.log_mel.frames=100"]
@@ -122,5 +124,5 @@ def test_a_run_goes_on_however_its_places_are_spelled(
     uri, output, words = f"file://{tone_run}", str(tmp_path / "out") + "/", str(text_checkpoint) + "/"
     then = ["--data", uri, "--output", output, "--tokenizer", words, "--steps", "2", "--verify_shards"]
     assert main([*common, *then]) == 2
-    assert main([*common, *beta, *then, "--skip_corrupt", "--recipe", "trainer.recipes:tiny"]) == 0
+    assert main([*common, *beta, *then, "--skip_corrupt", "--recipe", "own_tiny:same"]) == 0
     assert [line["step"] for line in read_metrics(tmp_path / "out", "train")] == [0, 1]
