@@ -7,11 +7,9 @@ killed and resumed has the losses and the weights of one that was not, to the bi
 
 import abc
 import logging
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,6 +20,7 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from schemas.readers import ReaderState
+from schemas.signals import taking
 from trainer import dist
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus, Split
@@ -203,9 +202,10 @@ class _Loop:
             self.presence.report()
             self._announce()
             metrics = MetricLog(options.output, first_step=self.step, steps=self.steps, log_every=options.log_every)
+        terminated = threading.Event()
         loader = self._loader()
         try:
-            with termination() as terminated:
+            with taking(terminated.set):  # the loop then saves and ends
                 ending = self._train(loader, metrics, terminated)
         finally:
             loader.close()
@@ -321,18 +321,3 @@ class _Loop:
         log.info(
             "mixture %s SF:LF:PL:ASET, exact over %d batch%s", self.mixture.text, period, "" if period == 1 else "es"
         )
-
-
-@contextmanager
-def termination() -> Iterator[threading.Event]:
-    """An event that SIGTERM or SIGINT sets, in the main thread; the loop then saves and ends."""
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    before = {number: signal.signal(number, lambda *_: event.set()) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
