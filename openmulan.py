@@ -52,7 +52,7 @@ _API: dict[str, str] = {
 # Command -> (module with `main(argv) -> exit code`, or module:function; the extra that it needs, what it does).
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "mine": ("beam_runner", "mine", "catalogue to shards, manifest and report; run again, it resumes"),
-    "report": ("pipeline.report", "mine", "what a run has done, finished or not"),
+    "report": ("pipeline.report_command", "mine", "what a run has done, finished or not"),
     "remove": ("beam_runner:remove", "mine", "a rights request: take recordings out of a run for good"),
     "prune": ("beam_runner:prune", "mine", "delete what only older manifests name, and the rest of what was removed"),
     "label": ("filters.annotation.cli", "label", "label sentences: serve, sample, agree, adjudicate, import, export"),

@@ -21,10 +21,11 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import write_result
 from trainer.estimate import StepFlops, estimate_memory, peak_flops
+from trainer.flags import find_recipe
 from trainer.gradcache import accumulate_gradients
 from trainer.mixture import Mixture, Quotas
 from trainer.model import Model
-from trainer.recipes import RECIPES, Recipe
+from trainer.recipes import Recipe
 from trainer.tokens import TextChunk, text_chunks
 from trainer.towers import AudioTower, MuLan, TextTower
 
@@ -63,7 +64,7 @@ def main() -> int:
 
 
 def recipe_from(name: str, given: argparse.Namespace, device: torch.device) -> Recipe:
-    recipe = RECIPES[name]()
+    recipe = find_recipe(name)
     # No checkpoint and no tokenizer are at hand on a bare machine, and neither changes the speed.
     text = dataclasses.replace(recipe.text, warm_start=None, tokenizer="none")
     chunks = {key: value for key in ("audio_chunk", "text_chunk") if (value := getattr(given, key)) is not None}

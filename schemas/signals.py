@@ -29,7 +29,7 @@ def interruptible() -> Iterator[None]:
         if time.monotonic() - first[0] > ONE_SIGNAL_S:
             os._exit(INTERRUPTED)
 
-    with _taking(interrupt):
+    with taking(interrupt):
         yield
 
 
@@ -43,15 +43,15 @@ def held_back() -> Iterator[None]:
             raise KeyboardInterrupt
         first.append(time.monotonic())
 
-    with _taking(hold):
+    with taking(hold):
         yield
     if first:
         raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def _taking(act: Callable[[], None]) -> Iterator[None]:
-    """Signals are the main thread's; in another one nothing changes."""
+def taking(act: Callable[[], None]) -> Iterator[None]:
+    """`act` at each signal while the body runs. Signals are the main thread's; in another one nothing changes."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

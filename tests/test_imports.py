@@ -112,6 +112,24 @@ def test_no_imports_go_in_a_circle() -> None:
     assert not [sorted(group) for group in circles(needs)]
 
 
+def test_no_command_is_imported() -> None:
+    """A module with a `main` is started; what it shares with others lives elsewhere."""
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PYTHON_FILES}
+    commands = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path, tree in trees.items()
+        if any(isinstance(node, ast.FunctionDef) and node.name == "main" for node in tree.body)
+    }
+    assert {"trainer.train", "trainer.pretrain", "trainer.evaluation.cli", "pipeline.report_command"} <= commands
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {module}"
+        for path in PYTHON_FILES
+        for line, module in imports(path)
+        if any(is_within(module, command) for command in commands)
+    ]
+    assert not wrong
+
+
 def test_the_front_door_loads_nothing_heavy() -> None:
     loaded = loaded_by("import beam_runner")
     assert "pipeline" in loaded

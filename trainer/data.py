@@ -69,11 +69,6 @@ class DataConfig:
     def window_samples(self) -> int:
         return round(self.window_s * CLIP_SAMPLE_RATE_HZ)
 
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "DataConfig":
-        held_out_ids = tuple(value["held_out_ids"])
-        return cls(**{**value, "mixture": Mixture.from_json(value["mixture"]), "held_out_ids": held_out_ids})
-
 
 class Splitter:
     """Which split a recording is in: a function of its near-duplicate group in the runs that are trained on."""
@@ -124,12 +119,18 @@ class Corpus:
         self.split_of = Splitter(self.runs, config).split_of
         self.recordings: dict[Split, int] = dict.fromkeys(Split, 0)
         self._groups: list[_Group] = []
+        left_out = []
         shards = [(index, shard) for index, run in enumerate(self.runs) for shard in run.manifest.shards]
         with ThreadPoolExecutor(_SCAN_THREADS) as pool:
-            for groups, recordings in pool.map(self._scan, shards):
+            for (index, shard), scanned in zip(shards, pool.map(self._scan, shards), strict=True):
+                if scanned is None:
+                    left_out.append(f"{shard.path} of data {index + 1}")
+                    continue
+                groups, recordings = scanned
                 self._groups.extend(groups)
                 for split, count in recordings.items():
                     self.recordings[split] += count
+        self.left_out = tuple(left_out)  # broken shards, by `skip_corrupt`
 
     @classmethod
     def open(cls, folders: Sequence[str | Path], config: DataConfig, numbers: Sequence[int] | None = None) -> "Corpus":
@@ -204,7 +205,7 @@ class Corpus:
             return None
         return self.config.lf_threshold if self.config.lf_threshold is not None else run.manifest.long_form.threshold
 
-    def _scan(self, place: tuple[int, ShardEntry]) -> tuple[list[_Group], dict[Split, int]]:
+    def _scan(self, place: tuple[int, ShardEntry]) -> tuple[list[_Group], dict[Split, int]] | None:
         run_index, shard = place
         run, groups = self.runs[run_index], []
         recordings: dict[Split, int] = dict.fromkeys(Split, 0)
@@ -231,7 +232,7 @@ class Corpus:
                 where = "" if isinstance(error, RunError) else f"{run.root}/{shard.path}: "
                 raise RunError(f"{where}{error} (or leave broken shards out with --skip_corrupt)") from error
             log.warning("shard left out: %s", error)
-            return [], dict.fromkeys(Split, 0)
+            return None
         return groups, recordings
 
 

@@ -8,11 +8,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed._functional_collectives import all_gather_single, wait_tensor
 
 _BUCKET_ELEMENTS = 16_000_000  # gradients are flattened and summed in pieces of this size
 
@@ -48,32 +48,22 @@ def rank_count() -> int:
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
+def rank() -> int:
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
 def is_first() -> bool:
     """Whether this process speaks for all; known without a group, by what `torchrun` says."""
     return os.environ.get("RANK", "0") == "0"
 
 
-class _Gather(torch.autograd.Function):
-    """all_gather whose backward sums what every rank's loss says about this rank's rows."""
-
-    @staticmethod
-    def forward(ctx: Any, local: Tensor) -> Tensor:
-        parts = [torch.empty_like(local) for _ in range(dist.get_world_size())]
-        dist.all_gather(parts, local.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        grad = grads[0].contiguous()
-        dist.all_reduce(grad)
-        return grad.chunk(dist.get_world_size())[dist.get_rank()]
-
-
 def gather(local: Tensor) -> Tensor:
-    """Rows of all ranks, in rank order; gradients flow back to the rank that owns a row."""
+    """Rows of all ranks, in rank order; gradients flow back, summed, to the rank that owns a row."""
     if rank_count() == 1:
         return local
-    gathered: Tensor = _Gather.apply(local)  # type: ignore[no-untyped-call]
+    group = dist.group.WORLD
+    assert group is not None
+    gathered: Tensor = wait_tensor(all_gather_single(local.contiguous(), 0, group))
     return gathered
 
 

@@ -47,7 +47,7 @@ def accumulate_gradients(
 ) -> StepResult:
     """Add the gradient of the global mini-batch's mean loss to the parameters. Inputs may be on the host."""
     device = model.log_temperature.device
-    rank = torch.distributed.get_rank() if dist.rank_count() > 1 else 0
+    rank = dist.rank()
     rows = [slice(start, start + compute.audio_chunk) for start in range(0, len(wave_RS), compute.audio_chunk)]
 
     def audio(k: int) -> Tensor:

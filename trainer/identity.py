@@ -1,39 +1,63 @@
 """What a run folder was begun with, so that a resumed run goes on with the same recipe on the same data, or is refused.
 
-Kept in `run.json`: the recipe without what only decides when a run ends and how it is computed, and the digest of each
-manifest; beside them where the runs lay, which may change. A run goes on with the manifests that it began with, even
-where mining has added newer ones since.
+Kept in `run.json`: the recipe without what only decides when a run ends and how it is computed, the digest of each
+manifest, and the shards that were left out; beside them where the runs lay, which may change. A run goes on with the
+manifests that it began with, even where mining has added newer ones since.
 """
 
+import copy
 import errno
+import functools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from schemas.digest import canonical_json, digest_json
+from schemas.digest import canonical_json
 from trainer.checkpoint import checkpoints, replace_text
 from trainer.data import Corpus
 from trainer.recipes import Recipe
+from trainer.settings import from_plain
 from trainer.training import Training
 
 _NAME = "run.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_NOT_LEARNED = ("epochs", "compute")
+# How a run is computed and read, and when it ends.
+_NOT_LEARNED = ("epochs", "compute", "loss.block_rows", "data.verify_shards", "data.skip_corrupt")
+# A folder, however it is spelled, or a name on the hub.
+_PLACES = ("audio.warm_start", "text.warm_start", "text.tokenizer")
 
 
 def identity(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
     """Plain values, as they are read back."""
-    learned = {name: value for name, value in recipe.to_json().items() if name not in _NOT_LEARNED}
     value = {
-        "recipe": learned,
+        "recipe": _learned(recipe.to_json()),
         "manifests": [run.manifest.number for run in corpus.runs],
         "data_digests": [run.manifest.digest() for run in corpus.runs],
+        "left_out": list(corpus.left_out),
         "data": [run.location for run in corpus.runs],
     }
     plain: dict[str, Any] = json.loads(canonical_json(value))
     return plain
+
+
+def _learned(recipe: dict[str, Any]) -> dict[str, Any]:
+    """The plain values of a recipe without those that do not count, and places spelled in the one way."""
+    learned = copy.deepcopy(recipe)
+    for name in _NOT_LEARNED:
+        *sections, field = name.split(".")
+        _section(learned, sections).pop(field, None)
+    for name in _PLACES:
+        *sections, field = name.split(".")
+        section = _section(learned, sections)
+        if (place := section.get(field)) is not None and Path(place).exists():
+            section[field] = str(Path(place).resolve())
+    return learned
+
+
+def _section(value: dict[str, Any], names: list[str]) -> dict[str, Any]:
+    return functools.reduce(lambda section, name: section.get(name, {}), names, value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,11 +111,29 @@ def read_identity(output: Path) -> dict[str, Any]:
 
 def check_same(known: dict[str, Any], now: dict[str, Any], output: Path) -> None:
     """Raises ValueError that names what has changed."""
-    if digest_json(known["recipe"]) != digest_json(now["recipe"]):
-        changed = ", ".join(_differences(known["recipe"], now["recipe"]))
+    if changed := ", ".join(_differences(_completed(known["recipe"]), now["recipe"])):
         raise ValueError(f"{output} holds a run with other settings ({changed}); give another --output or remove it")
     if known["data_digests"] != now["data_digests"]:
         raise ValueError(f"{output} holds a run on other data; give another --output or remove it")
+    # An older version let a run begin without broken shards, and did not write down which.
+    if (left_out := known.get("left_out", now["left_out"])) != now["left_out"]:
+        shard = min(set(left_out).symmetric_difference(now["left_out"]))
+        raise ValueError(
+            f"{output} holds a run that began {'without' if shard in left_out else 'with'} {shard}, which is "
+            f"{'whole again' if shard in left_out else 'broken now'}; repair the run, or give another --output"
+        )
+
+
+def _completed(known: dict[str, Any]) -> dict[str, Any]:
+    """An older version's recipe with the settings that have come since, at their defaults; as it is, where that is no
+    recipe any more."""
+    try:
+        # Chunks have no part in it, and have to fit the batch.
+        recipe = from_plain(Recipe, {**known, "compute": {"audio_chunk": known["batch_size"]}}).to_json()
+    except (KeyError, TypeError, ValueError):
+        return _learned(known)
+    plain: dict[str, Any] = json.loads(canonical_json(_learned(recipe)))
+    return plain
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> Iterator[str]:

@@ -75,7 +75,7 @@ def contrastive_loss(
         pairs, mine = audio_BD.shape[0], audio_RD.shape[0]
         if pairs < 2:
             raise ValueError("a contrastive loss needs at least two pairs")
-        first = (torch.distributed.get_rank() if dist.rank_count() > 1 else 0) * mine
+        first = dist.rank() * mine
         inverse_temperature = torch.exp(-log_temperature.to(dtype))
         block = _mulan_block if config.kind == "mulan" else _clip_block
         total, shared = torch.zeros((), dtype=dtype, device=audio_RD.device), 0

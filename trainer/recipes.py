@@ -1,11 +1,12 @@
-"""A recipe is a function that returns a frozen configuration: `m_resnet50()`, `m_ast()`, `tiny()`.
+"""A recipe is a function that returns a frozen configuration: `m_resnet50()`, `m_ast()`, `tiny()`, or one of your own.
+
+`trainer/flags.py` finds it by name, and changes it by `--set` and the flags of a command.
 
 Initial learning rate, batch size and initial temperature could not be recovered from our copy of the paper: the values
 here are ours, and every one is a named field.
 """
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from trainer.bodies.body import AudioTowerConfig
 from trainer.data import DataConfig
 from trainer.logmel import LogMelConfig
 from trainer.loss import LossConfig
+from trainer.settings import from_plain
 from trainer.towers import TextTowerConfig
 
 
@@ -87,18 +89,8 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> "Recipe":
-        audio = {**value["audio"], "log_mel": LogMelConfig(**value["audio"]["log_mel"])}
-        return cls(
-            **{
-                **value,
-                "audio": AudioTowerConfig(**audio),
-                "text": TextTowerConfig(**value["text"]),
-                "loss": LossConfig(**value["loss"]),
-                "data": DataConfig.from_json(value["data"]),
-                "optimizer": OptimizerConfig(**value["optimizer"]),
-                "compute": ComputeConfig(**value["compute"]),
-            }
-        )
+        """Settings that an older version did not write have their default."""
+        return from_plain(cls, value)
 
 
 def m_resnet50() -> Recipe:
@@ -170,6 +162,3 @@ def tiny(tokenizer: str | None = None) -> Recipe:
         optimizer=OptimizerConfig(learning_rate=1e-3),
         compute=ComputeConfig(audio_chunk=48, text_chunk=48),
     )
-
-
-RECIPES: dict[str, Callable[[], Recipe]] = {"m_resnet50": m_resnet50, "m_ast": m_ast, "tiny": tiny}

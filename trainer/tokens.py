@@ -25,6 +25,10 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         reason = str(error).strip().splitlines()[0]
         raise ValueError(f"{name}: no tokenizer could be loaded from the {where} ({reason})") from error
     assert isinstance(tokenizer, PreTrainedTokenizerBase)
+    if tokenizer.is_fast:
+        # Kept from an earlier use: what a model saves must not depend on what its tokenizer was last asked for.
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
     return tokenizer
 
 
@@ -32,9 +36,9 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_token
     """WordPieces of each text with [CLS] and [SEP], cut at `max_tokens`."""
     if not texts:
         return []
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, padding=False, return_attention_mask=False)
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
+    encoded = tokenizer(list(texts), truncation=False, padding=False, return_attention_mask=False, verbose=False)
+    # The tokenizer's own truncation would be kept in it, and saved with the model.
+    return [ids if len(ids) <= max_tokens else [*ids[: max_tokens - 1], ids[-1]] for ids in encoded["input_ids"]]
 
 
 @dataclass(frozen=True, kw_only=True)

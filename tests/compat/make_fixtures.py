@@ -127,7 +127,8 @@ def read_rows(run: Run) -> list[dict[str, Any]]:
 
 def make_training(folder: Path, run: Path, tokenizer: Path) -> None:
     """Two checkpoints and a model, through the training loop itself."""
-    from trainer.loop import Ending, TrainOptions, train
+    from trainer.loop import Ending, TrainOptions
+    from trainer.tasks.contrastive import train
 
     options = TrainOptions(
         data=(str(run),), output=folder, steps=2, workers=0, checkpoint_every=1, keep=2, validate_every=2

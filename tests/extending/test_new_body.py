@@ -11,7 +11,8 @@ import pytest
 
 import openmulan
 from tests.trainer.test_loop import losses, options, smallest
-from trainer.loop import Ending, train
+from trainer.loop import Ending
+from trainer.tasks.contrastive import train
 
 pytestmark = pytest.mark.slow
 

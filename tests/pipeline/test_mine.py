@@ -397,7 +397,7 @@ class TestBadInput:
         assert f"process {os.getpid()} on " in said
 
     def test_a_folder_that_is_no_run(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        from pipeline.report import main as report_main
+        from pipeline.report_command import main as report_main
 
         assert report_main([str(tmp_path)]) == 2
         assert "not the output folder of `mulan mine`" in capsys.readouterr().err

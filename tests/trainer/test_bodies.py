@@ -31,9 +31,10 @@ from trainer.bodies.body import AudioTowerConfig
 from trainer.bodies.resnet import MuLanResNet, MuLanResNetConfig
 from trainer.bodies.waves import Waves
 from trainer.logmel import LogMelConfig
-from trainer.loop import Ending, train
+from trainer.loop import Ending
 from trainer.model import Model, build
 from trainer.recipes import Recipe, m_ast
+from trainer.tasks.contrastive import train
 from trainer.towers import AudioTower
 
 TINY_RESNET: dict[str, Any] = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from tests.compat.make_fixtures import ROOT, read_models, read_scores
-from trainer.loop import Ending, TrainOptions, train
+from trainer.loop import Ending, TrainOptions
 from trainer.model import load
+from trainer.tasks.contrastive import train
 
 FIXTURES = Path(__file__).resolve().parents[1] / "compat"
 COMMITS = sorted(path.parent.name for path in FIXTURES.glob("*/expected.json"))

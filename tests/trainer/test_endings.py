@@ -18,14 +18,16 @@ from tests.trainer.test_loop import options, smallest
 from tests.trainer.test_pretrain import only_aset
 from trainer.card import write_card
 from trainer.checkpoint import checkpoints
+from trainer.commands import exit_code
 from trainer.data import Corpus, DataConfig
 from trainer.logs import METRICS_NAME, loss_table, read_metrics
-from trainer.loop import Ending, TrainOptions, train
+from trainer.loop import Ending, TrainOptions
 from trainer.mixture import Mixture
 from trainer.model import Model, load
-from trainer.pretrain import pretrain
 from trainer.recipes import Recipe
-from trainer.train import exit_code, main
+from trainer.tasks.classification import pretrain
+from trainer.tasks.contrastive import train
+from trainer.train import main
 
 pytestmark = pytest.mark.slow
 
@@ -102,12 +104,13 @@ LOST_RANKS = """
 import dataclasses, logging
 from pathlib import Path
 from tests.trainer.test_loop import options, smallest
-from trainer.loop import Ending, train
+from trainer.loop import Ending
+from trainer.tasks.contrastive import train
 logging.basicConfig(force=True, filename={log!r}, level=logging.ERROR, format="%(message)s")
 recipe = smallest(Path({tokenizer!r}))
 wild = dataclasses.replace(recipe, optimizer=dataclasses.replace(recipe.optimizer, learning_rate=1e30))
-outcome = train(wild, options(Path({run!r}), Path({output!r}), workers=0, checkpoint_every=100, validate_every=100))
-assert outcome == Ending.LOST, outcome
+ending = train(wild, options(Path({run!r}), Path({output!r}), workers=0, checkpoint_every=100, validate_every=100))
+assert ending == Ending.LOST, ending
 """
 
 

@@ -24,9 +24,10 @@ from trainer.checkpoint import checkpoints
 from trainer.data import DataConfig
 from trainer.estimate import estimate_memory
 from trainer.logs import loss_table, read_metrics
-from trainer.loop import Ending, TrainOptions, train
+from trainer.loop import Ending, TrainOptions
 from trainer.model import Model, build
 from trainer.recipes import Recipe, tiny
+from trainer.tasks.contrastive import train
 from trainer.train import main
 
 pytestmark = pytest.mark.slow
@@ -68,7 +69,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.trainer.test_loop import options, smallest
-from trainer.loop import Ending, train
+from trainer.loop import Ending
+from trainer.tasks.contrastive import train
 if __name__ == "__main__":
     run, tokenizer, output, workers = sys.argv[1:]
     outcome = train(smallest(Path(tokenizer)), options(Path(run), Path(output), workers=int(workers)))
@@ -142,7 +144,7 @@ RANKS_SCRIPT = """
 import os
 from pathlib import Path
 from tests.trainer.test_loop import options, smallest
-from trainer.loop import train
+from trainer.tasks.contrastive import train
 train(smallest(Path({tokenizer!r})), options(Path({run!r}), Path({output!r}), workers=0, steps=8))
 """
 
@@ -283,7 +285,7 @@ def test_memory_is_estimated_from_the_shapes(text_checkpoint: Path) -> None:
         (["--data", "/nowhere", "--output", "o"], "is it the output of a finished `mulan mine`"),
         (["--data", "RUN", "--output", "o", "--batch_size", "50"], "multiples of the ghost batch"),
         (["--data", "RUN", "--output", "o", "--text_checkpoint", "/nowhere"], "no tokenizer could be loaded"),
-        (["--data", "RUN", "--output", "o", "--hold_out", "/nowhere"], "no list of recording ids"),
+        (["--data", "RUN", "--output", "o", "--hold_out", "/nowhere"], "should be a list of recording ids"),
         (["--data", "RUN", "--output", "o", "--initial_temperature", "3"], "must lie in"),
     ],
 )

@@ -13,8 +13,9 @@ from tests.trainer.test_loop import options, smallest
 from trainer.logs import read_metrics
 from trainer.loop import Ending
 from trainer.mixture import Mixture
-from trainer.pretrain import guessing_loss, main, pretrain, read_classes
+from trainer.pretrain import main
 from trainer.recipes import Recipe
+from trainer.tasks.classification import guessing_loss, pretrain, read_classes
 from trainer.towers import AudioTower
 
 pytestmark = pytest.mark.slow

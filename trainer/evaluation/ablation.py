@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from schemas.sources import SOURCES, TextSource
 from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
@@ -20,7 +20,11 @@ from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.model import RandomModel, digest_folder, read_training
 from trainer.evaluation.results import ModelResult, Results
 from trainer.evaluation.tables import Table, format_value, metric_order
+from trainer.flags import add_recipe_arguments, recipe_from
 from trainer.training import Training
+
+if TYPE_CHECKING:
+    from trainer.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -42,21 +46,18 @@ ROWS = (
     *(AblationRow(sources=_ADDED[:count]) for count in range(1, len(_ADDED) + 1)),
     AblationRow(sources=_ADDED, filtered=False),
 )
+_FLAGS = ("batch_size", "tokenizer", "text_checkpoint", "hold_out", "verify_shards", "skip_corrupt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationConfig:
-    """`recipe` is the name of a recipe; the options below it change that recipe for every row alike."""
+    """`recipe` is what the rows share; each has its own mixture, filters and seed."""
 
-    recipe: str
+    recipe: "Recipe"
     data: tuple[str, ...]
     output: Path
     steps: int
     seeds: tuple[int, ...] = (0,)
-    batch_size: int | None = None
-    tokenizer: str | None = None
-    text_checkpoint: str | None = None
-    hold_out: tuple[str, ...] = ()
     device: str = "cpu"
     workers: int = 1
     rows: tuple[AblationRow, ...] = ROWS
@@ -69,8 +70,9 @@ class AblationConfig:
 def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], version: str) -> Results:
     """Train and measure every row for every seed, then the random control. Raises ValueError or RunError as training
     does, and KeyboardInterrupt where training was interrupted."""
-    from trainer.loop import Ending, TrainOptions, train
+    from trainer.loop import Ending, TrainOptions
     from trainer.model import load
+    from trainer.tasks.contrastive import train
 
     measured = []
     trainings: list[Training] = []
@@ -88,10 +90,10 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
                 keep=1,
                 validate_every=config.steps,
             )
-            outcome = train(_recipe(config, row, seed), options)
-            if outcome is Ending.LOST:
+            ending = train(_recipe(config.recipe, row, seed), options)
+            if ending is Ending.LOST:
                 raise NothingMeasuredError(f"{_name(row.label, seed)}: its training ended without a model")
-            if outcome is not Ending.DONE:
+            if ending is not Ending.DONE:
                 raise KeyboardInterrupt
             training = read_training(folder / "model", _name(row.label, seed))
             trainings.append(training)
@@ -115,26 +117,11 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
     return Results(openmulan_version=version, models=tuple(measured))
 
 
-def _recipe(config: AblationConfig, row: AblationRow, seed: int) -> Any:
+def _recipe(recipe: "Recipe", row: AblationRow, seed: int) -> "Recipe":
     from trainer.mixture import Mixture
-    from trainer.recipes import RECIPES
 
-    if config.recipe not in RECIPES:
-        raise ValueError(f"recipe {config.recipe!r} is one of {', '.join(RECIPES)}")
-    recipe = RECIPES[config.recipe]()
-    data = dataclasses.replace(
-        recipe.data,
-        mixture=Mixture.among(row.sources),
-        filtered=row.filtered,
-        held_out_ids=config.hold_out,
-    )
-    text = recipe.text
-    if config.text_checkpoint:
-        text = dataclasses.replace(text, warm_start=config.text_checkpoint, tokenizer=None)
-    if config.tokenizer:
-        text = dataclasses.replace(text, tokenizer=config.tokenizer)
-    batch_size = config.batch_size or recipe.batch_size
-    return dataclasses.replace(recipe, data=data, text=text, seed=seed, batch_size=batch_size)
+    data = dataclasses.replace(recipe.data, mixture=Mixture.among(row.sources), filtered=row.filtered)
+    return dataclasses.replace(recipe, data=data, seed=seed)
 
 
 def summary(results: Results, config: AblationConfig) -> list[Table]:
@@ -172,46 +159,36 @@ def _summary_table(
         header=("text", *(metric.replace("_", " ") for metric in columns)),
         rows=tuple(rows),
         own_rows=len(rows),
-        notes=(f"recipe {config.recipe}, {config.steps} steps, {which}",),
+        notes=(f"recipe {config.recipe.name}, {config.steps} steps, {which}",),
     )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `mulan evaluate ablation` adds to the data sets of `mulan evaluate`."""
     training = parser.add_argument_group("training of every row")
-    training.add_argument("--recipe", required=True, help="m_resnet50, m_ast or tiny")
     training.add_argument("--data", action="append", required=True, metavar="RUN", help="a mined run; may be repeated")
     training.add_argument("--steps", type=int, required=True, help="of each row")
     labels = "; ".join(f"{number} {row.label}" for number, row in enumerate(ROWS, start=1))
     training.add_argument("--rows", type=int, nargs="+", help=f"the rows, by number (all): {labels}")
     training.add_argument("--seeds", type=int, nargs="+", default=[0], help="each row is trained once a seed (0)")
-    training.add_argument("--batch_size", type=int, help="pairs of a batch (the recipe's)")
-    training.add_argument("--tokenizer", help="directory or hub name, for a text tower without a checkpoint")
-    training.add_argument("--text_checkpoint", help="a BERT to start from, directory or hub name")
-    training.add_argument("--hold_out", type=Path, help="recording ids, one a line, that are never trained on")
     training.add_argument("--device", default="cpu")
     training.add_argument("--workers", type=int, default=1, help="decoding processes (1)")
+    add_recipe_arguments(parser, _FLAGS)
 
 
 def config_of(arguments: argparse.Namespace) -> AblationConfig:
     """Raises ValueError where the arguments do not fit."""
-    from trainer.evaluation.readers.mined import read_id_list
-
     if arguments.output is None:
         raise ValueError("the ablation needs --output, where its models are kept")
     numbers = arguments.rows or range(1, len(ROWS) + 1)
     if not set(numbers) <= set(range(1, len(ROWS) + 1)):
         raise ValueError(f"ablation: --rows are numbers from 1 to {len(ROWS)}")
     return AblationConfig(
-        recipe=arguments.recipe,
+        recipe=recipe_from(arguments),
         data=tuple(arguments.data),
         output=arguments.output,
         steps=arguments.steps,
         seeds=tuple(arguments.seeds),
-        batch_size=arguments.batch_size,
-        tokenizer=arguments.tokenizer,
-        text_checkpoint=arguments.text_checkpoint,
-        hold_out=tuple(sorted(read_id_list(arguments.hold_out))) if arguments.hold_out else (),
         device=arguments.device,
         workers=arguments.workers,
         rows=tuple(ROWS[number - 1] for number in numbers),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from schemas.digest import hash64
 from trainer.data import DataConfig
+from trainer.settings import from_plain
 from trainer.training import Training
 
 FloatArray: TypeAlias = NDArray[np.float32]
@@ -126,7 +127,7 @@ def read_training(folder: Path, model: str) -> Training:
     """What a model directory or a checkpoint says of its training. Raises ValueError where it is none."""
     path = folder / "config.json"
     try:
-        data = DataConfig.from_json(json.loads(path.read_text(encoding="utf-8"))["recipe"]["data"])
+        data = from_plain(DataConfig, json.loads(path.read_text(encoding="utf-8"))["recipe"]["data"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: not the configuration of a model of `mulan train` ({error!r})") from error
     return Training(data=data, manifests=trained_on(folder), runs=_said(folder, None, "data"), model=model)

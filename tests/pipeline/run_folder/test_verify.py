@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.report import main
+from pipeline.report_command import main
 from tests.pipeline.mining import manifest, mine, row, shard_hashes, write_catalogue
 
 pytestmark = pytest.mark.slow

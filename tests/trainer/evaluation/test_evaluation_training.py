@@ -130,7 +130,7 @@ def test_training_measures_the_evaluators_of_a_file(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (["--recipe", "huge"], "recipe 'huge' is one of"),
+        (["--recipe", "huge"], "recipe 'huge': it is one of"),
         (["--seeds", "1", "1"], "distinct seeds"),
         (["--steps", "0"], "steps"),
         (["--rows", "6"], "numbers from 1 to 5"),

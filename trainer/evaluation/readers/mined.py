@@ -27,8 +27,12 @@ MINED_SPLITS: tuple[MinedSplit, ...] = ("unseen", "all", "held_out", "validation
 
 
 def read_id_list(path: Path) -> frozenset[str]:
-    """One recording id a line; empty lines do not count."""
-    lines = existing(path, "a list of recording ids, one a line").read_text(encoding="utf-8").splitlines()
+    """One recording id a line; empty lines do not count. Raises EvaluationDataError."""
+    what = "a list of recording ids, one a line"
+    try:
+        lines = existing(path, what).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise EvaluationDataError(f"{path}: not {what} ({error})") from error
     return frozenset(line.strip() for line in lines if line.strip())
 
 

@@ -1,0 +1,83 @@
+"""What `mulan train` and `mulan pretrain` share: where and how long they run, and what they end with."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import transformers.utils.logging
+from safetensors import SafetensorError
+
+from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output
+from schemas.run import RunError
+from trainer import dist
+from trainer.checkpoint import CheckpointError
+from trainer.logs import loss_table
+from trainer.loop import MODEL_NAME, Ending, TrainOptions
+
+_CODES = {Ending.DONE: DONE, Ending.LOST: FAILURES, Ending.INTERRUPTED: INTERRUPTED}
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of `options_from`."""
+    group = parser.add_argument_group("run")
+    group.add_argument("--data", action="append", required=True, metavar="RUN", help="a mined run; may be repeated")
+    group.add_argument("--output", required=True, metavar="DIR")
+    group.add_argument("--steps", type=int, help="end after so many steps (default: the recipe's epochs)")
+    group.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    group.add_argument("--workers", type=int, default=1, help="processes that decode audio (default 1)")
+    group.add_argument("--checkpoint_every", type=int, default=1000, metavar="STEPS")
+    group.add_argument("--keep", type=int, default=3, help="checkpoints that are kept (default 3)")
+    group.add_argument("--validate_every", type=int, default=500, metavar="STEPS")
+    group.add_argument("--log_every", type=int, default=10, metavar="STEPS")
+
+
+def options_from(arguments: argparse.Namespace) -> TrainOptions:
+    """Raises ValueError."""
+    check_output(arguments.output)
+    return TrainOptions(
+        data=tuple(arguments.data),
+        output=Path(arguments.output),
+        steps=arguments.steps,
+        device=arguments.device,
+        workers=arguments.workers,
+        checkpoint_every=arguments.checkpoint_every,
+        keep=arguments.keep,
+        validate_every=arguments.validate_every,
+        log_every=arguments.log_every,
+    )
+
+
+def start_logging() -> None:
+    """Lines on stderr, and those of this project alone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in ("transformers", "httpx", "huggingface_hub"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def show(ending: Ending, options: TrainOptions, what: str) -> None:
+    """On stdout, how the loss fell and where the model lies."""
+    if ending == Ending.DONE and dist.is_first():
+        sys.stdout.write(f"{loss_table(options.output)}\n{what}: {options.output / MODEL_NAME}\n")
+
+
+def exit_code(command: str, run: Callable[[], Ending]) -> int:
+    """What a training ends with; where it cannot begin or go on, one line says why."""
+    try:
+        return _CODES[run()]
+    except (ValueError, RunError) as error:
+        sys.stderr.write(f"{command}: {error}\n")
+        return BAD_INPUT
+    except CheckpointError as error:
+        sys.stderr.write(f"{command}: {error}\n")
+        return INTERRUPTED
+    except (OSError, SafetensorError) as error:  # a full disk, mostly
+        sys.stderr.write(f"{command}: {error}; the same command goes on from the last checkpoint\n")
+        return INTERRUPTED
+    except KeyboardInterrupt:  # before the first step or after the last
+        sys.stderr.write(f"{command}: interrupted; run the same command again\n")
+        return INTERRUPTED

@@ -1,0 +1,198 @@
+"""The body of the audio tower by logistic regression over AudioSet's classes (section 3.1 of the paper).
+
+The paper's M-ResNet-50 starts from a network that was trained to name the 527 classes of AudioSet. This makes one from
+a mined ASET run: one sigmoid a class on the tower's features; the final layer is dropped when the body is saved. Its
+loss goes to the same logs as that of MuLan, beside that of guessing each class at its own rate.
+
+Legend: R recordings of this rank, C classes.
+"""
+
+import csv
+import dataclasses
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional
+
+from schemas.sources import TextSource
+from trainer import dist
+from trainer.batchnorm import recorded
+from trainer.checkpoint import WEIGHTS_NAME
+from trainer.data import Corpus, Split
+from trainer.dist import Ranks
+from trainer.gradcache import autocast
+from trainer.loader import Batch, Loader
+from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
+from trainer.mixture import Mixture
+from trainer.recipes import Recipe
+from trainer.streams import GlobalBatches
+from trainer.towers import AudioTower
+
+DEFAULT_BATCH = 256
+DEFAULT_LEARNING_RATE = 1e-4
+_CLASSES_NAME = "classes.txt"
+_MAX_VALIDATION = 1024
+_RARE = 1e-6  # a class that is never or always there has no entropy
+
+
+def pretrain(recipe: Recipe, options: TrainOptions, classes: Sequence[str] | None = None) -> Ending:
+    """Train, or go on; leaves the body in `output/model`, ready for `--audio_checkpoint`. Raises as `trainer.loop.run`.
+
+    `classes` None takes the labels that the training rows have.
+    """
+    return run(recipe, options, partial(Classification, classes=classes))
+
+
+def for_classes(recipe: Recipe) -> Recipe:
+    """A recipe of MuLan, with ASET as its only source, and batches and a learning rate for naming classes."""
+    return dataclasses.replace(
+        recipe,
+        batch_size=min(DEFAULT_BATCH, recipe.batch_size),
+        data=dataclasses.replace(recipe.data, mixture=Mixture.among([TextSource.ASET])),
+        optimizer=dataclasses.replace(recipe.optimizer, learning_rate=DEFAULT_LEARNING_RATE),
+    )
+
+
+class Classifier(nn.Module):
+    """wave_RS to a logit a class."""
+
+    def __init__(self, tower: AudioTower, classes: int) -> None:
+        super().__init__()
+        self.tower, self.logits = tower, nn.Linear(tower.width, classes)
+        self.tower.head.requires_grad_(False)  # the joint space is not what is learned here
+
+    def forward(self, wave_RS: Tensor, masks_R4: Tensor | None = None) -> Tensor:
+        logits_RC: Tensor = self.logits(self.tower.features(self.tower.inputs(wave_RS, masks_R4)))
+        return logits_RC.float()
+
+
+class Classification(Task):
+    """Evaluators look at the `Classifier`."""
+
+    tokenizer = None
+
+    def __init__(self, setup: Setup, classes: Sequence[str] | None = None) -> None:
+        recipe, corpus = setup.recipe, setup.corpus
+        if {source for source, weight in setup.mixture.weights.items() if weight} != {TextSource.ASET}:
+            raise ValueError(f"classes are learned from ASET alone, and the mixture is {setup.mixture.text}")
+        self._recipe, self._device = recipe, setup.device
+        self.name = f"pretrain {recipe.name}"
+        self.rows = corpus.rows_of(TextSource.ASET, Split.TRAIN)
+        rates = class_rates(corpus)
+        self._classes = list(classes) if classes is not None else sorted(rates)
+        if unknown := sorted(rates.keys() - set(self._classes)):
+            log.warning("%d labels of the run are no class, and are left out: %s …", len(unknown), unknown[0])
+        self._index = {name: i for i, name in enumerate(self._classes)}
+        self._chance = guessing_loss(torch.tensor([rates.get(name, 0.0) for name in self._classes]))
+        torch.manual_seed(recipe.seed)
+        self._classifier = Classifier(AudioTower(recipe.audio), len(self._classes)).to(setup.device).train()
+        self.module = self.learned = self._classifier
+        self.parameters = [p for p in self._classifier.parameters() if p.requires_grad]
+        if recipe.compute.compile:
+            self._classifier.tower.body.compile()
+        if setup.ranks.rank == 0:
+            log.info("%d classes, %d recordings that have any", len(self._classes), self.rows)
+        self._validation = _validation_batch(setup)
+
+    def step(self, batch: Batch, number: int) -> Step:
+        recipe = self._recipe
+        total = torch.zeros((), device=self._device)
+        chunk = recipe.compute.audio_chunk
+        with recorded(self._classifier.tower) as statistics:
+            statistics.record(True)
+            for wave_RS, masks_R4, target_RC in zip(
+                batch.wave_RS.split(chunk), batch.masks_R4.split(chunk), self._targets(batch).split(chunk), strict=True
+            ):
+                with autocast(self._device, recipe.compute.precision):
+                    logits_RC = self._classifier(wave_RS.to(self._device), masks_R4.to(self._device))
+                # A rank's share of the mean, so that gradients are summed over ranks.
+                loss = functional.binary_cross_entropy_with_logits(logits_RC, target_RC, reduction="sum")
+                loss = loss / (recipe.batch_size * len(self._classes))
+                loss.backward()
+                total += loss.detach()
+        dist.sum_gradients(self.parameters)
+        dist.sum_over_ranks(total)
+        return Step(values={"loss": float(total), "chance": self._chance})
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Every rank looks at all of it."""
+        batch = self._validation
+        if batch is None:
+            return {}
+        self._classifier.eval()
+        with autocast(self._device, self._recipe.compute.precision):
+            parts = batch.wave_RS.split(self._recipe.compute.audio_chunk)
+            logits_RC = torch.cat([self._classifier(part.to(self._device)) for part in parts])
+        self._classifier.train()
+        loss = functional.binary_cross_entropy_with_logits(logits_RC, self._targets(batch))
+        return {"loss": float(loss), "chance": self._chance}
+
+    def save(self, folder: Path) -> None:
+        weights = {name: value.contiguous() for name, value in self._classifier.state_dict().items()}
+        save_file(weights, folder / WEIGHTS_NAME)
+
+    def finish(self, folder: Path, steps: int, results: Mapping[str, float]) -> None:
+        self._classifier.tower.body.save_pretrained(folder)
+        (folder / _CLASSES_NAME).write_text("".join(f"{name}\n" for name in self._classes), encoding="utf-8")
+
+    def _targets(self, batch: Batch) -> Tensor:
+        target_RC = torch.zeros(len(batch.examples), len(self._classes))
+        for row, example in enumerate(batch.examples):
+            target_RC[row, [self._index[name] for name in example.row.texts if name in self._index]] = 1.0
+        return target_RC.to(self._device)
+
+
+def _validation_batch(setup: Setup) -> Batch | None:
+    rows = min(setup.corpus.rows_of(TextSource.ASET, Split.VALIDATION), _MAX_VALIDATION)
+    if not rows:
+        log.warning("no validation recordings: no validation loss")
+        return None
+    loader = Loader(
+        GlobalBatches(setup.corpus, setup.mixture, rows, 0, split=Split.VALIDATION),
+        None,
+        max_tokens=0,
+        window_samples=setup.recipe.data.window_samples,
+        block_size=1,
+        ranks=Ranks(),
+        workers=0,
+    )
+    try:
+        return next(itertools.islice(loader, 1))
+    finally:
+        loader.close()
+
+
+def class_rates(corpus: Corpus) -> dict[str, float]:
+    """The share of the training rows that has each label."""
+    counts: Counter[str] = Counter()
+    rows = 0
+    for group in corpus.candidates(TextSource.ASET, Split.TRAIN):
+        for row in corpus.read(int(group), TextSource.ASET, Split.TRAIN, audio=False):
+            counts.update(set(row.texts))
+            rows += 1
+    return {name: count / rows for name, count in counts.items()}
+
+
+def guessing_loss(rate_C: Tensor) -> float:
+    """The cross-entropy of guessing each class at its own rate: the line that a run must leave."""
+    p = rate_C.double().clamp(_RARE, 1 - _RARE)
+    return float(-(rate_C * p.log() + (1 - rate_C) * (1 - p).log()).mean())
+
+
+def read_classes(path: Path) -> list[str]:
+    """The names of `class_labels_indices.csv`, in its order. Raises ValueError."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            names = [row["display_name"] for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise ValueError(f"{path}: not AudioSet's class_labels_indices.csv ({error})") from error
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"{path}: has no classes, or one twice")
+    return names

@@ -1,0 +1,89 @@
+"""MuLan itself: two towers by the contrastive loss of pairs (section 3 of the paper)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from trainer.card import write_card
+from trainer.data import Split
+from trainer.estimate import StepFlops, estimate_memory
+from trainer.gradcache import accumulate_gradients
+from trainer.loader import Batch
+from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
+from trainer.loss import chance_loss
+from trainer.model import build, pad_id
+from trainer.recipes import Recipe
+from trainer.tokens import text_chunks
+from trainer.validation import Validation
+
+
+def train(recipe: Recipe, options: TrainOptions) -> Ending:
+    """Train, or go on; leaves the model in `output/model`. Raises as `trainer.loop.run`."""
+    return run(recipe, options, Contrastive)
+
+
+class Contrastive(Task):
+    """Evaluators look at the `Model`."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup, self._recipe = setup, setup.recipe
+        self.name = setup.recipe.name
+        self.rows = setup.corpus.recordings[Split.TRAIN]
+        self.learned = build(setup.recipe, setup.device, setup.training)
+        self.tokenizer = self.learned.tokenizer
+        self.module = self._towers = self.learned.towers.train()
+        self.parameters = list(self._towers.parameters())
+        if setup.recipe.compute.compile:
+            self._towers.audio.body.compile()
+            self._towers.text.body.compile()
+        self._flops = StepFlops(self.learned)
+        if setup.ranks.rank == 0:
+            estimate = estimate_memory(self.learned, setup.recipe, setup.ranks.count)
+            log.info("memory of one rank, estimated: %s", estimate)
+        self._validation = Validation.open(setup.corpus, self.learned, setup.mixture, setup.ranks)
+
+    def step(self, batch: Batch, number: int) -> Step:
+        """By GradCache."""
+        recipe, towers = self._recipe, self._towers
+        chunks = text_chunks(
+            batch.tokens,
+            chunk=recipe.compute.text_chunk,
+            bucket=recipe.compute.text_bucket,
+            max_tokens=recipe.text.max_tokens,
+            pad_id=pad_id(self.learned.tokenizer),
+            by_length=recipe.compute.sort_texts,
+        )
+        result = accumulate_gradients(
+            towers,
+            batch.wave_RS,
+            batch.masks_R4,
+            chunks,
+            batch.text_ids_R,
+            loss=recipe.loss,
+            compute=recipe.compute,
+            seed=recipe.seed,
+            step=number,
+        )
+        padded = [chunk.tokens_BL.shape[1] for chunk in chunks for _ in range(len(chunk.order_B))]
+        return Step(
+            values={
+                "loss": result.loss,
+                "chance": chance_loss(recipe.loss.kind, recipe.batch_size),
+                "temperature": float(towers.log_temperature.detach().exp()),
+                "shared_text_rate": result.shared_text_rate,
+            },
+            useful_flops=self._flops.training(len(batch.tokens), [len(text) for text in batch.tokens]),
+            padded_flops=self._flops.training(len(batch.tokens), padded),
+        )
+
+    def updated(self) -> None:
+        """τ stays within its bounds."""
+        self._towers.clamp_temperature(self._recipe.loss.min_temperature, self._recipe.loss.max_temperature)
+
+    def validate(self) -> dict[str, float]:
+        return self._validation.run()
+
+    def save(self, folder: Path) -> None:
+        self.learned.save(folder)
+
+    def finish(self, folder: Path, steps: int, results: Mapping[str, float]) -> None:
+        write_card(self.learned, folder, self._setup.corpus, self._setup.mixture, steps, results)
