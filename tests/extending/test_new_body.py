@@ -2,7 +2,6 @@
 
 import dataclasses
 import importlib
-import re
 import sys
 from pathlib import Path
 
@@ -10,22 +9,19 @@ import numpy as np
 import pytest
 
 import openmulan
+from tests.extending.document import blocks
 from tests.trainer.test_loop import losses, options, smallest
 from trainer.loop import Ending
 from trainer.tasks.contrastive import train
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
-
 
 def test_a_body_of_ones_own(
     tone_run: Path, text_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    section = PAGE.read_text(encoding="utf-8").partition("\n## An audio body\n")[2].partition("\n## ")[0]
-    code = re.search(r"```python\n(.*?)```", section, re.DOTALL)
-    assert code
-    (tmp_path / "my_bodies.py").write_text(code[1], encoding="utf-8")
+    (code,) = blocks("An audio body", "python")
+    (tmp_path / "my_bodies.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     try:
         recipe = importlib.import_module("my_bodies").tiny_vit()
