@@ -1,4 +1,4 @@
-"""Pictures of every page of the annotators' tool, in light, dark and on a phone, for docs/annotating.md.
+"""The pictures of the annotators' tool that docs/annotating.md shows.
 
     python -m benchmarks.label_screens --out docs/annotating
 
@@ -37,6 +37,15 @@ SENTENCES = [
     "Reminds me of early trip hop: dusty drums, a sad loop, whispered words.",
     "Wedding song material.",
 ]
+# What the docs show, and no more: page and view. `tests/test_docs_pictures.py` compares both.
+PICTURES = (
+    ("label", "light"),
+    ("label", "dark"),
+    ("label", "phone"),
+    ("warmup", "light"),
+    ("kept", "light"),
+    ("decisions", "light"),
+)
 VIEWS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1080, "height": 720}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1080, "height": 720}},
@@ -89,6 +98,8 @@ def prepare(db: Path) -> Path:
 
 def take(browser: Browser, server: Server, out: Path, view: str, options: dict[str, Any]) -> None:
     def shoot(name: str, *, whole: bool = False) -> None:
+        if (name, view) not in PICTURES:
+            return
         page.wait_for_timeout(400)
         path = out / f"{name}-{view}.png"
         page.screenshot(path=path, full_page=whole, animations="disabled")
@@ -98,10 +109,8 @@ def take(browser: Browser, server: Server, out: Path, view: str, options: dict[s
     context = browser.new_context(**options)
     page: Page = context.new_page()
     page.goto(server.link("ada"))
-    shoot("enter")
     page.click("main button")
     page.wait_for_selector("text=Before you begin")
-    shoot("welcome", whole=True)
     page.click("main button")
     for number, key in enumerate("110"):
         page.wait_for_selector(".answer.yes")
@@ -118,14 +127,7 @@ def take(browser: Browser, server: Server, out: Path, view: str, options: dict[s
     page.keyboard.press("?")
     page.keyboard.press("n")
     page.keyboard.type("suits an activity: rule 4")
-    shoot("note")
     page.keyboard.press("Escape")
-    page.keyboard.press("s")
-    shoot("skip")
-    page.keyboard.press("Escape")
-    page.keyboard.press("g")
-    shoot("guideline")
-    page.keyboard.press("g")
     refused = {"error": "item 5f0c: there is no such item"}
     page.route("**/api/label", lambda route: route.fulfill(status=400, json=refused), times=1)
     page.keyboard.press("0")
@@ -137,24 +139,13 @@ def take(browser: Browser, server: Server, out: Path, view: str, options: dict[s
         page.keyboard.press(key)
         wait_until_sent(page)
     page.wait_for_selector("text=All done")
-    shoot("done")
-    page.goto(f"{server.address.url}/guideline")
-    shoot("rules", whole=True)
-    page.goto(f"{server.address.url}/history")
-    page.click("summary >> nth=1")
-    shoot("history", whole=True)
-    page.goto(f"{server.address.url}/keys")
-    shoot("keys", whole=True)
     page.goto(f"{server.address.url}/adjudicate")
-    shoot("adjudicate")
     page.fill("#note", "applause is heard, but it is not the music")
     page.locator("main").press("0")
     page.wait_for_selector("text=Nothing to settle")
     page.goto(f"{server.address.url}/decisions")
     page.click("summary")
     shoot("decisions", whole=True)
-    page.goto(f"{server.address.url}/agreement")
-    shoot("agreement")
     context.close()
 
 

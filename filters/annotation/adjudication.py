@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError
-from filters.annotation.work import Conflict
+from filters.annotation.work import Conflict, said_before, sentence_of, undone_before
 from schemas.label import LabelValue
 
 
@@ -95,10 +95,7 @@ def decide(
     """
     key = f"{person}:{key}"
     with log.transaction():
-        known = log.event_of_key(key)
-        if known is not None:
-            if known.item_id != item_id or known.data().get("value") != value:
-                raise Conflict(f"key {key}: was used for another decision")
+        if said_before(log, key, item_id, value) is not None:
             return
         if log.connection.execute("SELECT 1 FROM items WHERE item_id = ?", (item_id,)).fetchone() is None:
             raise AnnotationError(f"item {item_id}: there is no such item")
@@ -159,11 +156,9 @@ def take_back(log: Log, person: int, *, key: str, decision: int | None = None) -
     """
     key = f"{person}:{key}"
     with log.transaction():
-        known = log.event_of_key(key)
+        known = undone_before(log, key, "undecide")
         if known is not None:
-            if known.kind != "undecide":
-                raise Conflict(f"key {key}: was used for something else")
-            return _past(log, person, known.data()["undoes"])
+            return _past(log, person, known.seq)
         if decision is None:
             row = log.connection.execute("SELECT max(seq) AS seq FROM decisions WHERE person = ?", (person,)).fetchone()
             if row["seq"] is None:
@@ -204,11 +199,10 @@ def _past(log: Log, person: int, decision: int) -> Decision:
     """What an event decided, whether it stands or not."""
     event = log.event(decision)
     body = event.data()
-    assert event.item_id is not None
-    text = log.connection.execute("SELECT text FROM items WHERE item_id = ?", (event.item_id,)).fetchone()["text"]
+    sentence = sentence_of(log, event)
     return Decision(
-        item_id=event.item_id,
-        text=text,
+        item_id=sentence.item_id,
+        text=sentence.text,
         value=LabelValue(body["value"]),
         note=log.note(body["note"]),
         at_ms=event.at_ms,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from filters.annotation.agreement import Estimate
 
 DEFAULT_PORT = 8765
+_FORMAT = f"one of {', '.join(formats.FORMATS)}, or package.module:factory of your own (default: by the file's ending)"
 _SHOWN_PROBLEMS = 20
 _ANSWERS = {"1": LabelValue.YES, "0": LabelValue.NO, "s": LabelValue.SKIP}
 
@@ -46,7 +47,7 @@ def main(argv: list[str]) -> int:
         if len(error.problems) > _SHOWN_PROBLEMS:
             sys.stderr.write(f"mulan label: … and {len(error.problems) - _SHOWN_PROBLEMS} more\n")
         return 2
-    except (ValueError, OSError, sqlite3.Error) as error:
+    except (ValueError, OSError, ModuleNotFoundError, sqlite3.Error) as error:
         sys.stderr.write(f"mulan label: {error}\n")
         found = fault(error)
         return found.code if found is not None else 2
@@ -131,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     bring = command("import", _import, "add sentences and labels from files of this or another tool")
     bring.add_argument("db", type=Path)
     bring.add_argument("files", type=Path, nargs="+")
-    bring.add_argument("--format", choices=[*formats.FORMATS], help="(default: by the file's ending)")
+    bring.add_argument("--format", help=_FORMAT)
     bring.add_argument("--overlap", type=int, default=2, help="annotators for each new sentence (default: %(default)s)")
     bring.add_argument("--dry_run", action="store_true", help="say what would be added, change nothing")
     bring.add_argument(
@@ -157,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     export = command("export", _export, "write all sentences and labels to a file")
     export.add_argument("db", type=Path)
     export.add_argument("file", type=Path)
-    export.add_argument("--format", choices=[*formats.FORMATS], help="(default: by the file's ending)")
+    export.add_argument("--format", help=_FORMAT)
     export.add_argument(
         "--people", type=Path, metavar="FILE", help="who is who there: CSV of name and email (or account)"
     )

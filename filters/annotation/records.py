@@ -6,6 +6,8 @@ export or the classifier would stumble over.
 
 import re
 import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from schemas.digest import digest_bytes
@@ -37,6 +39,22 @@ class Bundle:
 
     items: list[LabelItem]
     labels: list[Label]
+
+    def labels_by_item(self) -> Mapping[str, list[Label]]:
+        """The labels of each item, by its id; an empty list where it has none."""
+        labels: defaultdict[str, list[Label]] = defaultdict(list)
+        for label in self.labels:
+            labels[label.item_id].append(label)
+        return labels
+
+
+def provenance(item: LabelItem) -> dict[str, str | float | None]:
+    """What an item has beyond its text, under our names of fields; None for what it has not."""
+    return {
+        "source": item.source or None,
+        "stratum": item.stratum or None,
+        "inclusion_probability": item.inclusion_probability,
+    }
 
 
 def item_id_of(text: str) -> str:

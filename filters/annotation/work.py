@@ -151,10 +151,8 @@ def put_label(
     now = log.clock_ms()
     run = log.connection.execute
     with log.transaction():
-        known = log.event_of_key(key)
+        known = said_before(log, key, item_id, judgement.value)
         if known is not None:
-            if known.item_id != item_id or known.data().get("value") != judgement.value:
-                raise Conflict(f"key {key}: was used for another label")
             return Taken.LATE if known.kind == "late" else Taken.REPEATED
         item = run("SELECT taken, overlap FROM items WHERE item_id = ?", (item_id,)).fetchone()
         if item is None:
@@ -196,11 +194,9 @@ def undo(log: Log, person: int, key: str, *, label_key: str | None = None) -> Pa
     """
     key = f"{person}:{key}"
     with log.transaction():
-        known = log.event_of_key(key)
+        known = undone_before(log, key, "undo")
         if known is not None:
-            if known.kind != "undo":
-                raise Conflict(f"key {key}: was used for something else")
-            return _past(log, log.event(known.data()["undoes"]))
+            return _past(log, known)
         if label_key is None:
             row = log.connection.execute(
                 "SELECT seq FROM labels WHERE person = ? AND NOT imported ORDER BY seq DESC LIMIT 1", (person,)
@@ -219,6 +215,28 @@ def undo(log: Log, person: int, key: str, *, label_key: str | None = None) -> Pa
         if past.over is None:
             _lease(log, person, [past.item_id], log.clock_ms() + LEASE_MS)
     return past
+
+
+def said_before(log: Log, key: str, item_id: str, value: LabelValue) -> Event | None:
+    """What the same answer wrote when it came under this key before. Raises Conflict where that was another answer."""
+    known = log.event_of_key(key)
+    if known is not None and (known.item_id != item_id or known.data().get("value") != value):
+        raise Conflict(f"key {key}: was used for another answer")
+    return known
+
+
+def undone_before(log: Log, key: str, kind: str) -> Event | None:
+    """What was taken back when the same undo came under this key before. Raises Conflict where the key was for else."""
+    known = log.event_of_key(key)
+    if known is not None and known.kind != kind:
+        raise Conflict(f"key {key}: was used for something else")
+    return log.event(known.data()["undoes"]) if known else None
+
+
+def sentence_of(log: Log, event: Event) -> Task:
+    assert event.item_id is not None
+    text = log.connection.execute("SELECT text FROM items WHERE item_id = ?", (event.item_id,)).fetchone()["text"]
+    return Task(item_id=event.item_id, text=text)
 
 
 def history(log: Log, person: int, limit: int = 50, offset: int = 0) -> list[PastLabel]:
@@ -283,11 +301,10 @@ def _lease(log: Log, person: int, item_ids: Sequence[str], expires_ms: int) -> N
 def _past(log: Log, event: Event) -> PastLabel:
     """What a label event said, with its sentence."""
     body = event.data()
-    assert event.item_id is not None
-    text = log.connection.execute("SELECT text FROM items WHERE item_id = ?", (event.item_id,)).fetchone()["text"]
+    sentence = sentence_of(log, event)
     return PastLabel(
-        item_id=event.item_id,
-        text=text,
+        item_id=sentence.item_id,
+        text=sentence.text,
         seq=event.seq,
         over=body["previous"],
         judgement=Judgement(

@@ -13,7 +13,6 @@ EMAIL = "[email]"
 PHONE = "[phone]"
 HANDLE = "[handle]"
 URL = "[url]"
-PLACEHOLDERS = (EMAIL, PHONE, HANDLE, URL)
 PLACEHOLDER = re.compile(r"\[(?:email|phone|handle|url)\]")
 
 _TLD = (

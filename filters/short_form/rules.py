@@ -283,11 +283,12 @@ RULES: tuple[Rule, ...] = (
     Rule(
         id="mojibake",
         reason=Reason.EMPTY_TEXT,
-        what="UTF-8 that was once read as Latin-1 or Windows-1252 is read again.",
+        what="UTF-8 that was read as Latin-1 or Windows-1252 is read again, also where only part of the text is such.",
         rewrite=characters.repair_mojibake,
         examples=(
             Example(before="CafÃ© del Norte", after="Café del Norte"),
-            Example(before="Ã la mode", after="Ã la mode"),
+            Example(before="Björk au CafÃ© Noir", after="Björk au Café Noir"),
+            Example(before="MANHÃ DE CARNAVAL", after="MANHÃ DE CARNAVAL"),
         ),
     ),
     Rule(

@@ -16,39 +16,29 @@ from typing import Any
 
 from filters.annotation import formats
 from filters.annotation.formats.accounts import People
-from filters.annotation.formats.label_studio import tasks_of
-from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from filters.annotation.records import AnnotationError, Bundle, provenance
 from schemas.label import Label, LabelItem, LabelValue
 
 _QUESTIONS = ("label", "unsure", "skip_reason", "note", "guideline")
-_NESTED = ("fields", "metadata", "responses")
+
+
+def label_format() -> formats.LabelFormat:
+    return formats.LabelFormat(read=read, write=write)
 
 
 def read(path: Path, options: formats.ReadOptions) -> Bundle:
     found = formats.Collector()
-    for where, record in tasks_of(path):
-        try:
+    for where, record in formats.json_list(path):
+        with found.at(where):
             _read_record(where, record, options, found)
-        except AnnotationError as error:
-            found.problem(where, error)
     return found.bundle()
 
 
 def _read_record(where: str, record: dict[str, Any], options: formats.ReadOptions, found: formats.Collector) -> None:
     nested = isinstance(record.get("fields"), dict)
-    fields = {**record["fields"], **(record.get("metadata") or {})} if nested else record
-    text = formats.text_of(fields, options.text_field)
-    item_id = formats.text_of(record, "id", item_id_of(text))
-    found.add_item(
-        where,
-        LabelItem(
-            item_id=item_id,
-            text=text,
-            source=formats.text_of(fields, "source", ""),
-            stratum=formats.text_of(fields, "stratum", ""),
-            inclusion_probability=formats.probability_of(fields),
-        ),
-    )
+    fields = {**record["fields"], **(record.get("metadata") or {}), "id": record.get("id")} if nested else record
+    item = formats.item_of(fields, options.text_field, "id")
+    found.add_item(where, item)
     answers: dict[str, dict[str, Any]] = {}
     statuses: dict[str, str] = {}
     for question, user, value, status in _responses(record, nested):
@@ -62,19 +52,8 @@ def _read_record(where: str, record: dict[str, Any], options: formats.ReadOption
         skipped = statuses[user] == "discarded" or said.get("skip_reason") is not None
         if not skipped and said.get("label") is None:
             continue
-        value = LabelValue.SKIP if skipped else options.value(said["label"])
-        found.add_label(
-            where,
-            Label(
-                item_id=item_id,
-                annotator=options.name(user),
-                label=value,
-                unsure=said.get("unsure") == "unsure",
-                skip_reason=formats.optional_text_of(said, "skip_reason"),
-                note=formats.optional_text_of(said, "note"),
-                guideline=formats.optional_text_of(said, "guideline"),
-            ),
-        )
+        said |= {"label": LabelValue.SKIP if skipped else said["label"], "unsure": said.get("unsure") == "unsure"}
+        found.add_label(where, formats.label_of(said, item.item_id, options.name(user), options))
 
 
 def _responses(record: dict[str, Any], nested: bool) -> Iterator[tuple[str, str, Any, str]]:
@@ -105,10 +84,8 @@ def _responses(record: dict[str, Any], nested: bool) -> Iterator[tuple[str, str,
 
 
 def write(bundle: Bundle, path: Path, people: People) -> None:
-    labels: dict[str, list[Label]] = {}
-    for label in bundle.labels:
-        labels.setdefault(label.item_id, []).append(label)
-    records = [_record(item, labels.get(item.item_id, []), people) for item in bundle.items]
+    labels = bundle.labels_by_item()
+    records = [_record(item, labels[item.item_id], people) for item in bundle.items]
     # Every record has the same keys, as in Argilla's own lists.
     keys = {key: None for record in records for key in record}
     path.write_text(json.dumps([keys | one for one in records], ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
@@ -118,9 +95,7 @@ def _record(item: LabelItem, labels: list[Label], people: People) -> dict[str, A
     record: dict[str, Any] = {
         "id": item.item_id,
         "text": item.text,
-        "source": item.source or None,
-        "stratum": item.stratum or None,
-        "inclusion_probability": item.inclusion_probability,
+        **provenance(item),
     }
     for label in labels:
         user = people.accounts.get(label.annotator, label.annotator)

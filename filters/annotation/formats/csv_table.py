@@ -7,12 +7,13 @@ front. Reading takes one apostrophe off such a cell again, so nothing changes on
 import csv
 import re
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from filters.annotation import formats
 from filters.annotation.formats.accounts import People
-from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from filters.annotation.records import AnnotationError, Bundle
 from schemas.label import Label, LabelItem
 
 COLUMNS = (
@@ -29,6 +30,7 @@ COLUMNS = (
     "guideline",
 )
 _DANGEROUS = re.compile(r"'*[=+\-@\t\r\n]")
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _MAX_CELL_CHARS = 100_000
 
 
@@ -47,6 +49,10 @@ def _narrow_start(cell: str) -> str:
     return cell[:quotes] + unicodedata.normalize("NFKC", cell[quotes : quotes + 1])
 
 
+def label_format() -> formats.LabelFormat:
+    return formats.LabelFormat(read=read, write=write, endings=(".csv",))
+
+
 def read(path: Path, options: formats.ReadOptions) -> Bundle:
     found = formats.Collector()
     csv.field_size_limit(_MAX_CELL_CHARS)
@@ -59,12 +65,10 @@ def read(path: Path, options: formats.ReadOptions) -> Bundle:
                 raise AnnotationError(f"{path}:1: has no column {options.text_field!r}; name it with --text_field")
             for row in rows:
                 where = f"{path}:{rows.line_num}"
-                try:
+                with found.at(where):
                     if None in row or None in row.values():
                         raise AnnotationError("has another number of cells than the first line")
                     _read_row(where, {name: restore(cell) for name, cell in row.items()}, options, found)
-                except AnnotationError as error:
-                    found.problem(where, error)
         except csv.Error as error:
             found.problem(f"{path}:{rows.line_num}", error)
         except UnicodeDecodeError as error:
@@ -72,55 +76,35 @@ def read(path: Path, options: formats.ReadOptions) -> Bundle:
     return found.bundle()
 
 
-def _read_row(where: str, row: dict[str, str], options: formats.ReadOptions, found: formats.Collector) -> None:
-    text = row[options.text_field]
-    item_id = row.get("item_id") or item_id_of(text)
-    probability = row.get("inclusion_probability") or None
-    try:
-        chance = float(probability) if probability else None
-    except ValueError:
-        raise AnnotationError(f"inclusion_probability is {probability!r}, not a number") from None
-    found.add_item(
-        where,
-        LabelItem(
-            item_id=item_id,
-            text=text,
-            source=row.get("source", ""),
-            stratum=row.get("stratum", ""),
-            inclusion_probability=chance,
-        ),
-    )
-    if not row.get("annotator"):
-        if row.get("label"):
-            raise AnnotationError("has a label but no annotator")
-        return
-    unsure = row.get("unsure", "").lower()
-    if unsure not in ("", "true", "false", "1", "0"):
-        raise AnnotationError(f"unsure is {unsure!r}, not true or false")
-    found.add_label(
-        where,
-        Label(
-            item_id=item_id,
-            annotator=options.name(row["annotator"]),
-            label=options.value(row.get("label", "")),
-            unsure=unsure in ("true", "1"),
-            skip_reason=row.get("skip_reason") or None,
-            note=row.get("note") or None,
-            guideline=row.get("guideline") or None,
-        ),
-    )
+def _read_row(where: str, cells: dict[str, str], options: formats.ReadOptions, found: formats.Collector) -> None:
+    # An empty cell says nothing; an empty text is a mistake of its own.
+    row: dict[str, Any] = {name: cell for name, cell in cells.items() if cell or name == options.text_field}
+    if "inclusion_probability" in row:
+        try:
+            row["inclusion_probability"] = float(row["inclusion_probability"])
+        except ValueError:
+            raise AnnotationError(f"inclusion_probability is {row['inclusion_probability']!r}, not a number") from None
+    item = formats.item_of(row, options.text_field)
+    found.add_item(where, item)
+    if "annotator" in row:
+        unsure = row.pop("unsure", "false").lower()
+        if unsure not in _FLAGS:
+            raise AnnotationError(f"unsure is {unsure!r}, not true or false")
+        said = row | {"unsure": _FLAGS[unsure]}
+        found.add_label(where, formats.label_of(said, item.item_id, options.name(row["annotator"]), options))
+    elif "label" in row:
+        raise AnnotationError("has a label but no annotator")
 
 
 def write(bundle: Bundle, path: Path, _: People) -> None:
-    labels: dict[str, list[Label | None]] = {}
-    for label in bundle.labels:
-        labels.setdefault(label.item_id, []).append(label)
+    labels = bundle.labels_by_item()
     with path.open("w", encoding="utf-8", newline="") as stream:
         # Quotes everywhere: a reader must not guess whether a bare line break is one.
         rows = csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n")
         rows.writerow(COLUMNS)
         for item in bundle.items:
-            for one in labels.get(item.item_id) or [None]:
+            shown: Sequence[Label | None] = labels[item.item_id] or [None]
+            for one in shown:
                 rows.writerow([neutralise(cell) for cell in _cells(item, one)])
 
 

@@ -19,13 +19,16 @@ from typing import Any
 
 from filters.annotation import formats
 from filters.annotation.formats.accounts import People
-from filters.annotation.formats.jsonl import parse_object
-from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from filters.annotation.records import AnnotationError, Bundle, provenance
 from schemas.label import Label, LabelItem, LabelValue
 
 UNLABELLED = "unlabelled"
 _MAX_MEMBERS = 1000
 _REASON_PREFIX = "skip:"
+
+
+def label_format() -> formats.LabelFormat:
+    return formats.LabelFormat(read=read, write=write, endings=(".zip",))
 
 
 def read(path: Path, options: formats.ReadOptions) -> Bundle:
@@ -55,31 +58,18 @@ def read(path: Path, options: formats.ReadOptions) -> Bundle:
 
 
 def _read_lines(
-    where: str, content: bytes, annotator: str, options: formats.ReadOptions, found: formats.Collector
+    name: str, content: bytes, annotator: str, options: formats.ReadOptions, found: formats.Collector
 ) -> None:
-    for number, line in enumerate(io.BytesIO(content), start=1):
-        if line.strip():
-            try:
-                _read_row(f"{where}:{number}", parse_object(line), annotator, options, found)
-            except AnnotationError as error:
-                found.problem(f"{where}:{number}", error)
+    for place, row in formats.json_lines(name, io.BytesIO(content), found):
+        with found.at(place):
+            _read_row(place, row, annotator, options, found)
 
 
 def _read_row(
     where: str, row: dict[str, Any], annotator: str, options: formats.ReadOptions, found: formats.Collector
 ) -> None:
-    text = formats.text_of(row, options.text_field)
-    item_id = formats.text_of(row, "item_id", item_id_of(text))
-    found.add_item(
-        where,
-        LabelItem(
-            item_id=item_id,
-            text=text,
-            source=formats.text_of(row, "source", ""),
-            stratum=formats.text_of(row, "stratum", ""),
-            inclusion_probability=formats.probability_of(row),
-        ),
-    )
+    item = formats.item_of(row, options.text_field)
+    found.add_item(where, item)
     marks = row.get("label", [])
     marks = marks if isinstance(marks, list) else [marks]
     if not all(isinstance(mark, str) for mark in marks):
@@ -93,18 +83,14 @@ def _read_row(
     comments = row.get("Comments", [])
     if not isinstance(comments, list) or not all(isinstance(comment, str) for comment in comments):
         raise AnnotationError("Comments is not a list of texts")
-    found.add_label(
-        where,
-        Label(
-            item_id=item_id,
-            annotator=_whose(row, annotator, options),
-            label=options.value(answers[0]),
-            unsure="unsure" in marks,
-            skip_reason=reasons[0] if reasons else None,
-            note="\n".join(comments) or None,
-            guideline=formats.optional_text_of(row, "guideline"),
-        ),
-    )
+    said = {
+        "label": answers[0],
+        "unsure": "unsure" in marks,
+        "skip_reason": reasons[0] if reasons else None,
+        "note": "\n".join(comments) or None,
+        "guideline": row.get("guideline"),
+    }
+    found.add_label(where, formats.label_of(said, item.item_id, _whose(row, annotator, options), options))
 
 
 def _whose(row: dict[str, Any], account: str, options: formats.ReadOptions) -> str:
@@ -130,8 +116,8 @@ def write(bundle: Bundle, path: Path, _: People) -> None:
         raise AnnotationError(
             f"annotator {UNLABELLED!r}: doccano files are named for annotators, and this name is ours"
         )
-    labelled = {label.item_id for label in bundle.labels}
-    rest = [_row(numbers, item, None) for item in bundle.items if item.item_id not in labelled]
+    labels = bundle.labels_by_item()
+    rest = [_row(numbers, item, None) for item in bundle.items if not labels[item.item_id]]
     if rest:
         files[UNLABELLED] = rest
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -145,12 +131,7 @@ def write(bundle: Bundle, path: Path, _: People) -> None:
 
 def _row(numbers: dict[str, int], item: LabelItem, label: Label | None) -> dict[str, Any]:
     row: dict[str, Any] = {"id": numbers[item.item_id], "text": item.text, "label": [], "Comments": []}
-    meta = {
-        "item_id": item.item_id,
-        "source": item.source or None,
-        "stratum": item.stratum or None,
-        "inclusion_probability": item.inclusion_probability,
-    }
+    meta = {"item_id": item.item_id, **provenance(item)}
     if label is not None:
         row["label"] = sorted(_marks(label))
         row["Comments"] = [label.note] if label.note else []

@@ -9,64 +9,34 @@ from typing import Any
 
 from filters.annotation import formats
 from filters.annotation.formats.accounts import People
-from filters.annotation.records import AnnotationError, Bundle, item_id_of
-from schemas.label import Label, LabelItem
+from filters.annotation.records import AnnotationError, Bundle
+
+
+def label_format() -> formats.LabelFormat:
+    return formats.LabelFormat(read=read, write=write, endings=(".jsonl", ".ndjson"))
 
 
 def read(path: Path, options: formats.ReadOptions) -> Bundle:
     found = formats.Collector()
     with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            if line.strip():
-                where = f"{path}:{number}"
-                try:
-                    row = parse_object(line)
-                    _read_row(where, row, options, found)
-                except AnnotationError as error:
-                    found.problem(where, error)
+        for where, row in formats.json_lines(str(path), stream, found):
+            with found.at(where):
+                _read_row(where, row, options, found)
     return found.bundle()
 
 
 def _read_row(where: str, row: dict[str, Any], options: formats.ReadOptions, found: formats.Collector) -> None:
-    text = formats.optional_text_of(row, options.text_field)
-    item_id = formats.text_of(row, "item_id", item_id_of(text) if text is not None else None)
-    if text is None and "label" not in row:
+    if row.get(options.text_field) is not None:
+        item = formats.item_of(row, options.text_field)
+        found.add_item(where, item)
+        item_id = item.item_id
+    elif "label" in row:
+        item_id = formats.text_of(row, "item_id")
+    else:
         raise AnnotationError(f"has neither a {options.text_field!r} nor a 'label'")
-    if text is not None:
-        found.add_item(
-            where,
-            LabelItem(
-                item_id=item_id,
-                text=text,
-                source=formats.text_of(row, "source", ""),
-                stratum=formats.text_of(row, "stratum", ""),
-                inclusion_probability=formats.probability_of(row),
-            ),
-        )
     if "label" in row:
-        found.add_label(
-            where,
-            Label(
-                item_id=item_id,
-                annotator=options.name(formats.text_of(row, "annotator")),
-                label=options.value(row["label"]),
-                unsure=formats.flag_of(row, "unsure"),
-                skip_reason=formats.optional_text_of(row, "skip_reason"),
-                note=formats.optional_text_of(row, "note"),
-                guideline=formats.optional_text_of(row, "guideline"),
-            ),
-        )
-
-
-def parse_object(line: bytes | str) -> dict[str, Any]:
-    """One JSON object. Raises AnnotationError."""
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise AnnotationError("not a JSON object")
-    return row
+        annotator = options.name(formats.text_of(row, "annotator"))
+        found.add_label(where, formats.label_of(row, item_id, annotator, options))
 
 
 def write(bundle: Bundle, path: Path, _: People) -> None:

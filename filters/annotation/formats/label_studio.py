@@ -9,7 +9,7 @@ number that an annotation had in the file as its `import_id`. So the task's `met
 pseudonym for each of our own annotations by that number, and every other annotation is its account's: `completed_by`,
 looked up by e-mail or name (`accounts.py`), never by its number.
 
-Holds everything. `LABELLING_CONFIG` is what a Label Studio project needs to show and take these labels.
+Holds everything. docs/annotating.md has the labelling configuration that a project needs to show and take these labels.
 """
 
 import json
@@ -18,48 +18,21 @@ from typing import Any
 
 from filters.annotation import formats
 from filters.annotation.formats.accounts import Account, People, account_of
-from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from filters.annotation.records import AnnotationError, Bundle, provenance
 from schemas.digest import hash64
-from schemas.label import Label, LabelItem, LabelValue
+from schemas.label import Label, LabelValue
 
-LABELLING_CONFIG = """<View>
-  <Text name="text" value="$text"/>
-  <Choices name="label" toName="text" choice="single" showInline="true">
-    <Choice value="yes" hotkey="1"/>
-    <Choice value="no" hotkey="0"/>
-  </Choices>
-  <Choices name="unsure" toName="text" choice="multiple"><Choice value="unsure"/></Choices>
-  <Choices name="skip_reason" toName="text" choice="single">
-    <Choice value="other_language"/>
-    <Choice value="abusive"/>
-    <Choice value="broken"/>
-  </Choices>
-  <TextArea name="note" toName="text"/>
-  <TextArea name="guideline" toName="text"/>
-</View>
-"""
-_ITEM_FIELDS = ("source", "stratum", "inclusion_probability")
+
+def label_format() -> formats.LabelFormat:
+    return formats.LabelFormat(read=read, write=write)
 
 
 def read(path: Path, options: formats.ReadOptions) -> Bundle:
     found = formats.Collector()
-    for where, task in tasks_of(path):
-        try:
+    for where, task in formats.json_list(path):
+        with found.at(where):
             _read_task(path, where, task, options, found)
-        except AnnotationError as error:
-            found.problem(where, error)
     return found.bundle()
-
-
-def tasks_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON list, each with a name for messages. Raises AnnotationError."""
-    try:
-        value = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise AnnotationError(f"{path}: not JSON ({error})") from error
-    if not isinstance(value, list) or not all(isinstance(task, dict) for task in value):
-        raise AnnotationError(f"{path}: not a list of JSON objects")
-    return [(f"{path}: record {number} (id {task.get('id')})", task) for number, task in enumerate(value, start=1)]
 
 
 def _read_task(
@@ -68,18 +41,8 @@ def _read_task(
     data = task.get("data")
     if not isinstance(data, dict):
         raise AnnotationError("has no data")
-    text = formats.text_of(data, options.text_field)
-    item_id = formats.text_of(data, "item_id", item_id_of(text))
-    found.add_item(
-        where,
-        LabelItem(
-            item_id=item_id,
-            text=text,
-            source=formats.text_of(data, "source", ""),
-            stratum=formats.text_of(data, "stratum", ""),
-            inclusion_probability=formats.probability_of(data),
-        ),
-    )
+    item = formats.item_of(data, options.text_field)
+    found.add_item(where, item)
     annotations = task.get("annotations", [])
     if not isinstance(annotations, list):
         raise AnnotationError("annotations are not a list; is this the raw JSON export?")
@@ -103,18 +66,14 @@ def _read_task(
         except _UnknownAccount as error:
             found.problem(str(path), error)
             continue
-        found.add_label(
-            where,
-            Label(
-                item_id=item_id,
-                annotator=annotator,
-                label=value,
-                unsure=bool(answers.get("unsure")),
-                skip_reason=_one(answers, "skip_reason") if value is LabelValue.SKIP else None,
-                note=_one(answers, "note"),
-                guideline=_one(answers, "guideline"),
-            ),
-        )
+        said = {
+            "label": value,
+            "unsure": bool(answers.get("unsure")),
+            "skip_reason": _one(answers, "skip_reason") if value is LabelValue.SKIP else None,
+            "note": _one(answers, "note"),
+            "guideline": _one(answers, "guideline"),
+        }
+        found.add_label(where, formats.label_of(said, item.item_id, annotator, options))
 
 
 def _answers(annotation: dict[str, Any]) -> dict[str, list[str]]:
@@ -189,12 +148,10 @@ def _refuse_changed(annotation: dict[str, Any], annotator: str, options: formats
 
 
 def write(bundle: Bundle, path: Path, people: People) -> None:
-    labels: dict[str, list[Label]] = {}
-    for label in bundle.labels:
-        labels.setdefault(label.item_id, []).append(label)
+    labels = bundle.labels_by_item()
     tasks = []
     for number, item in enumerate(bundle.items, start=1):
-        annotator_of = {_annotation_id(label): label.annotator for label in labels.get(item.item_id, [])}
+        annotator_of = {_annotation_id(label): label.annotator for label in labels[item.item_id]}
         annotations = [
             {
                 "id": _annotation_id(label),
@@ -204,10 +161,10 @@ def write(bundle: Bundle, path: Path, people: People) -> None:
                 "task": number,
             }
             | ({"completed_by": {"email": email}} if (email := people.emails.get(label.annotator)) else {})
-            for label in labels.get(item.item_id, [])
+            for label in labels[item.item_id]
         ]
-        data = {"text": item.text, "item_id": item.item_id}
-        data |= {name: value for name in _ITEM_FIELDS if (value := getattr(item, name)) not in ("", None)}
+        data: dict[str, Any] = {"text": item.text, "item_id": item.item_id}
+        data |= {name: value for name, value in provenance(item).items() if value is not None}
         meta = {"openmulan": {"annotator_of": annotator_of}}
         tasks.append({"id": number, "data": data, "annotations": annotations, "meta": meta})
     path.write_text(json.dumps(tasks, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")

@@ -20,7 +20,15 @@ from tests.filters.annotation.harness import free_port
 # The program, in an environment that `make test-exchange` makes.
 PROGRAM = "LABEL_STUDIO"
 START_TIMEOUT_S = 300
+_PAGE = Path(__file__).resolve().parents[3] / "docs" / "annotating.md"
 _PASSWORD = "Long-enough-1"
+
+
+def labelling_config() -> str:
+    """The one that docs/annotating.md tells people to give a project."""
+    block = re.search(r"^```xml\n(<View>.*?)^```$", _PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    assert block is not None
+    return block[1]
 
 
 class Account:

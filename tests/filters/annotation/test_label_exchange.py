@@ -12,11 +12,10 @@ import pytest
 
 from filters.annotation import cli
 from filters.annotation.exchange import add_bundle, read_labels
-from filters.annotation.formats.label_studio import LABELLING_CONFIG
 from filters.annotation.log import Log
 from filters.annotation.records import ADJUDICATED, Bundle
 from schemas.label import Label, LabelItem, LabelValue
-from tests.filters.annotation.label_studio import PROGRAM, START_TIMEOUT_S, Account, label_studio
+from tests.filters.annotation.label_studio import PROGRAM, START_TIMEOUT_S, Account, label_studio, labelling_config
 
 pytestmark = [
     pytest.mark.exchange,
@@ -59,7 +58,7 @@ def test_people_labels_and_skips_come_back_from_label_studio(
     (tmp_path / "server").mkdir()
     with label_studio(tmp_path / "server") as url:
         zoe, ben = Account(url, "zoe@example.org"), Account(url, "ben@example.org")
-        project = zoe.call("POST", "/api/projects", {"title": "drums", "label_config": LABELLING_CONFIG})["id"]
+        project = zoe.call("POST", "/api/projects", {"title": "drums", "label_config": labelling_config()})["id"]
         brought = zoe.call("POST", f"/api/projects/{project}/import", json.loads(there.read_text(encoding="utf-8")))
         assert (brought["task_count"], brought["annotation_count"]) == (len(ITEMS), len(LABELS))
         tasks = zoe.call("GET", f"/api/tasks?project={project}&fields=all")["tasks"]

@@ -9,18 +9,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from filters.annotation import formats
-from filters.annotation.exchange import add_bundle, read_bundle
+from filters.annotation import cli, formats
+from filters.annotation.exchange import add_bundle, read_bundle, read_labels
 from filters.annotation.formats import csv_table
 from filters.annotation.formats.accounts import Account, People, read_accounts, read_people
 from filters.annotation.log import Log
 from filters.annotation.records import ADJUDICATED, SKIP_REASONS, AnnotationError, Bundle
 from schemas.label import Label, LabelItem, LabelValue
+from tests.filters.annotation.label_studio import labelling_config
 
 GOLDEN = Path(__file__).parent / "golden"
 OPTIONS = formats.ReadOptions()
@@ -244,6 +246,22 @@ def test_label_studio_is_told_an_address_or_nothing_but_never_a_number(tmp_path:
     assert booked == [None, {"email": "ben@example.org"}, None, {"email": "ben@example.org"}]
 
 
+def test_the_labelling_configuration_of_the_docs_takes_all_that_is_written(tmp_path: Path) -> None:
+    """`make test-exchange` gives it to a real Label Studio."""
+    view = ElementTree.fromstring(labelling_config())
+    taken = {(control.tag.lower(), control.get("name")) for control in view if control.tag != "Text"}
+    reasons = [choice.get("value") for choice in view.findall("./Choices[@name='skip_reason']/Choice")]
+    assert reasons == list(SKIP_REASONS)
+    labels = [
+        Label(item_id="i", annotator="ada", label=LabelValue.YES, unsure=True, note="n", guideline="g"),
+        Label(item_id="i", annotator="ben", label=LabelValue.SKIP, skip_reason="broken"),
+    ]
+    formats.write(Bundle(items=[LabelItem(item_id="i", text="x")], labels=labels), tmp_path / "file", "labelstudio")
+    (task,) = json.loads((tmp_path / "file").read_text(encoding="utf-8"))
+    written = {(one["type"], one["from_name"]) for annotation in task["annotations"] for one in annotation["result"]}
+    assert written == taken
+
+
 def test_people_and_accounts_are_read_with_their_mistakes(tmp_path: Path) -> None:
     path = tmp_path / "people.csv"
     path.write_text("name,email,account\nada,Ada@Example.org,\nben,,b-17\n", encoding="utf-8")
@@ -386,3 +404,85 @@ def test_a_zip_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: 
         archive.writestr("ada.jsonl", b" " * 5000)
     with pytest.raises(AnnotationError, match="unpacks to more"):
         formats.read(tmp_path / "bomb.zip", "doccano", OPTIONS)
+
+
+PRODIGY = """
+import json
+
+from filters.annotation import formats
+
+ANSWERS = {"accept": "yes", "reject": "no", "ignore": "skip"}
+
+
+def label_format():
+    return formats.LabelFormat(read=read, write=write, endings=(".prodigy",))
+
+
+def read(path, options):
+    found = formats.Collector()
+    with path.open("rb") as stream:
+        for where, row in formats.json_lines(str(path), stream, found):
+            with found.at(where):
+                item = formats.item_of(row, options.text_field, "id")
+                found.add_item(where, item)
+                if "answer" in row:
+                    said = row | {"label": ANSWERS.get(row["answer"], row["answer"])}
+                    annotator = options.name(formats.text_of(row, "_annotator_id"))
+                    found.add_label(where, formats.label_of(said, item.item_id, annotator, options))
+    return found.bundle()
+
+
+def write(bundle, path, people):
+    back = {ours: theirs for theirs, ours in ANSWERS.items()}
+    labels = bundle.labels_by_item()
+    with path.open("w", encoding="utf-8") as stream:
+        for item in bundle.items:
+            for label in labels[item.item_id] or [None]:
+                row = {"id": item.item_id, "text": item.text, "source": item.source}
+                if label is not None:
+                    row |= {"answer": back[label.label], "_annotator_id": label.annotator, "note": label.note}
+                stream.write(json.dumps(row) + "\\n")
+"""
+
+
+def test_a_sixth_format_is_one_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prodigy_labels.py").write_text(PRODIGY, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    items = [LabelItem(item_id="i1", text="A slow piano.", source="c"), LabelItem(item_id="i2", text="何これ")]
+    labels = [Label(item_id="i1", annotator="ada", label=LabelValue.YES, note="piano")]
+    with Log(tmp_path / "labels.db", create=True) as log:
+        add_bundle(log, Bundle(items=items, labels=labels), 2)
+    there = tmp_path / "there.prodigy"
+    theirs = ["--format", "prodigy_labels:label_format"]
+    assert cli.main(["export", str(tmp_path / "labels.db"), str(there), *theirs]) == 0
+    assert '"answer": "accept"' in there.read_text(encoding="utf-8")
+    assert cli.main(["import", str(tmp_path / "other.db"), str(there), *theirs]) == 0
+    assert read_labels(tmp_path / "other.db") == (items, labels)
+    there.write_text('{"text": "x", "answer": "maybe", "_annotator_id": "ada"}\n{oops\n', encoding="utf-8")
+    capsys.readouterr()
+    assert cli.main(["import", str(tmp_path / "other.db"), str(there), *theirs]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert ["there.prodigy:1: label 'maybe' is not yes" in told[0], "there.prodigy:2: not JSON" in told[1]] == [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nowhere_at_all:label_format", "there is no module 'nowhere_at_all'"),
+        ("prodigy", "it is one of jsonl, csv, labelstudio, doccano, argilla, or package.module:factory of your own"),
+        ("builtins:dict", "its factory returned dict, not a LabelFormat"),
+    ],
+)
+def test_a_format_that_is_none_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, words: str
+) -> None:
+    (tmp_path / "x.jsonl").write_text('{"text": "x"}\n', encoding="utf-8")
+    assert cli.main(["import", str(tmp_path / "x.db"), str(tmp_path / "x.jsonl"), "--format", name]) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "x.db").exists()

@@ -151,6 +151,13 @@ def test_sentences_are_clean_and_redaction_is_idempotent(text: str) -> None:
         judge(sentence)
 
 
+def test_a_broken_line_of_a_sound_text_is_mended() -> None:
+    assert sentences("Schön und leise.\nUne piÃ¨ce pour piano ðŸŽ¹ trÃ¨s calme.") == [
+        "Schön und leise.",
+        "Une pièce pour piano très calme.",
+    ]
+
+
 @pytest.mark.parametrize(
     "unit",
     [
@@ -173,6 +180,7 @@ def test_sentences_are_clean_and_redaction_is_idempotent(text: str) -> None:
         "A. ",
         "。",
         "\u0301",
+        "Ã©é",
     ],
 )
 def test_ten_megabytes_of_anything_are_quick(unit: str) -> None:
