@@ -207,6 +207,13 @@ def test_text_chunks_are_sorted_and_padded_to_their_bucket() -> None:
             assert chunk.tokens_BL[row][chunk.attention_BL[row].bool()].tolist() == tokens[i]
 
 
+def test_a_bucket_is_not_wider_than_the_longest_text_may_be() -> None:
+    """The body has positions for `max_tokens`, and that need not be a multiple of the bucket."""
+    for by_length in (True, False):
+        (chunk,) = text_chunks([[1] * 9, [1] * 10], chunk=2, bucket=8, max_tokens=10, pad_id=0, by_length=by_length)
+        assert chunk.tokens_BL.shape == chunk.attention_BL.shape == (2, 10)
+
+
 RANKS_SCRIPT = """
 from tests.trainer.test_gradcache import PAIRS, distance, gradients, small_model, statistics
 from trainer import dist

@@ -8,7 +8,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from trainer.augment import Masks, SpecAugment, apply_masks
 from trainer.logmel import LogMel, LogMelConfig
 
 
@@ -87,15 +86,3 @@ def test_int16_is_the_same_wave(wave: NDArray[np.float32]) -> None:
 
 def test_a_short_wave_is_padded_to_the_frames() -> None:
     assert LogMel(LogMelConfig(frames=200))(torch.zeros(2, 8000)).shape == (2, 128, 200)
-
-
-def test_spec_augment_hides_what_it_drew() -> None:
-    augment = SpecAugment(mel_bins=64, mel_frames=1000, max_bins=24, max_frames=192)
-    drawn = [augment.draw(0, i) for i in range(500)]
-    assert max(m.bins for m in drawn) == 24
-    assert min(m.bins for m in drawn) == 0
-    assert 180 < max(m.frames for m in drawn) <= 192
-    assert all(m.first_bin + m.bins <= 64 and m.first_frame + m.frames <= 1000 for m in drawn)
-    mel = apply_masks(torch.ones(2, 64, 1000), torch.tensor([Masks(3, 5, 100, 20), Masks()]))
-    assert mel[0].sum() == (64 - 5) * (1000 - 20)
-    assert mel[1].all()

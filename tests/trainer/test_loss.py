@@ -42,8 +42,12 @@ def gradient_mulan(audio: Array, text: Array, tau: float) -> tuple[Array, Array,
     return d_scores @ text / tau, d_scores.T @ audio / tau, float(-(d_scores * scores).sum())  # d/d(log tau)
 
 
-def formula_clip(audio: Array, text: Array, tau: float) -> float:
+def formula_clip(audio: Array, text: Array, tau: float, names: list[int] | None = None) -> float:
+    """Pairs whose text has the same name are left out where names are given; a pair is always among its own."""
     scores = audio @ text.T / tau
+    if names is not None:
+        same = np.equal.outer(names, names) & ~np.eye(len(names), dtype=bool)
+        scores[same] = -np.inf
     rows = np.log(np.exp(scores).sum(axis=1)) - np.diag(scores)
     columns = np.log(np.exp(scores).sum(axis=0)) - np.diag(scores)
     return float((rows + columns).mean() / 2)
@@ -92,6 +96,7 @@ def test_chance_is_where_all_embeddings_are_equal(kind: str) -> None:
     )
     assert result.loss.item() == pytest.approx(chance_loss(kind, 64), rel=1e-12)
     assert chance_loss("mulan", 64) == math.log(2 * 63)
+    assert chance_loss("clip", 64) == math.log(64)
 
 
 def test_shared_texts_are_counted_and_masked_on_request() -> None:
@@ -108,6 +113,43 @@ def test_shared_texts_are_counted_and_masked_on_request() -> None:
     assert plain.shared_text_rate == masked.shared_text_rate == pytest.approx(0.3)
     assert plain.loss.item() == pytest.approx(formula_mulan(audio, text, 0.2), rel=1e-12)
     assert masked.loss.item() == pytest.approx(formula_mulan(audio, text, 0.2, names), rel=1e-12)
+    clip = contrastive_loss(*arguments, LossConfig(kind="clip", block_rows=3, mask_shared_texts=True))
+    assert clip.loss.item() == pytest.approx(formula_clip(audio, text, 0.2, names), rel=1e-12)
+
+
+def test_texts_that_two_pairs_share_are_masked_only_on_request() -> None:
+    assert not LossConfig().mask_shared_texts
+
+
+def test_two_pairs_are_the_fewest() -> None:
+    audio, text, tau = (
+        torch.tensor(unit_rows(2, 8, seed=10)),
+        torch.tensor(unit_rows(2, 8, seed=11)),
+        torch.tensor(-1.0),
+    )
+    loss = contrastive_loss(audio, text, tau, torch.arange(2), LossConfig()).loss
+    assert loss.item() == pytest.approx(formula_mulan(audio.numpy(), text.numpy(), math.exp(-1)), rel=1e-6)
+    with pytest.raises(ValueError, match="at least two pairs"):
+        contrastive_loss(audio[:1], text[:1], tau, torch.arange(1), LossConfig())
+
+
+def test_temperatures_stay_between_their_bounds() -> None:
+    """A tenth at first, and never below a hundredth or above one."""
+    config = LossConfig()
+    assert (config.min_temperature, config.initial_temperature, config.max_temperature) == (0.01, 0.1, 1.0)
+    LossConfig(initial_temperature=0.01)
+    LossConfig(initial_temperature=1.0)
+    for initial, least in ((0.009, 0.01), (1.001, 0.01), (0.5, 0.0), (0.5, -0.1)):
+        with pytest.raises(ValueError, match="must lie in"):
+            LossConfig(initial_temperature=initial, min_temperature=least)
+
+
+def test_losses_that_cannot_be_are_refused() -> None:
+    assert LossConfig(block_rows=1).block_rows == 1
+    with pytest.raises(ValueError, match="must be positive"):
+        LossConfig(block_rows=0)
+    with pytest.raises(ValueError, match="mulan or clip"):
+        LossConfig(kind="triplet")
 
 
 def test_a_batch_of_one_text_has_no_negatives_when_masked() -> None:

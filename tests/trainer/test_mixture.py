@@ -31,6 +31,27 @@ def test_a_divisible_batch_is_the_paper_s_mixture() -> None:
     assert Quotas(Mixture(), 6144).of(123) == seats
 
 
+def test_seats_that_are_over_go_to_the_largest_remainders() -> None:
+    """Of 10 pairs a third is 3 1/3 and a sixth is 1 2/3, so the sixths have the better claim first; then they owe."""
+    quotas = Quotas(Mixture(), 10)
+    assert [tuple(quotas.of(step).values()) for step in range(6)] == [(3, 3, 2, 2), (4, 4, 1, 1), (3, 3, 2, 2)] * 2
+    assert quotas.period == 3
+
+
+@pytest.mark.parametrize("text", ["1:1:1:1", "5:1:1:1", "4:2:2:2", "0:3:0:1", "7:5:3:2"])
+@pytest.mark.parametrize("batch_size", [9, 11, 16])
+def test_no_source_is_ever_a_whole_pair_off(text: str, batch_size: int) -> None:
+    mixture = Mixture.parse(text)
+    quotas, weights = Quotas(mixture, batch_size), mixture.weights
+    total = sum(weights.values())
+    drawn: collections.Counter[TextSource] = collections.Counter()
+    for step in range(2 * quotas.period):
+        seats = quotas.of(step)
+        drawn.update(seats)
+        assert sum(seats.values()) == batch_size
+        assert all(abs(drawn[source] * total - (step + 1) * batch_size * weights[source]) < total for source in seats)
+
+
 def test_missing_sources_keep_the_proportions_of_the_others() -> None:
     left = Mixture().without({TextSource.ASET})
     assert left == Mixture.parse("2:2:1:0")
@@ -42,6 +63,13 @@ def test_missing_sources_keep_the_proportions_of_the_others() -> None:
 def test_impossible_mixtures_are_refused() -> None:
     with pytest.raises(MixtureError, match="at least 6 pairs"):
         Quotas(Mixture(), 5)
+    assert tuple(Quotas(Mixture.parse("2:2:2:4"), 5).of(0).values()) == (1, 1, 1, 2)
+    with pytest.raises(MixtureError, match="at least 5 pairs"):
+        Quotas(Mixture.parse("3:2:2:2"), 4)
+    with pytest.raises(ValueError, match="must have weights >= 0"):
+        Mixture(sf=-1)
+    with pytest.raises(ValueError, match="not whole numbers SF:LF:PL:ASET"):
+        Mixture.parse("2:2:x:1")
     with pytest.raises(ValueError, match="not whole numbers SF:LF:PL:ASET"):
         Mixture.parse("2:2:1")
     with pytest.raises(ValueError, match="not whole numbers"):

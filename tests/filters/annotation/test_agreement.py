@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import cohens_kappa, fleiss_kappa
 
@@ -121,6 +122,49 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     assert 0.90 <= hits / 300 <= 0.985
 
 
+def test_the_interval_is_the_middle_95_percent_of_the_redraws() -> None:
+    """Redrawn raw agreement is binomial: its quantiles are known, and ours are off by the noise of 2,000 redraws."""
+    rows = np.array([[2, 0]] * 32_000 + [[1, 1]] * 8_000, dtype=float)
+    ours = agreement.estimate(rows, agreement.observed_agreement)
+    assert (ours.value, ours.units) == (0.8, 40_000)
+    spread = (0.8 * 0.2 / 40_000) ** 0.5
+    assert (ours.low - 0.8) / spread == pytest.approx(norm.ppf(0.025), abs=0.12)
+    assert (ours.high - 0.8) / spread == pytest.approx(norm.ppf(0.975), abs=0.12)
+
+
+@pytest.mark.parametrize("name", ["observed_agreement", "fleiss_kappa", "krippendorff_alpha", "gwet_ac1"])
+def test_many_tables_at_once_are_each_alone(name: str) -> None:
+    """Four tables of three units and two categories, as one array, and as one of weights over the same rows."""
+    coefficient = getattr(agreement, name)
+    dice = np.random.default_rng(3)
+    yes = dice.integers(0, 4, (4, 3)).astype(float)
+    rows, weights = np.stack([3 - yes, yes], axis=-1), dice.integers(1, 5, (4, 3)).astype(float)
+    alone = [float(coefficient(*one)) for one in zip(rows, weights, strict=True)]
+    assert coefficient(rows, weights).tolist() == pytest.approx(alone, abs=1e-12, nan_ok=True)
+    reweighted = [float(coefficient(rows[0], one)) for one in weights]
+    assert coefficient(rows[0], weights).tolist() == pytest.approx(reweighted, abs=1e-12, nan_ok=True)
+    repeated = np.repeat(rows[0], weights[0].astype(int), axis=0)
+    assert float(coefficient(repeated, ones(repeated))) == pytest.approx(reweighted[0], abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize("name", ["observed_agreement", "krippendorff_alpha", "gwet_ac1"])
+def test_a_sentence_that_nobody_judged_says_nothing(name: str) -> None:
+    coefficient = getattr(agreement, name)
+    rows = np.array([[2, 0], [1, 1], [0, 3], [1, 0]], dtype=float)
+    with_another = np.vstack([rows, np.zeros((1, 2))])
+    assert float(coefficient(with_another, ones(with_another))) == pytest.approx(float(coefficient(rows, ones(rows))))
+
+
+def test_one_label_alone_counts_for_what_is_usual_and_not_for_agreement() -> None:
+    """Gwet takes chance from every label; raw agreement and Krippendorff only see those that have a partner."""
+    rows = np.array([[2, 0], [1, 1], [0, 2]], dtype=float)
+    more = np.vstack([rows, [[0, 1]]])
+    for coefficient in (agreement.observed_agreement, agreement.krippendorff_alpha):
+        assert float(coefficient(more, ones(more))) == float(coefficient(rows, ones(rows)))
+    expected = 2 * (1.5 / 4) * (2.5 / 4)
+    assert float(agreement.gwet_ac1(more, ones(more))) == pytest.approx((2 / 3 - expected) / (1 - expected))
+
+
 def test_kappa_misleads_where_yes_is_rare_and_ac1_does_not() -> None:
     votes = [{"a": LabelValue.NO, "b": LabelValue.NO}] * 95 + [{"a": LabelValue.YES, "b": LabelValue.NO}] * 5
     one = agreement_of("all", votes)
@@ -138,6 +182,8 @@ def test_what_is_undefined_is_nan_and_not_an_error() -> None:
     nothing = agreement_of("all", [{"a": LabelValue.NO}])
     assert nothing.units == 0
     assert np.isnan(nothing.krippendorff.value)
+    assert nothing.krippendorff.units == nothing.fleiss.units == 0
+    assert agreement_of("all", [{"a": LabelValue.NO, "b": LabelValue.YES}]).observed.units == 1
 
 
 def test_the_table_has_pairs_and_strata_and_leaves_skips_and_decisions_out() -> None:
@@ -154,9 +200,20 @@ def test_the_table_has_pairs_and_strata_and_leaves_skips_and_decisions_out() -> 
     assert set(table) == {"all", "a + b", "a + c", "b + c", "left", "right"}
     assert table["all"].units == 4
     assert table["a + b"].units == 3, "a skip is no judgement"
+    assert table["a + c"].units == 4, "also where nobody else judged"
     assert table["all"].cohen is None
     assert table["all"].fleiss.units == 3, "Fleiss counts the sentences with the usual number of labels"
     assert table["left"].observed.value == 1
+
+
+def test_two_annotators_of_one_stratum_are_one_row() -> None:
+    labels = [Label(item_id=item, annotator=name, label=LabelValue.YES) for item in "12" for name in "ab"]
+    alike = [LabelItem(item_id=item, text="x", stratum="left") for item in "12"]
+    (row,) = agreement_table(alike, labels)
+    assert (row.name, row.units) == ("all", 2)
+    assert row.cohen is not None
+    named = [LabelItem(item_id="1", text="x", source="web"), LabelItem(item_id="2", text="x")]
+    assert [row.name for row in agreement_table(named, labels)] == ["all", "(no stratum)", "web"]
 
 
 def test_the_real_labels_of_two_annotators(shared_folder: SharedFolder) -> None:

@@ -96,6 +96,21 @@ def test_what_music_is_described_with_stays(text: str) -> None:
         ("ab cdef 123456789 987654321", Reason.TOO_FEW_LETTERS),
         ("la " * 500, Reason.SENTENCE_TOO_LONG),
         ("a b " * 120, Reason.SENTENCE_TOO_LONG),
+        # At each limit and one beside it: characters, words, letters, words with letters, letters of a script without
+        # spaces, and the share of letters.
+        ("character " * 100, None),
+        ("character " * 100 + ".", Reason.SENTENCE_TOO_LONG),
+        ("bass " * 200, None),
+        ("bas " * 201, Reason.SENTENCE_TOO_LONG),
+        ("abc def", None),
+        ("ab cde", Reason.SENTENCE_TOO_SHORT),
+        ("fantastic 1999", Reason.SENTENCE_TOO_SHORT),
+        ("深低音", Reason.SENTENCE_TOO_SHORT),
+        ("abc def 123 456", None),
+        ("abc def 123 4567", Reason.TOO_FEW_LETTERS),
+        # Vowel signs belong to their letters (four letters, three signs); dashes of the same part of Unicode do not.
+        ("मीठी धुन", None),
+        ("—— …… ——", Reason.NO_LETTERS),
     ],
 )
 def test_gates(sentence: str, reason: Reason | None) -> None:

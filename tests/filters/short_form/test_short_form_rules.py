@@ -132,6 +132,49 @@ def test_recording_keeps_the_first_of_equal_annotations() -> None:
 
 
 @pytest.mark.parametrize(
+    ("title", "cleaned"),
+    [
+        # Provenance at the end of a running title, but not from inside a bracket that says more.
+        ("Tin Roof/HD", "Tin Roof"),
+        ("Tin Roof HD :)", "Tin Roof"),
+        ("Tin Roof+HD", "Tin Roof+HD"),
+        ("Night Train (Live in Oslo HD)", "Night Train (Live in Oslo HD)"),
+        ("Night Train (Live in Oslo HD )", "Night Train (Live in Oslo HD)"),
+        # Two strong words, or a strong and a weak one, mean it; one may be a part of the title.
+        ("Tin Roof Premiere Teaser", "Tin Roof"),
+        ("Tin Roof teaser video", "Tin Roof"),
+        ("Tin Roof Premiere", "Tin Roof Premiere"),
+        ("Tin Roof live premiere", "Tin Roof live premiere"),
+        ("HD live HQ", "HD live HQ"),  # no title stands before it
+        # Segments of provenance, the first ones too, take their separator with them.
+        ("Премьера клипа: Дождь", "Дождь"),
+        ("HD ¦ Tin Roof", "Tin Roof"),
+        ("Harbour Lights: Live | Premiere", "Harbour Lights: Live"),
+        ("live HD", "live"),
+        ("Night Train [Acoustic, free download]", "Night Train [Acoustic]"),
+        ("Night Train?!", "Night Train?"),
+    ],
+)
+def test_what_is_cut_takes_no_more_with_it(title: str, cleaned: str) -> None:
+    assert clean(title, Field.TITLE).text == cleaned
+
+
+def test_the_cap_cuts_between_words() -> None:
+    whole = "lah " + "la " * 98 + "la"
+    assert len(whole) == MAX_CHARS
+    assert clean(whole, Field.TITLE).text == whole
+    assert clean(f"{whole}-la", Field.TITLE).text == whole.rpartition(" ")[0]
+    assert clean("x" * 240 + " " + "y" * 100, Field.TITLE).text == "x" * 240
+    # A word that begins more than sixty characters before the cap is cut itself: less would be left of the text.
+    assert clean("x" * 239 + " " + "y" * 100, Field.TITLE).text == "x" * 239 + " " + "y" * 60
+
+
+def test_raw_text_is_cut_before_anything_looks_at_it() -> None:
+    result = clean_recording(title="x" * 3000, artist=None, album=None, tags=[" " * 2000 + "late"])
+    assert result.unfiltered == ("x" * 2000,)
+
+
+@pytest.mark.parametrize(
     "title",
     [
         "Video Games",

@@ -2,10 +2,12 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from pipeline.run_folder import lock
 from pipeline.run_folder.lock import LockedError, LostLockError, locked
 from pipeline.settings import LockConfig
 from pipeline.stores.store import StoreError
+from pipeline.workers.processes import state_of
 
 QUICK = LockConfig(lease_s=0.6, renew_s=0.1)
 SLOW = LockConfig(lease_s=3600, renew_s=1800)
@@ -74,9 +77,60 @@ def test_another_machines_lease_is_waited_for_and_then_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hold_elsewhere(tmp_path)
+    start = time.monotonic()
     with locked(str(tmp_path), QUICK) as hold:
+        assert time.monotonic() - start >= 0.6
         assert hold.fence == 8
-    assert "waiting 1 s to see whether job ffffffff, process 1 on elsewhere still lives" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "waiting 1 s to see whether job ffffffff, process 1 on elsewhere still lives" in said
+    assert said.count("waiting") == 1, "one line in ten seconds"
+
+
+@pytest.fixture
+def stranger(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """What a lock says of another process on this machine, which does nothing."""
+    with locked(str(tmp_path / "elsewhere"), SLOW):
+        machine = content(tmp_path / "elsewhere")["machine"]
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        yield {"machine": machine, "pid": process.pid, "pid_started": state_of(process.pid).started}
+        process.kill()
+
+
+def test_a_process_that_lives_here_is_not_waited_for(tmp_path: Path, stranger: dict[str, Any]) -> None:
+    hold_elsewhere(tmp_path / "run", lease_s=3600.0, **stranger)
+    with pytest.raises(LockedError, match="another job writes to this folder"), locked(str(tmp_path / "run"), SLOW):
+        pass
+
+
+def test_a_process_of_the_same_number_is_not_the_holder(tmp_path: Path, stranger: dict[str, Any]) -> None:
+    hold_elsewhere(tmp_path / "run", lease_s=3600.0, **{**stranger, "pid_started": stranger["pid_started"] + 1})
+    with locked(str(tmp_path / "run"), SLOW) as hold:
+        assert hold.fence == 8
+
+
+def test_a_process_that_was_stopped_here_has_its_lease(tmp_path: Path, stranger: dict[str, Any]) -> None:
+    os.kill(stranger["pid"], signal.SIGSTOP)
+    while not state_of(stranger["pid"]).is_stopped:
+        time.sleep(0.01)
+    hold_elsewhere(tmp_path / "run", **stranger)
+    start = time.monotonic()
+    with locked(str(tmp_path / "run"), QUICK) as hold:
+        assert time.monotonic() - start >= 0.6
+        assert hold.fence == 8
+
+
+@pytest.mark.parametrize("other", ["[]", "7", '{"fence": 4}', '{"job_id": "a", "fence": "4"}', '{"job_id": 3}'])
+def test_what_is_no_lock_holds_nothing(other: str, tmp_path: Path) -> None:
+    (tmp_path / "lock").write_text(other, encoding="utf-8")
+    with locked(str(tmp_path), QUICK) as hold:
+        assert hold.fence == 1
+
+
+def test_a_lock_that_goes_away_while_another_waits(tmp_path: Path) -> None:
+    hold_elsewhere(tmp_path, lease_s=30.0)
+    threading.Timer(0.3, (tmp_path / "lock").unlink).start()
+    with locked(str(tmp_path), QUICK) as hold:
+        hold.check()
 
 
 def test_a_sign_of_life_is_believed_whatever_the_clocks_say(tmp_path: Path) -> None:
@@ -183,3 +237,24 @@ def test_a_store_without_conditional_writes_is_said(
     with locked(str(tmp_path), QUICK):
         pass
     assert "no conditional writes" in caplog.text
+
+
+def test_a_store_with_conditional_writes_needs_no_words(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with locked(str(tmp_path), QUICK):
+        assert "conditional" not in caplog.text
+
+
+def test_of_two_that_a_store_cannot_keep_apart_the_last_has_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each waits a moment after its word; in this one another writes."""
+    waits: list[float] = []
+
+    def another_writes(seconds: float) -> None:
+        waits.append(seconds)
+        hold_elsewhere(tmp_path)
+
+    monkeypatch.setattr(storage, "keeps_writers_apart", lambda run_dir: False)
+    monkeypatch.setattr(time, "sleep", another_writes)
+    with pytest.raises(LostLockError, match="taken over by job ffffffff"), locked(str(tmp_path), QUICK):
+        pass
+    assert len(waits) == 1
+    assert waits[0] >= 0.5

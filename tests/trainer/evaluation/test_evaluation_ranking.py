@@ -55,6 +55,27 @@ def test_one_score_for_all_gets_no_credit() -> None:
     assert [scores.recall[k][0] for k in (1, 49, 50)] == [0, 0.5, 1]
 
 
+def test_the_best_alone_is_first() -> None:
+    """One query, one relevant item, and nothing scores as much."""
+    items = np.array([[0.1], [0.9], [0.5]], np.float32)
+    ranks = rank_relevant(np.ones((1, 1), np.float32), items, [[1]])
+    assert (ranks.above.tolist(), ranks.at_least.tolist(), ranks.items) == ([0], [1], 3)
+    scores = query_scores(ranks)
+    assert scores.first_rank[0] == scores.roc_auc[0] == scores.average_precision[0] == 1
+    assert {k: share.tolist() for k, share in scores.recall.items()} == {k: [1.0] for k in (1, 5, 10, 50, 100)}
+
+
+def test_threads_do_not_change_a_rank() -> None:
+    rng = np.random.default_rng(5)
+    queries, items = coarse(rng, 30, 3), coarse(rng, 400, 3)
+    relevant = [sorted(rng.choice(400, 7, replace=False).tolist()) for _ in range(30)]
+    one = rank_relevant(queries, items, relevant, block_rows=4, threads=1)
+    for threads in (2, 5):
+        other = rank_relevant(queries, items, relevant, block_rows=4, threads=threads)
+        assert np.array_equal(one.above, other.above)
+        assert np.array_equal(one.at_least, other.at_least)
+
+
 def test_extreme_scores_do_not_break_the_bins() -> None:
     items = np.array([[1e38], [-1e38], [1e-38], [0.0], [2e-38]], np.float32)
     ranks = rank_relevant(np.array([[1.0]], np.float32), items, [[2, 3]])
@@ -70,8 +91,22 @@ def test_query_to_which_everything_is_relevant_has_no_auc() -> None:
 
 @pytest.mark.parametrize(
     ("relevant", "message"),
-    [([[0]], "lists"), ([[0], []], "no relevant"), ([[0], [1, 1]], "twice"), ([[0], [9]], "outside")],
+    [
+        ([[0]], "lists"),
+        ([[0], []], "no relevant"),
+        ([[0], [1, 1]], "twice"),
+        ([[0], [5]], "outside 0 to 4"),
+        ([[0], [4, -1]], "outside"),
+    ],
 )
 def test_bad_input_is_named(relevant: list[list[int]], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         rank_relevant(np.ones((2, 3), np.float32), np.ones((5, 3), np.float32), relevant)
+
+
+@pytest.mark.parametrize(
+    ("queries", "items"), [((2, 3), (5, 4)), ((2, 3), (3,)), ((3,), (5, 3)), ((2, 3, 1), (5, 3)), ((2, 3), (5, 3, 1))]
+)
+def test_shapes_that_do_not_fit_are_named(queries: tuple[int, ...], items: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="do not share a dimension"):
+        rank_relevant(np.ones(queries, np.float32), np.ones(items, np.float32), [[0], [1]])
