@@ -132,7 +132,7 @@ def recorded() -> dict[str, dict[str, Any]]:
 def complaint(name: str, found: dict[str, Any]) -> str | None:
     """What to do where a version's outputs are not those that were recorded of it."""
     version, file, _ = VERSIONED[name]
-    known = recorded()[name].get(str(version))
+    known = recorded().get(name, {}).get(str(version))
     if known is None:
         return f"version {version} of {name} is new: run `python -m tests.frozen_outputs` and commit what it records"
     values, before = (np.array(outputs.get("values", []), float) for outputs in (found, known))
@@ -196,7 +196,8 @@ def main() -> None:
     for name, (version, _, outputs) in VERSIONED.items():
         if str(version) not in known.setdefault(name, {}):
             known[name][str(version)] = outputs()
-    RECORDED.write_text(json.dumps(known, sort_keys=True) + "\n", encoding="utf-8")
+    lines = [f"{json.dumps(name)}: {json.dumps(known[name], sort_keys=True)}" for name in sorted(known)]
+    RECORDED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from filters.long_form.audit import draw, sentences_of_run
 from filters.long_form.bert_scorer import BertScorer
 from filters.long_form.data import DataError
 from filters.long_form.model_files import ModelError
+from filters.long_form.scorer import ScorerEntry, describe_scorer
 from pipeline.score import ScoreSentences, SentenceModelHandler, with_scores
 from schemas.run import Run
 from tests.filters.long_form.tiny_bert import make_checkpoint
@@ -63,6 +65,42 @@ def test_stage_gives_the_scores_of_the_bare_scorer(models: tuple[Path, Path]) ->
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         assert_that(pipeline | beam.Create(rows) | ScoreSentences(folder), check)
+
+
+class OwnScorer:
+    """A classifier of one's own: the longer, the likelier."""
+
+    model, digest, threshold = "length", "1", 0.5
+
+    def score(self, texts: Sequence[str]) -> Any:
+        return np.array([min(len(text) / 32, 1.0) for text in texts], np.float32)
+
+
+def test_a_classifier_of_ones_own() -> None:
+    spec = f"{__name__}:OwnScorer"
+    assert describe_scorer(spec) == ScorerEntry(model="length", digest="1", threshold=0.5)
+
+    def check(found: list[Any]) -> None:
+        assert [s["score"] for row, _, _ in found for s in row["lf"]] == [0.5, 0.25]
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        rows = pipeline | beam.Create([planned(1, ["a" * 16, "b" * 8])])
+        assert_that(rows | ScoreSentences(spec), check)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("no_module:f", "there is no module 'no_module' on the Python path"),
+        ("builtins:dict", "what it makes has no digest, model, score, threshold"),
+        ("json:loads", "cannot be used (TypeError: "),
+    ],
+)
+def test_what_is_no_classifier_is_said_in_one_line(spec: str, words: str) -> None:
+    with pytest.raises(ModelError, match="sentence classifier") as caught:
+        describe_scorer(spec)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_without_a_model_rows_pass(models: tuple[Path, Path]) -> None:
