@@ -36,6 +36,8 @@ from trainer.model import Model, build
 from trainer.recipes import Recipe, m_ast
 from trainer.towers import AudioTower
 
+pytestmark = pytest.mark.slow
+
 TINY_RESNET: dict[str, Any] = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
 
 
