@@ -37,6 +37,8 @@ from trainer.recipes import Recipe, m_ast
 from trainer.tasks.contrastive import train
 from trainer.towers import AudioTower
 
+pytestmark = pytest.mark.slow
+
 TINY_RESNET: dict[str, Any] = {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "layer_type": "basic"}
 
 
