@@ -1,7 +1,8 @@
-"""The worked examples of `docs/extending.md`, carried out on a copy of the packages."""
+"""The worked examples of `docs/extending.md`, as they stand there: beside the packages, or on a copy of them."""
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -61,3 +62,18 @@ def python(folder: Path, *arguments: str) -> str:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def run_line(block: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A `PYTHONPATH=. mulan …` of the page, in a folder."""
+    path, command, *arguments = shlex.split(block.replace("\\\n", " "))
+    assert (path, command) == ("PYTHONPATH=.", "mulan")
+    environment = {**os.environ, "PYTHONPATH": f".{os.pathsep}{ROOT}"}
+    return subprocess.run(
+        [sys.executable, "-m", "openmulan", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )

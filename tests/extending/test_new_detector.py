@@ -10,7 +10,7 @@ import soundfile
 from filters.music.detector import DetectorError, FrameGrid
 from filters.music.load import load_detector
 from schemas.run import Run
-from tests.extending.page import blocks, run
+from tests.extending.document import blocks, run_line
 from tests.pipeline.mining import RATE_HZ, manifest, rejects, row, write_catalogue
 
 SECTION = "A music detector"
@@ -25,7 +25,7 @@ def test_a_detector_of_ones_own_judges_a_run_and_is_part_of_its_identity(tmp_pat
     quiet_T = np.random.default_rng(0).normal(0, 1e-4, 6 * RATE_HZ)
     soundfile.write(tmp_path / "audio" / "002.flac", quiet_T, RATE_HZ)
     write_catalogue(tmp_path, [row(number, music_gate="apply") for number in range(3)])
-    done = run(command, tmp_path)
+    done = run_line(command, tmp_path)
     assert done.returncode == 0, done.stderr
     judged = manifest(tmp_path / "run")["detector"]
     assert (judged["name"], judged["window_s"], judged["demo_grade"]) == ("loudness", 1.0, True)
@@ -35,7 +35,7 @@ def test_a_detector_of_ones_own_judges_a_run_and_is_part_of_its_identity(tmp_pat
     assert sorted(value["recording_id"] for value in rows) == ["rec-000", "rec-001"]
     assert all(len(value["music_scores"]) == 7 and min(value["music_scores"]) > 0.3 for value in rows)
     (tmp_path / "my_detectors.py").write_text(module.replace("version = 1", "version = 2"), encoding="utf-8")
-    refused = run(command, tmp_path)
+    refused = run_line(command, tmp_path)
     assert refused.returncode == 2
     (line,) = [line for line in refused.stderr.splitlines() if line.startswith("mulan mine: ")]
     assert "versions.detector 1 → 2" in line

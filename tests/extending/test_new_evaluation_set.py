@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.extending.page import blocks, run
+from tests.extending.document import blocks, run_line
 from tests.pipeline.mining import write_chord
 from trainer.evaluation.declare import evaluator_from_json
 from trainer.evaluation.evaluator import Evaluator, Measurement
@@ -25,7 +25,7 @@ def test_a_set_of_ones_own_is_read_and_measured(tmp_path: Path) -> None:
     (tmp_path / "night").mkdir()
     for number in range(6):
         write_chord(tmp_path / "night" / f"{('calm', 'loud')[number % 2]}-{number:02d}.flac", number, seconds=1.0)
-    done = run(command, tmp_path)
+    done = run_line(command, tmp_path)
     assert done.returncode == 0, done.stderr
     (measured,) = json.loads((tmp_path / "results" / "results.json").read_text(encoding="utf-8"))["models"]
     (measurement,) = measured["measurements"]

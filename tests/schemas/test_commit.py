@@ -9,7 +9,8 @@ import pytest
 from schemas.accounting import Account
 from schemas.commit import HISTOGRAM_BINS, FileEntry, PartRecord, ShardRecord, TextTotals, part_key
 from schemas.reasons import Reason
-from schemas.shard import COUNTS, TextSource
+from schemas.shard import COUNTS
+from schemas.sources import TextSource
 
 FILE = FileEntry(path="shards/one", sha256="ab" * 32, bytes=12, rows=3)
 
