@@ -15,6 +15,8 @@ from filters.annotation import people, work
 from filters.annotation.frozen import is_frozen
 from filters.annotation.log import Log
 from filters.annotation.work import Judgement
+from pipeline.run_folder.layout import LOCK
+from pipeline.settings import Versions
 from schemas.label import LabelValue
 from schemas.run import Run
 from tests.compat.make_fixtures import OPTIONS, ROOT, read_databases, read_rows, read_runs, tables, write_media
@@ -33,6 +35,13 @@ def old(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     write_media(folder / "corpus")
     monkeypatch.chdir(folder)
     return folder
+
+
+@pytest.fixture
+def as_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the code that decides bytes put out today what it did then, which the texts of these corpora allow."""
+    first = Versions(**dict.fromkeys(Versions.__dataclass_fields__, 1))
+    monkeypatch.setattr("pipeline.options.Versions", lambda detector: first)
 
 
 def expected(folder: Path, name: str) -> Any:
@@ -62,6 +71,7 @@ def test_runs_are_read(old: Path) -> None:
         assert run.groups().num_rows == 8
 
 
+@pytest.mark.usefixtures("as_then")
 @pytest.mark.parametrize("name", ["parquet", "tfrecord"])
 def test_a_run_is_mined_into_again(old: Path, name: str) -> None:
     corpus, output = ROOT / "corpus", old / "mined" / name
@@ -88,6 +98,18 @@ def files(output: Path, folder: str) -> list[Path]:
     return sorted((output / folder).iterdir())
 
 
+def test_a_run_of_other_versions_is_left_as_it_is(old: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = (path for path in (old / "mined" / "parquet").rglob("*") if path.is_file() and path.name != LOCK)
+    before = {path: path.read_bytes() for path in paths}
+    capsys.readouterr()
+    assert mine(ROOT / "corpus" / "second.jsonl", ROOT / "mined" / "parquet", *OPTIONS, *tables()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "(versions.rules 1 → " in line
+    assert line.endswith("use the openmulan that it was mined with, or another --output")
+    assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.usefixtures("as_then")
 @pytest.mark.parametrize("name", ["planned", "interrupted"])
 def test_a_run_that_was_not_finished_is_gone_on_from(old: Path, name: str) -> None:
     output = old / "mined" / name

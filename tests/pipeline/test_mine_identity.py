@@ -71,7 +71,7 @@ def test_a_run_without_versions_is_of_the_first_ones() -> None:
 
 
 def test_a_setting_of_a_newer_openmulan_is_not_passed_over() -> None:
-    assert MineConfig().differences({"loudness": -14}) == {"loudness": (-14, None)}
+    assert MineConfig().differences({**MineConfig().to_json(), "loudness": -14}) == {"loudness": (-14, None)}
 
 
 def test_another_path_to_the_same_is_the_same_run(
@@ -93,13 +93,14 @@ def test_another_version_is_refused_in_one_line(
     output = tmp_path / "run"
     assert mine(corpus / "catalog.jsonl", output, *OPTIONS) == 0
     later = dataclasses.replace(Versions(), rules=rules.VERSION + 1)
-    monkeypatch.setattr("beam_runner.Versions", lambda detector: later)
+    monkeypatch.setattr("pipeline.options.Versions", lambda detector: later)
     capsys.readouterr()
     assert mine(corpus / "catalog.jsonl", output, *OPTIONS) == 2
     (line,) = capsys.readouterr().err.splitlines()
+    change = f"versions.rules {rules.VERSION} → {rules.VERSION + 1}"
     assert line == (
-        f"mulan mine: {output} was mined with other settings (versions.rules 1 → 2); use the openmulan that it was "
-        "mined with, or another --output"
+        f"mulan mine: {output} was mined with other settings ({change}); use the openmulan that it was mined with, or "
+        "another --output"
     )
 
 
