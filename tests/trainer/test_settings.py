@@ -113,15 +113,15 @@ def test_a_recipe_is_read_back_from_json_and_lacking_settings_have_their_default
 
 
 def test_a_recipe_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "own_recipes.py").write_text(
+    (tmp_path / "faulty_recipes.py").write_text(
         "from trainer.recipes import tiny\ndef needy(size):\n    return tiny()\ndef wrong():\n    return 3\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     for name, message in (
         ("huge", "recipe 'huge': it is one of m_resnet50, m_ast, tiny, or package.module:factory of your own"),
-        ("own_recipes:none", "recipe 'own_recipes:none': own_recipes has no 'none'"),
-        ("own_recipes:wrong", "it returns no trainer.recipes.Recipe but a int"),
-        ("own_recipes:needy", "missing 1 required positional argument"),
+        ("faulty_recipes:none", "recipe 'faulty_recipes:none': faulty_recipes has no 'none'"),
+        ("faulty_recipes:wrong", "it returns no trainer.recipes.Recipe but a int"),
+        ("faulty_recipes:needy", "missing 1 required positional argument"),
     ):
         with pytest.raises(ValueError, match="recipe") as caught:
             find_recipe(name)
