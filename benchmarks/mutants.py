@@ -176,6 +176,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
             "cells_KK[:, 1]  →  cells_KK[:, -1]": "there are two columns",
             "bottom > 0  →  bottom >= 0": "nothing is counted over nothing, and 0 / 0 is NaN as well",
             "rows.sum(-1)  →  rows.sum(1)": "these rows have two dimensions",
+            "value is category  →  value is not category": (
+                "it changes the two columns with each other, whose order is nothing to any coefficient"
+            ),
+            " for side in (0, 1)  →   for side in (0, -1)": "there are two columns",
         },
     }.items()
     for change, why in changes.items()
