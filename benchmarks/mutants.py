@@ -176,6 +176,10 @@ EQUIVALENT: dict[tuple[str, str], str] = {
             "cells_KK[:, 1]  →  cells_KK[:, -1]": "there are two columns",
             "bottom > 0  →  bottom >= 0": "nothing is counted over nothing, and 0 / 0 is NaN as well",
             "rows.sum(-1)  →  rows.sum(1)": "these rows have two dimensions",
+            "value is category  →  value is not category": (
+                "it changes the two columns with each other, whose order is nothing to any coefficient"
+            ),
+            " for side in (0, 1)  →   for side in (0, -1)": "there are two columns",
         },
     }.items()
     for change, why in changes.items()
@@ -448,8 +452,9 @@ class _Judge:
     def finished(self) -> Iterator[Verdict]:
         """What has ended since the last call; waits a moment where nothing has."""
         ended = False
-        if os.getppid() != self._parent:
-            raise RuntimeError("the process that asked for this is gone")
+        if os.getppid() != self._parent:  # it was killed, and nobody waits for a verdict
+            self.stop()
+            os._exit(1)
         for pid, trial in list(self._running.items()):
             if time.monotonic() - trial.started_s > trial.wall_limit_s:
                 os.killpg(pid, signal.SIGKILL)

@@ -186,6 +186,12 @@ def test_what_is_undefined_is_nan_and_not_an_error() -> None:
     assert agreement_of("all", [{"a": LabelValue.NO, "b": LabelValue.YES}]).observed.units == 1
 
 
+def test_rounding_does_not_make_a_figure_of_what_is_undefined() -> None:
+    """Shares of one and the same answer add up to a little less than 1, and so does what chance explains."""
+    for weights in np.random.default_rng(11).random((50, 7)):
+        assert np.isnan(agreement.cohen_kappa(np.zeros((7, 2)), weights))
+
+
 def test_the_table_has_pairs_and_strata_and_leaves_skips_and_decisions_out() -> None:
     items = [LabelItem(item_id=str(n), text="x", stratum="left" if n < 2 else "right") for n in range(4)]
     said = {"a": "ynyy", "b": "ynns", "c": "ynyn"}
@@ -212,6 +218,8 @@ def test_two_annotators_of_one_stratum_are_one_row() -> None:
     (row,) = agreement_table(alike, labels)
     assert (row.name, row.units) == ("all", 2)
     assert row.cohen is not None
+    labels.append(Label(item_id="3", annotator="c", label=LabelValue.YES))
+    assert [row.name for row in agreement_table(alike, labels)] == ["all"], "who judged alone is in no pair"
     named = [LabelItem(item_id="1", text="x", source="web"), LabelItem(item_id="2", text="x")]
     assert [row.name for row in agreement_table(named, labels)] == ["all", "(no stratum)", "web"]
 

@@ -166,6 +166,10 @@ def test_sentences_are_clean_and_redaction_is_idempotent(text: str) -> None:
         judge(sentence)
 
 
+def test_what_stands_glued_in_a_chain_is_found_to_its_end() -> None:
+    assert redact("+00000000" * 7 + "@0A") == "[phone]" * 7 + "[handle]"
+
+
 def test_a_broken_line_of_a_sound_text_is_mended() -> None:
     assert sentences("Schön und leise.\nUne piÃ¨ce pour piano ðŸŽ¹ trÃ¨s calme.") == [
         "Schön und leise.",
