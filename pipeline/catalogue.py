@@ -24,7 +24,7 @@ from pipeline.settings import InputError
 from pipeline.stores.store import StoreError
 from schemas.catalogue import FIELDS, LIST_FIELDS, RowError, parse_catalogue_row
 from schemas.reasons import Reason
-from schemas.tables import COMMENT_FIELDS, PLAYLIST_FIELDS, PLAYLIST_LIST_FIELDS, parse_comment, parse_playlist
+from schemas.side_tables import COMMENT_FIELDS, PLAYLIST_FIELDS, PLAYLIST_LIST_FIELDS, parse_comment, parse_playlist
 
 MAX_LINE_BYTES = 16 << 20  # also of a CSV row, which may have several lines
 # A file with more bad rows than this is not the table that it is said to be, and what is said of it has to be held.

@@ -37,7 +37,7 @@ from pipeline.settings import (
 from pipeline.storage import DamagedError
 from pipeline.stores.store import StoreError
 from pipeline.survey import catalogue_digest, find_cutoff, survey
-from pipeline.tables import Attempt, Selection
+from pipeline.table_steps import Attempt, Selection
 from pipeline.workers.memory import give_back_freed
 from schemas.accounting import Account, sum_counts
 from schemas.commit import PartRecord

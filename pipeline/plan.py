@@ -23,7 +23,7 @@ from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
 from pipeline.sketch import Sketch, annotations_in, empty_sketch, merge_sketches
 from pipeline.storage import DamagedError
-from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
+from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_texts
 from schemas.accounting import Account
 from schemas.catalogue import parse_catalogue_row

@@ -13,7 +13,7 @@ import apache_beam as beam
 
 from pipeline.catalogue import CATALOGUE
 from pipeline.run_folder.suppression import read_suppression
-from pipeline.tables import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
+from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from schemas.commit import PartRecord
 from schemas.digest import digest_bytes, digest_json, hash64
 from schemas.reasons import Reason

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from schemas.run import Run
-from trainer.data import Corpus, Split
+from trainer.data import Corpus
 from trainer.mixture import NAMES, Mixture
 from trainer.model import Model
+from trainer.split import Split
 
 _CARD = """---
 library_name: openmulan

@@ -9,35 +9,27 @@ never on both sides.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from schemas.digest import hash64
 from schemas.manifest import ShardEntry
 from schemas.run import RowGroup, Run, RunError
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from schemas.sources import SOURCES, Source, TextSource
 from trainer.mixture import Mixture, MixtureError
+from trainer.split import Split, Splitter
 
 log = logging.getLogger(__name__)
 
 _SCAN_THREADS = 16
 _LIGHT_COLUMNS = ("recording_id", "text_sources", "max_lf_score")
-
-
-class Split(StrEnum):
-    TRAIN = "train"
-    VALIDATION = "validation"
-    HELD_OUT = "held_out"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,27 +60,6 @@ class DataConfig:
     @property
     def window_samples(self) -> int:
         return round(self.window_s * CLIP_SAMPLE_RATE_HZ)
-
-
-class Splitter:
-    """Which split a recording is in: a function of its near-duplicate group in the runs that are trained on."""
-
-    def __init__(self, runs: Iterable[Run], config: DataConfig) -> None:
-        self._config = config
-        self._leaders = duplicate_leaders(runs)
-        self._held_out = frozenset(self._leaders.get(name, name) for name in config.held_out_ids)
-
-    def split_of(self, recording_id: str) -> Split:
-        """A recording that is held out by name takes its copies along."""
-        leader = self._leaders.get(recording_id, recording_id)
-        if leader in self._held_out:
-            return Split.HELD_OUT
-        place = hash64(f"split/{leader}") / 2**64
-        if place < self._config.validation_fraction:
-            return Split.VALIDATION
-        if place < self._config.validation_fraction + self._config.held_out_fraction:
-            return Split.HELD_OUT
-        return Split.TRAIN
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -242,26 +213,3 @@ def _usable(texts: Sequence[Any], source: Source, threshold: float | None) -> It
             yield text
         elif threshold is None or (text["score"] is not None and text["score"] >= np.float32(threshold)):
             yield text["text"]
-
-
-def duplicate_leaders(runs: Iterable[Run]) -> dict[str, str]:
-    """Recording -> the first recording of its near-duplicate group, for recordings that have a duplicate.
-
-    Groups of several runs that share a recording are one group, so a recording has one split in all runs.
-    """
-    leader: dict[str, str] = {}
-
-    def find(name: str) -> str:
-        while (above := leader.setdefault(name, name)) != name:
-            leader[name] = leader[above]
-            name = above
-        return name
-
-    for run in runs:
-        table = run.groups()
-        grouped = table.group_by("group").aggregate([("recording_id", "list")])["recording_id_list"]
-        for members in grouped.filter(pc.greater(pc.list_value_length(grouped), 1)).to_pylist():
-            for member in members[1:]:
-                first, second = sorted((find(members[0]), find(member)))
-                leader[second] = first
-    return {name: find(name) for name in leader}

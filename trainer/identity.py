@@ -19,7 +19,7 @@ from trainer.checkpoint import checkpoints, replace_text
 from trainer.data import Corpus
 from trainer.recipes import Recipe
 from trainer.settings import from_plain
-from trainer.training import Training
+from trainer.trained_on import Training
 
 _NAME = "run.json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -23,7 +23,7 @@ from schemas.readers import ReaderState
 from schemas.signals import taking
 from trainer import dist
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
-from trainer.data import Corpus, Split
+from trainer.data import Corpus
 from trainer.dist import Ranks
 from trainer.estimate import peak_flops
 from trainer.finite import has_lost_weights, is_lost, what_to_do
@@ -33,8 +33,9 @@ from trainer.logs import MetricLog
 from trainer.mixture import NAMES, Mixture
 from trainer.presence import Presence
 from trainer.recipes import Recipe
+from trainer.split import Split
 from trainer.streams import GlobalBatches
-from trainer.training import Training
+from trainer.trained_on import Training
 
 log = logging.getLogger(__name__)
 

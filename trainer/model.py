@@ -27,7 +27,7 @@ from trainer.checkpoint import WEIGHTS_NAME
 from trainer.recipes import Recipe
 from trainer.tokens import load_tokenizer, text_chunks, tokenize
 from trainer.towers import EMBEDDING_SIZE, AudioTower, MuLan, TextTower
-from trainer.training import Training
+from trainer.trained_on import Training
 
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 FORMAT_VERSION = 2

@@ -14,9 +14,10 @@ from typing import Any
 from schemas.run import RunError
 from schemas.sources import TextSource
 from trainer.augment import Masks, SpecAugment
-from trainer.data import Corpus, Row, Split
+from trainer.data import Corpus, Row
 from trainer.draw import draw_below, permutation
 from trainer.mixture import Mixture, Quotas
+from trainer.split import Split
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,7 @@ from pipeline.run_folder.suppression import quiet_reject, read_suppression
 from pipeline.run_folder.withdraw import RunFolder, publish, withdraw
 from pipeline.settings import InputError, LockConfig
 from pipeline.stores.store import FileInfo
-from pipeline.tables import publish_lines
+from pipeline.table_steps import publish_lines
 from schemas.commit import FileEntry
 from schemas.exits import DONE, INTERRUPTED
 from schemas.manifest import manifest_name

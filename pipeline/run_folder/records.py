@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pipeline import storage
 from pipeline.run_folder import layout
 from pipeline.storage import DamagedError
-from pipeline.tables import Attempt
+from pipeline.table_steps import Attempt
 from schemas.commit import FileEntry, PartRecord, ShardRecord
 from schemas.reasons import Outcome
 from schemas.shard_format import sidecars

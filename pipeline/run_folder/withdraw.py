@@ -31,7 +31,7 @@ from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import InputError, RunRecord, ShardSettings
 from pipeline.storage import DamagedError
 from pipeline.survey import catalogue_digest, digest_counts
-from pipeline.tables import Attempt, publish_lines
+from pipeline.table_steps import Attempt, publish_lines
 from schemas.commit import PartRecord
 from schemas.manifest import DetectorEntry, Manifest
 from schemas.reasons import Reason

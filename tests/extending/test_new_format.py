@@ -14,7 +14,8 @@ READ = """
 import sys
 from schemas.run import Run
 from schemas.sources import TextSource
-from trainer.data import Corpus, DataConfig, Split
+from trainer.data import Corpus, DataConfig
+from trainer.split import Split
 
 run = Run.open(sys.argv[1])
 rows = [row for group in run.row_groups() for row in run.read(group).to_pylist()]

@@ -16,7 +16,8 @@ LINES = ["Rain on the roof", "and none in the glass"]
 _DRAW = """
 import json, sys
 from schemas.sources import TextSource
-from trainer.data import Corpus, DataConfig, Split
+from trainer.data import Corpus, DataConfig
+from trainer.split import Split
 from trainer.mixture import Mixture
 from trainer.streams import GlobalBatches
 

@@ -17,7 +17,7 @@ from pipeline.run_folder.lock import Hold, LostLockError, locked
 from pipeline.run_folder.records import Donor, committed_shard
 from pipeline.settings import LockConfig, ShardSettings
 from pipeline.shard_file import open_shard
-from pipeline.tables import Attempt
+from pipeline.table_steps import Attempt
 from schemas.accounting import Account
 from schemas.commit import HISTOGRAM_BINS, FileEntry, PartRecord, ShardRecord
 from schemas.plan import PLAN_SCHEMA

@@ -15,10 +15,11 @@ from schemas.run import RunError
 from schemas.shard_format import FORMATS
 from schemas.sources import TextSource
 from tests.trainer.fixture_runs import shard_row, tone_flac, write_run
-from trainer.data import Corpus, DataConfig, Split
+from trainer.data import Corpus, DataConfig
 from trainer.dist import Ranks
 from trainer.loader import Batch, Loader, share_of_rank
 from trainer.mixture import Mixture, MixtureError
+from trainer.split import Split
 from trainer.streams import GlobalBatches, Stream
 from trainer.tokens import load_tokenizer
 

@@ -21,7 +21,7 @@ from trainer.evaluation.model import RandomModel, digest_folder, read_training
 from trainer.evaluation.results import ModelResult, Results
 from trainer.evaluation.tables import Table, format_value, metric_order
 from trainer.flags import add_recipe_arguments, recipe_from
-from trainer.training import Training
+from trainer.trained_on import Training
 
 if TYPE_CHECKING:
     from trainer.recipes import Recipe

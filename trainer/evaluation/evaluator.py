@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
 
 from trainer.evaluation.metrics import ClassScore, Value
-from trainer.training import Training
+from trainer.trained_on import Training
 
 ModelT = TypeVar("ModelT", contravariant=True)
 

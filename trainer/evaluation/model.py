@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from schemas.digest import hash64
 from trainer.data import DataConfig
 from trainer.settings import from_plain
-from trainer.training import Training
+from trainer.trained_on import Training
 
 FloatArray: TypeAlias = NDArray[np.float32]
 

@@ -32,7 +32,7 @@ from trainer.evaluation.model import JointModel, embed_texts
 from trainer.evaluation.ranking import DEFAULT_BLOCK_ROWS, DEFAULT_RECALL_AT, query_scores, rank_relevant
 from trainer.evaluation.readers.mined import run_rows, trained_on_run
 from trainer.evaluation.readers.tagged import digest_of, existing, safe_join
-from trainer.training import Training
+from trainer.trained_on import Training
 
 
 class Collection(Protocol):

@@ -14,7 +14,7 @@ from trainer.evaluation.metrics import BoolArray, Bootstrap, auc_and_ap, tagging
 from trainer.evaluation.model import FloatArray, JointModel, embed_texts
 from trainer.evaluation.readers.mined import MinedRun
 from trainer.evaluation.readers.tagged import TaggedSet, TaggedSplit
-from trainer.training import Training
+from trainer.trained_on import Training
 
 logger = logging.getLogger(__name__)
 

@@ -24,13 +24,14 @@ from schemas.sources import TextSource
 from trainer import dist
 from trainer.batchnorm import recorded
 from trainer.checkpoint import WEIGHTS_NAME
-from trainer.data import Corpus, Split
+from trainer.data import Corpus
 from trainer.dist import Ranks
 from trainer.gradcache import autocast
 from trainer.loader import Batch, Loader
 from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.mixture import Mixture
 from trainer.recipes import Recipe
+from trainer.split import Split
 from trainer.streams import GlobalBatches
 from trainer.towers import AudioTower
 

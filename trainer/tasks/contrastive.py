@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from trainer.card import write_card
-from trainer.data import Split
 from trainer.estimate import StepFlops, estimate_memory
 from trainer.gradcache import accumulate_gradients
 from trainer.loader import Batch
@@ -12,8 +11,9 @@ from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.loss import chance_loss
 from trainer.model import build, pad_id
 from trainer.recipes import Recipe
+from trainer.split import Split
 from trainer.tokens import text_chunks
-from trainer.validation import Validation
+from trainer.validation_loss import Validation
 
 
 def train(recipe: Recipe, options: TrainOptions) -> Ending:

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from schemas.run import RowGroup, Run, RunError
-from trainer.data import Split, Splitter, duplicate_leaders
 from trainer.evaluation.clips import EvaluationDataError, RunClips, row_group_name
 from trainer.evaluation.evaluator import Unmeasured
 from trainer.evaluation.readers.tagged import TaggedSet, TaggedSplit, existing, label_matrix
-from trainer.training import Training
+from trainer.split import Split, Splitter, duplicate_leaders
+from trainer.trained_on import Training
 
 logger = logging.getLogger(__name__)
 

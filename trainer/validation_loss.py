@@ -12,13 +12,14 @@ import torch
 
 from schemas.sources import TextSource
 from trainer import dist
-from trainer.data import Corpus, Split
+from trainer.data import Corpus
 from trainer.dist import Ranks
 from trainer.gradcache import autocast
 from trainer.loader import Batch, Loader
 from trainer.loss import chance_loss, contrastive_loss
 from trainer.mixture import Mixture, MixtureError
 from trainer.model import Model, pad_id
+from trainer.split import Split
 from trainer.streams import GlobalBatches
 from trainer.tokens import text_chunks
 
