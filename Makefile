@@ -23,7 +23,10 @@ VENV ?= .venv
 TORCH_INDEX ?=
 DEMO_EXTRAS ?= mine
 DEMO_ARGS ?=
-PYTEST_ARGS ?= -n 2 --dist loadfile
+# More processes than cores: many tests wait for servers, jobs and deadlines.
+PYTEST_ARGS ?= -n 4 --dist loadfile
+# Those of torch do not wait.
+PYTEST_ARGS_TRAINER ?= -n 2 --dist loadfile
 # Most of it is one file, whose tests need nothing of one another.
 PYTEST_ARGS_STORES ?= -n 2
 BENCH ?=
@@ -82,7 +85,7 @@ lint: $(VENV)/.installed-dev
 # The trainer's tests in processes of their own: beside the native libraries of all the others torch has aborted once.
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore tests/trainer --ignore tests/object_stores
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/trainer
+	$(BIN)/python -m pytest $(PYTEST_ARGS_TRAINER) tests/trainer
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

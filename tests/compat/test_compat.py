@@ -104,7 +104,7 @@ def test_a_run_of_other_versions_is_left_as_it_is(old: Path, capsys: pytest.Capt
     capsys.readouterr()
     assert mine(ROOT / "corpus" / "second.jsonl", ROOT / "mined" / "parquet", *OPTIONS, *tables()) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert "(versions.rules 1 → " in line
+    assert "versions.rules 1 → " in line
     assert line.endswith("use the openmulan that it was mined with, or another --output")
     assert {path: path.read_bytes() for path in before} == before
 
