@@ -29,9 +29,9 @@ from schemas.accounting import Account
 from schemas.catalogue import parse_catalogue_row
 from schemas.columns import completed
 from schemas.commit import PartRecord
-from schemas.digest import shard_of
 from schemas.exclusion import ExclusionList
 from schemas.plan import PLAN_SCHEMA, PlannedRow
+from schemas.shard import shard_of
 from schemas.sources import SOURCES, TextSource
 
 REMOVED, ORPHANS = "removed", "orphans"

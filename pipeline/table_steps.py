@@ -20,7 +20,8 @@ from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import quiet_reject, read_suppression, removed_reject
 from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
-from schemas.digest import hash64, shard_of
+from schemas.digest import hash64
+from schemas.shard import shard_of
 
 ROWS, REJECTS = "rows", "rejects"
 LINES = "lines"  # folder of an attempt with the records of its files of lines

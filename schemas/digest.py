@@ -30,8 +30,3 @@ def digest_json(value: Mapping[str, Any] | list[Any]) -> str:
 def hash64(text: str) -> int:
     """A 64-bit hash that is the same in every process and on every machine (unlike `hash`)."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
-
-
-def shard_of(recording_id: str, shards: int) -> int:
-    """The shard that a recording belongs to: `blake2b(recording_id) mod N`."""
-    return hash64(recording_id) % shards

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from schemas.digest import hash64
 from schemas.sources import COUNTED_TEXTS, SOURCES, Source
 
 
@@ -79,3 +80,8 @@ def no_texts() -> dict[str, Any]:
         field.name: None if field.nullable else [] for source in SOURCES for field in _fields_of(source)
     }
     return {**said, "text_sources": 0, "counts": {field.name: 0 for field in COUNTS}}
+
+
+def shard_of(recording_id: str, shards: int) -> int:
+    """The shard that a recording belongs to: `blake2b(recording_id) mod N`."""
+    return hash64(recording_id) % shards
