@@ -35,7 +35,6 @@ from pipeline.settings import (
     ShardSettings,
 )
 from pipeline.storage import DamagedError
-from pipeline.stores.store import StoreError
 from pipeline.survey import catalogue_digest, find_cutoff, survey
 from pipeline.table_steps import Attempt, Selection
 from pipeline.workers.memory import give_back_freed
@@ -91,15 +90,9 @@ def mine(
     where another job writes to the folder, and LostLockError where another has taken it over.
     """
     with locked(job.output, job.lock) as hold:
-        try:
-            if prepare is not None:
-                prepare()
-            return _mine(config, job, tokenizer, detector, run, hold)
-        except (InputError, DamagedError, StoreError):
-            raise
-        except Exception:
-            hold.check()  # why a worker could not commit matters more than how its runner says so
-            raise
+        if prepare is not None:
+            prepare()
+        return _mine(config, job, tokenizer, detector, run, hold)
 
 
 def _mine(

@@ -28,7 +28,8 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.run_folder import layout
-from pipeline.settings import LockConfig
+from pipeline.settings import InputError, LockConfig
+from pipeline.storage import DamagedError
 from pipeline.stores.store import StoreError
 from pipeline.workers.faults import MachineFaultError
 from pipeline.workers.processes import state_of
@@ -78,7 +79,10 @@ class Hold:
 
 @contextmanager
 def locked(run_dir: str, config: LockConfig | None = None) -> Iterator[Hold]:
-    """Hold the run folder. Raises LockedError where another job does, StoreError where that cannot be found out."""
+    """Hold the run folder. Raises LockedError where another job does, StoreError where that cannot be found out.
+
+    What goes wrong in the body because another job has taken the folder over is a LostLockError.
+    """
     config = config or LockConfig()
     storage.make_folder(run_dir)
     lease = _Lease.acquire(run_dir, config)
@@ -87,6 +91,11 @@ def locked(run_dir: str, config: LockConfig | None = None) -> Iterator[Hold]:
     thread.start()
     try:
         yield lease.hold
+    except (InputError, DamagedError, StoreError):
+        raise
+    except Exception:
+        lease.hold.check()  # why a worker could not commit matters more than how its runner says so
+        raise
     finally:
         stop.set()
         thread.join()

@@ -7,6 +7,7 @@ import collections
 import contextlib
 import ctypes
 import dataclasses
+import fcntl
 import functools
 import multiprocessing
 import os
@@ -22,13 +23,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psutil
 
 import pipeline.mine
 from openmulan import main as mulan
 from pipeline import storage
+from pipeline.stores.store import MUTEX_NAME
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
 
 START_TIMEOUT_S = 120.0
@@ -124,25 +126,33 @@ class Suspended:
     def __init__(
         self, point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...], said: Path
     ) -> None:
-        self._start(point, functools.partial(mine, catalogue, output, *options), said)
+        self._start(point, functools.partial(mine, catalogue, output, *options), output, said)
 
     @classmethod
     def command(cls, point: str, command: tuple[str, ...], said: Path) -> Self:
-        """Any command of `mulan` in the place of mine."""
+        """Any command of `mulan` on a run folder in the place of mine."""
         made = cls.__new__(cls)
-        made._start(point, functools.partial(mulan, list(command)), said)
+        made._start(point, functools.partial(mulan, list(command)), command[1], said)
         return made
 
-    def _start(self, point: str, work: Callable[[], int], said: Path) -> None:
+    def _start(self, point: str, work: Callable[[], int], output: Path | str, said: Path) -> None:
         self._said = said
-        self._child = _processes.Process(target=_stop_at, args=(point, work, said))
+        self._there, self._go_on = _processes.Event(), _processes.Event()
+        self._child = _processes.Process(target=_wait_at, args=(point, work, said, self._there, self._go_on))
         self._child.start()
         assert self._child.pid is not None
         deadline = time.monotonic() + START_TIMEOUT_S
-        while psutil.Process(self._child.pid).status() != psutil.STATUS_STOPPED:
+        while not self._there.wait(0.05):
             assert self._child.is_alive(), f"the job did not get to {point}: {said.read_text(encoding='utf-8')}"
             assert time.monotonic() < deadline, f"the job did not get to {point} in time"
-            time.sleep(0.02)
+        while True:
+            os.kill(self._child.pid, signal.SIGSTOP)
+            while psutil.Process(self._child.pid).status() != psutil.STATUS_STOPPED:
+                time.sleep(0.001)
+            if _is_free(Path(output) / MUTEX_NAME):
+                return
+            os.kill(self._child.pid, signal.SIGCONT)  # it was about to renew its lease
+            time.sleep(0.005)
 
     def __enter__(self) -> Self:
         return self
@@ -155,24 +165,38 @@ class Suspended:
         """Let it go on to its end: exit code and what it has said."""
         assert self._child.pid is not None
         os.kill(self._child.pid, signal.SIGCONT)
+        self._go_on.set()  # which waits until the child has heard it
         self._child.join(START_TIMEOUT_S)
         assert self._child.exitcode is not None, "the woken job hangs"
         return self._child.exitcode, self._said.read_text(encoding="utf-8")
 
 
-def _stop_at(point: str, work: Callable[[], int], said: Path) -> None:
-    def stop(name: str) -> None:
+def _wait_at(point: str, work: Callable[[], int], said: Path, there: Any, go_on: Any) -> None:
+    def wait(name: str) -> None:
         if name == point:
             storage.on_commit_point = storage.no_op
-            os.kill(os.getpid(), signal.SIGSTOP)
+            there.set()
+            go_on.wait()
 
-    storage.on_commit_point = stop
+    storage.on_commit_point = wait
     with said.open("w", encoding="utf-8", buffering=1) as stream:
         sys.stderr = stream
         code = work()
         stream.flush()
     # Not through multiprocessing's own end, which turns codes into others.
     os._exit(code)
+
+
+def _is_free(mutex: Path) -> bool:
+    """Whether nobody holds it; an object store has none."""
+    if not mutex.exists():
+        return True
+    with mutex.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def random_moments(seed: int, count: int, longest_s: float) -> list[float]:
