@@ -13,6 +13,8 @@ from schemas.run import Run
 from tests.extending.document import blocks, run_line
 from tests.pipeline.mining import RATE_HZ, manifest, rejects, row, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 SECTION = "A music detector"
 
 

@@ -13,6 +13,8 @@ from trainer.evaluation.declare import evaluator_from_json
 from trainer.evaluation.evaluator import Evaluator, Measurement
 from trainer.evaluation.metrics import Bootstrap, Value
 
+pytestmark = pytest.mark.slow
+
 SECTION = "An evaluation set"
 HERE = __name__
 

@@ -10,6 +10,8 @@ import pytest
 from tests.extending.document import ROOT, apply, blocks, copy_packages, python, touched
 from tests.pipeline.mining import manifest, report, row, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 BEFORE = ROOT / "tests" / "compat" / "f40d036" / "mined" / "parquet"
 LINES = ["Rain on the roof", "and none in the glass"]
 

@@ -8,6 +8,8 @@ import pytest
 
 from trainer.flags import FLAGS, add_recipe_arguments, recipe_from
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
 
 

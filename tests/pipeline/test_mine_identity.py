@@ -13,6 +13,8 @@ from pipeline.settings import MineConfig, TextConfig, Versions
 from tests.pipeline.killing import DRY_RUN_POINTS, mine_and_die_at
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = ("--rows_per_shard=4", "--max_failure_rate=0.5")
 
 

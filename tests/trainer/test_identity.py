@@ -16,6 +16,8 @@ from trainer.logs import read_metrics
 from trainer.recipes import Recipe, tiny
 from trainer.train import main
 
+pytestmark = pytest.mark.slow
+
 ROWS = [shard_row(f"r{i}", sf=["x"], lf=[("y", 0.9)], pl=["z"], aset=["w"]) for i in range(12)]
 
 
