@@ -137,9 +137,8 @@ class Shard:
 
 def format_of(path: str) -> ShardFormat:
     """Raises UnknownFormatError."""
-    for known in FORMATS.values():
-        if path.endswith(known.endings[0]):
-            return known
+    if (known := _known_format(path)) is not None:
+        return known
     raise UnknownFormatError(
         f"{path}: openmulan {VERSION} has no shard format with this ending (it has {', '.join(FORMATS)}); "
         "a newer one may have written it"
@@ -148,10 +147,12 @@ def format_of(path: str) -> ShardFormat:
 
 def sidecars(path: str) -> list[str]:
     """Files without which a shard cannot be read; none for a file that is no shard."""
-    for known in FORMATS.values():
-        if path.endswith(known.endings[0]):
-            return [f"{path}{sidecar}" for sidecar in known.sidecars]
-    return []
+    known = _known_format(path)
+    return [f"{path}{sidecar}" for sidecar in known.sidecars] if known is not None else []
+
+
+def _known_format(path: str) -> ShardFormat | None:
+    return next((known for known in FORMATS.values() if path.endswith(known.endings[0])), None)
 
 
 def open_shard(path: str, open_file: Callable[[str], Any]) -> Shard:

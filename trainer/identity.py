@@ -46,18 +46,19 @@ def _learned(recipe: dict[str, Any]) -> dict[str, Any]:
     """The plain values of a recipe without those that do not count, and places spelled in the one way."""
     learned = copy.deepcopy(recipe)
     for name in _NOT_LEARNED:
-        *sections, field = name.split(".")
-        _section(learned, sections).pop(field, None)
+        section, field = _where(learned, name)
+        section.pop(field, None)
     for name in _PLACES:
-        *sections, field = name.split(".")
-        section = _section(learned, sections)
+        section, field = _where(learned, name)
         if (place := section.get(field)) is not None and Path(place).exists():
             section[field] = str(Path(place).resolve())
     return learned
 
 
-def _section(value: dict[str, Any], names: list[str]) -> dict[str, Any]:
-    return functools.reduce(lambda section, name: section.get(name, {}), names, value)
+def _where(value: dict[str, Any], name: str) -> tuple[dict[str, Any], str]:
+    """The section that a dotted name leads to, and the name of the field in it."""
+    *sections, field = name.split(".")
+    return functools.reduce(lambda section, part: section.get(part, {}), sections, value), field
 
 
 @dataclass(frozen=True, kw_only=True)

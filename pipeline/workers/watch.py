@@ -59,7 +59,6 @@ class Watch:
         self._seen: dict[int, _Seen] = {}
         self._looked = time.monotonic()
         self._died: list[str] = []  # how worker processes ended, as Beam says
-        self._ending = False
 
     def look(self) -> None:
         """Raises WorkerLostError."""
@@ -123,7 +122,7 @@ class Watch:
                 done.set()
 
         HEARTBEAT.go_on()
-        with self._listening():
+        with _hushed(self._expects):
             threading.Thread(target=work, daemon=True, name="pipeline").start()
             try:
                 while not done.wait(LOOK_EVERY_S):
@@ -142,7 +141,6 @@ class Watch:
 
     def _end(self, done: threading.Event) -> None:
         """Nothing is begun and nothing committed any more; a recording in hand in this process may end in peace."""
-        self._ending = True
         hush()
         HEARTBEAT.end()
         deadline = time.monotonic() + END_WITHIN_S
@@ -150,25 +148,12 @@ class Watch:
             if done.wait(0.05) or time.monotonic() > deadline:
                 break
 
-    @contextlib.contextmanager
-    def _listening(self) -> Iterator[None]:
+    def _expects(self, failure: Any) -> bool:
         """Hear of failing worker processes, of which Beam's thread tells nobody but the terminal."""
-        before = threading.excepthook
-
-        def hear(failure: Any) -> None:
-            name = failure.thread.name if failure.thread is not None else ""
-            if name == WORKER_THREAD:
-                self._died.append(str(failure.exc_value))
-            elif name not in READER_THREADS:
-                before(failure)
-
-        threading.excepthook = hear
-        _hush_loggers(READER_LOGGERS)  # these miss it too, and say nothing else
-        try:
-            yield
-        finally:
-            if not self._ending:
-                threading.excepthook = before
+        name = failure.thread.name if failure.thread is not None else ""
+        if name == WORKER_THREAD:
+            self._died.append(str(failure.exc_value))
+        return name == WORKER_THREAD or name in READER_THREADS
 
 
 def _tells(failure: BaseException) -> bool:
@@ -176,15 +161,22 @@ def _tells(failure: BaseException) -> bool:
     return fault(failure) is not None or told_fault(failure) is not None
 
 
-@contextlib.contextmanager
-def readers_hushed() -> Iterator[None]:
+def readers_hushed() -> contextlib.AbstractContextManager[None]:
     """Threads that talk to an engine complain when it hangs up, which it does at the end of a good job as well; of a
     job that fails, the engine itself tells.
+    """
+    return _hushed(lambda failure: isinstance(failure.exc_value, grpc.RpcError))
+
+
+@contextlib.contextmanager
+def _hushed(expected: Callable[[Any], bool]) -> Iterator[None]:
+    """Say nothing of a failing thread that is `expected` to fail, nor of what its readers miss then. After `hush` it
+    stays quiet.
     """
     before = threading.excepthook
 
     def hear(failure: Any) -> None:
-        if not isinstance(failure.exc_value, grpc.RpcError):
+        if not expected(failure):
             before(failure)
 
     threading.excepthook = hear
