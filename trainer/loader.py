@@ -47,13 +47,15 @@ def _end_with_parent(worker: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """This rank's pairs of a global mini-batch. `text_ids_R` names texts: equal where texts are."""
+    """This rank's pairs of a global mini-batch. `text_ids_R` names texts, equal where texts are; `recording_ids_R`
+    names recordings."""
 
     step: int
     wave_RS: Tensor  # int16
     masks_R4: Tensor
     tokens: list[list[int]]  # empty where no text is needed
     text_ids_R: Tensor
+    recording_ids_R: Tensor
     examples: tuple[Example, ...]  # without their audio
 
     @property
@@ -64,7 +66,7 @@ class Batch:
 class Loader:
     """`for batch in loader`: endless, in order. With `state(step)` a `GlobalBatches` goes on after that step.
 
-    Without a tokenizer, batches have no tokens.
+    Without a tokenizer, batches have no tokens. `pinned` has their waves in memory that a GPU copies from meanwhile.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Loader:
         block_size: int,
         ranks: Ranks,
         workers: int,
+        pinned: bool = False,
     ) -> None:
         self._batches, self._tokenizer, self._max_tokens = batches, tokenizer, max_tokens
-        self._window_samples = window_samples
+        self._window_samples, self._pinned = window_samples, pinned
         self._mine = share_of_rank(batches.batch_size, block_size, ranks)
         self._states: dict[int, dict[str, Any]] = {}
         self._planned: queue.SimpleQueue[tuple[int, list[Example]]] = queue.SimpleQueue()
@@ -150,7 +153,8 @@ class Loader:
             for wave_NS, reasons in self._decoder:
                 if decoded == len(examples):
                     step, examples = self._planned.get()
-                    wave_RS, decoded = torch.empty(len(examples), self._window_samples, dtype=torch.int16), 0
+                    shape = (len(examples), self._window_samples)
+                    wave_RS, decoded = torch.empty(shape, dtype=torch.int16, pin_memory=self._pinned), 0
                 for example, reason in zip(examples[decoded : decoded + len(reasons)], reasons, strict=True):
                     if reason is not None:
                         raise RunError(self._batches.name_of(example) + f" cannot be decoded ({reason})")
@@ -168,7 +172,8 @@ class Loader:
             wave_RS=wave_RS,
             masks_R4=torch.tensor([example.masks for example in examples]),
             tokens=tokenize(self._tokenizer, texts, self._max_tokens) if self._tokenizer is not None else [],
-            text_ids_R=torch.tensor([hash64(text) - 2**63 for text in texts]),
+            text_ids_R=_ids(texts),
+            recording_ids_R=_ids([example.row.recording_id for example in examples]),
             examples=tuple(example.without_audio() for example in examples),
         )
 
@@ -180,6 +185,10 @@ class Loader:
                 continue
             return True
         return False
+
+
+def _ids(names: list[str]) -> Tensor:
+    return torch.tensor([hash64(name) - 2**63 for name in names])
 
 
 def share_of_rank(batch_size: int, block_size: int, ranks: Ranks) -> list[int]:

@@ -24,6 +24,7 @@ from schemas.signals import taking
 from trainer import dist
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus
+from trainer.device import pins, prepare
 from trainer.dist import Ranks
 from trainer.estimate import peak_flops
 from trainer.finite import has_lost_weights, is_lost, what_to_do
@@ -161,6 +162,7 @@ class _Loop:
     def __init__(self, recipe: Recipe, options: TrainOptions, begin: Callable[[Setup], Task], ranks: Ranks) -> None:
         self.recipe, self.options, self.ranks = recipe, options, ranks
         self.device = torch.device(f"cuda:{ranks.local_rank}" if options.device == "cuda" else options.device)
+        prepare(self.device, recipe.compute)
         opened = open_run(options.output, recipe, options.data)
         self.folder, self.corpus, self.identity = opened.checkpoints, opened.corpus, opened.identity
         self.mixture = self.corpus.mixture()
@@ -308,6 +310,7 @@ class _Loop:
             block_size=self.recipe.audio.block_size,
             ranks=self.ranks,
             workers=self.options.workers,
+            pinned=pins(self.device),
         )
 
     def _announce(self) -> None:

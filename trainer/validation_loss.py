@@ -73,7 +73,7 @@ class Validation:
         towers.eval()
         chunks = text_chunks(
             batch.tokens,
-            chunk=compute.text_chunk,
+            budget=compute.text_tokens,
             bucket=compute.text_bucket,
             max_tokens=model.recipe.text.max_tokens,
             pad_id=pad_id(model.tokenizer),

@@ -5,10 +5,12 @@ would load our weights with its own stride and give other features; so ours is a
 plain `transformers` refuses.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import ResNetConfig, ResNetModel
 
 from trainer.bodies.body import AudioBody
@@ -53,6 +55,12 @@ class ResNet(AudioBody):
 
     def build(self, saved: dict[str, Any] | None = None) -> Any:
         return super().build(saved).to(memory_format=torch.channels_last)
+
+    def checkpoint_gradients(self, body: Any) -> None:
+        """`transformers` has none for a ResNet: ours is a residual block at a time."""
+        for stage in body.encoder.stages:
+            for block in stage.layers:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def width(self, body: Any) -> int:
         return int(body.config.hidden_sizes[-1])
