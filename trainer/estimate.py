@@ -5,6 +5,7 @@ real WordPieces only. GradCache's second forward pass and padding are work, but 
 """
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -73,8 +74,9 @@ def estimate_memory(model: Model, recipe: Recipe, ranks: int, text_tokens: int |
     None: those hold most, where attention keeps its scores. What `torch.compile` saves is not known.
     """
     compute, length = recipe.compute, text_tokens or recipe.text.max_tokens
-    pairs = min(recipe.batch_size // ranks, 2 * compute.audio_chunk)
     longest = compute.text_tokens // padded_width(length, compute.text_bucket, recipe.text.max_tokens)
+    chunks = max(2, math.ceil(longest / compute.audio_chunk))
+    pairs = min(recipe.batch_size // ranks, chunks * compute.audio_chunk)
     live = LiveBytes(model.device)
     fake = FakeTensorMode()
     with FakeCopyMode(fake):

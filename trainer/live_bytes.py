@@ -20,7 +20,7 @@ class LiveBytes(TorchDispatchMode):
     is told. Memory that a kernel takes for itself is not seen."""
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._device_type = device.type
         self._known: Any = WeakIdKeyDictionary()
         self.now = self.peak = 0

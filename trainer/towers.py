@@ -86,7 +86,8 @@ class TextTower(nn.Module):
         self.head = nn.Linear(self.body.config.hidden_size, EMBEDDING_SIZE)
 
     def forward(self, tokens_BL: Tensor, attention_BL: Tensor) -> Tensor:
-        state_BLH = self.body(input_ids=tokens_BL, attention_mask=attention_BL).last_hidden_state
+        outputs = self.body(input_ids=tokens_BL, attention_mask=attention_BL, use_cache=False)
+        state_BLH = outputs.last_hidden_state
         return unit(self.head(state_BLH[:, 0]))
 
     def checkpoint_gradients(self) -> None:
