@@ -6,11 +6,12 @@
 
 One call, within ten minutes on an H100. It writes a run of made-up clips by the writer of the shards, calls the
 trainer (`trainer.tasks.contrastive.train`) on it and looks at the clock after each step, as an evaluator: there is no
-other step and no other loader here. Weights are random, which changes no speed; texts have the lengths that short forms,
-sentences, playlist titles and labels typically have (`LENGTHS`), by a tokenizer of made-up words. Prints pairs/s, MFU of
-useful work (padding and GradCache's second forward pass excluded), MFU with padding, the share of time that waits for
-data, the peak of memory beside its estimate, and a profile of one step. Needs torch, transformers, pyarrow, soundfile
-and safetensors, and no network.
+other step and no other loader here. Weights are random, which changes no speed; texts have the lengths that short
+forms, sentences, playlist titles and labels typically have (`LENGTHS`), by a tokenizer of made-up words.
+
+Prints pairs/s, MFU of useful work (padding and GradCache's second forward pass excluded), MFU with padding, the share of
+time that waits for data, the peak of memory beside its estimate, and a profile of one step. Needs torch, transformers,
+pyarrow, soundfile and safetensors, and no network.
 """
 
 import argparse
