@@ -5,7 +5,7 @@ Started by `torchrun`, a process finds its rank in the environment; started plai
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_single, wait_tensor
+
+from schemas.run import RunError
 
 _BUCKET_ELEMENTS = 16_000_000  # gradients are flattened and summed in pieces of this size
 
@@ -111,14 +113,34 @@ def gather_texts(text: str) -> list[str]:
 
 def broadcast_text(text: str) -> str:
     """The first rank's text, on every rank; all ranks have to ask, and only what the first one says counts."""
+    return _broadcast(text.encode()).decode()
+
+
+def from_first(read: Callable[[], bytes]) -> bytes:
+    """What the first rank reads, on every rank; all ranks have to ask. Its RunError or ValueError ends all."""
     if rank_count() == 1:
-        return text
-    content = text.encode() if rank() == 0 else b""
+        return read()
+    content, failure = b"", None
+    if rank() == 0:
+        try:
+            content = read()
+        except (RunError, ValueError) as error:
+            failure = error
+    if said := broadcast_text(str(failure or "")):
+        raise failure or ValueError(said)
+    return _broadcast(content)
+
+
+def _broadcast(content: bytes) -> bytes:
+    if rank_count() == 1:
+        return content
     size = torch.tensor([len(content)])
     dist.broadcast(size, 0)
-    buffer = torch.frombuffer(bytearray(content.ljust(max(1, int(size)), b"\0")), dtype=torch.uint8)
+    buffer = torch.zeros(max(1, int(size)), dtype=torch.uint8)
+    if rank() == 0 and content:
+        buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     dist.broadcast(buffer, 0)
-    return buffer[: int(size)].numpy().tobytes().decode()
+    return buffer[: int(size)].numpy().tobytes()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
