@@ -301,6 +301,11 @@ class Lanes:
     def restore(self, parts: Sequence[Mapping[str, Any]]) -> None:
         """Go on exactly where the ranks were that `to_json` made these parts of, one each. Raises ValueError where the
         corpus is not the one of then."""
+        if not isinstance(parts, list):
+            raise ValueError(
+                "the checkpoint is of an older openmulan, which drew its mini-batches otherwise; begin in another "
+                "--output, from its model (--init_from)"
+            )
         places = _Places(self._corpus.index)
         waiting = dict(self._streams)
         for part in parts:
