@@ -373,3 +373,21 @@ def test_an_index_of_other_data_or_settings_is_made_anew(tmp_path: Path, caplog:
     assert "scanned again" in caplog.text
     index_at.write_bytes(index_at.read_bytes()[:-50])
     assert Corpus.open([run], config, index_at=index_at).index.digest() == known.index.digest()
+
+
+def test_rows_of_a_group_do_not_meet_pass_after_pass(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [shard_row(f"r{i:05d}", sf=["x"]) for i in range(2048)], shards=32)
+    config = DataConfig(**EVERYTHING, buffer_rows=1024)
+    lanes = Lanes(Corpus.open([run], config), Mixture.of({TextSource.SF: 1}), 64, 2, seed=0)
+    met: list[set[tuple[str, str]]] = []
+    for _ in range(3):
+        mates = set()
+        for _ in range(2048 // 64):
+            by_group = collections.defaultdict(list)
+            for example in lanes.next():
+                by_group[example.row.place.group].append(example.row.recording_id)
+            mates |= {pair for names in by_group.values() for pair in itertools.combinations(sorted(names), 2)}
+        met.append(mates)
+    possible = 32 * 64 * 63 // 2
+    assert 0 < len(met[0]) < 0.1 * possible
+    assert len(met[0] & met[1] & met[2]) < 0.001 * possible
