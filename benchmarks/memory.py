@@ -83,6 +83,7 @@ def recipe_of(name: str, chunk: int) -> Recipe:
         audio=dataclasses.replace(recipe.audio, ghost_batch_size=chunk),
         text=text,
         batch_size=2 * chunk,
+        lanes=2,
         compute=dataclasses.replace(recipe.compute, audio_chunk=chunk, text_tokens=chunk * TEXT_WORDPIECES),
     )
 

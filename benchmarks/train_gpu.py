@@ -9,9 +9,9 @@ trainer (`trainer.tasks.contrastive.train`) on it and looks at the clock after e
 other step and no other loader here. Weights are random, which changes no speed; texts have the lengths that short
 forms, sentences, playlist titles and labels typically have (`LENGTHS`), by a tokenizer of made-up words.
 
-Prints pairs/s, MFU of useful work (padding and GradCache's second forward pass excluded), MFU with padding, the share of
-time that waits for data, the peak of memory beside its estimate, and a profile of one step. Needs torch, transformers,
-pyarrow, soundfile and safetensors, and no network.
+Prints pairs/s, MFU of useful work (padding and GradCache's second forward pass excluded), MFU with padding, the
+share of time that waits for data, the peak of memory beside its estimate, and a profile of one step. Needs torch,
+transformers, pyarrow, soundfile and safetensors, and no network.
 """
 
 import argparse
@@ -106,6 +106,7 @@ def toy(name: str) -> Recipe:
         compute=dataclasses.replace(recipe.compute, audio_chunk=TOY_CHUNK, text_tokens=512),
         data=dataclasses.replace(recipe.data, validation_fraction=0.0),
         batch_size=TOY_BATCH,
+        lanes=TOY_BATCH // TOY_CHUNK,
     )
 
 

@@ -43,12 +43,13 @@ def smallest(tokenizer: Path, **changes: Any) -> Recipe:
     return dataclasses.replace(
         recipe,
         audio=dataclasses.replace(
-            recipe.audio, options=options, log_mel=mel, ghost_batch_size=4, max_masked_bins=8, max_masked_frames=20
+            recipe.audio, options=options, log_mel=mel, ghost_batch_size=6, max_masked_bins=8, max_masked_frames=20
         ),
         text=dataclasses.replace(recipe.text, options=bert, max_tokens=16),
         data=DataConfig(window_s=1.0, buffer_rows=24, validation_fraction=0.15),
         batch_size=24,
-        compute=dataclasses.replace(recipe.compute, audio_chunk=8, text_tokens=128),
+        lanes=4,
+        compute=dataclasses.replace(recipe.compute, audio_chunk=6, text_tokens=128),
         **changes,
     )
 
@@ -271,7 +272,7 @@ def test_a_folder_that_is_no_model_is_one_clear_line(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["--data", "/nowhere", "--output", "o"], "is it the output of a finished `mulan mine`"),
-        (["--data", "RUN", "--output", "o", "--batch_size", "50"], "multiples of the ghost batch"),
+        (["--data", "RUN", "--output", "o", "--batch_size", "50"], "is not 8 lanes of whole ghost batches of 6"),
         (["--data", "RUN", "--output", "o", "--text_checkpoint", "/nowhere"], "no tokenizer could be loaded"),
         (["--data", "RUN", "--output", "o", "--hold_out", "/nowhere"], "should be a list of recording ids"),
         (["--data", "RUN", "--output", "o", "--initial_temperature", "3"], "must lie in"),

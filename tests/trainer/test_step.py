@@ -63,7 +63,7 @@ def real_peak(model: Model, recipe: Recipe, tokens: int) -> int:
     return live.peak
 
 
-@pytest.mark.parametrize(("audio_chunk", "text_tokens", "blocks"), [(16, 512, 2), (48, 512, 2), (16, 3072, 12)])
+@pytest.mark.parametrize(("audio_chunk", "text_tokens", "blocks"), [(12, 512, 2), (48, 512, 2), (12, 3072, 12)])
 def test_the_estimate_is_the_peak_of_a_real_step(audio_chunk: int, text_tokens: int, blocks: int) -> None:
     """Where the audio tower holds most, where its only chunk is held below the texts', and where texts hold most."""
     recipe = tiny("none")
@@ -88,11 +88,11 @@ def test_the_estimate_grows_with_the_chunks_and_not_with_the_batch() -> None:
         return estimate_memory(model, changed, ranks)
 
     model = model_of(recipe)
-    small, large = peak(16), peak(48)
+    small, large = peak(12), peak(36)
     assert large.peak - large.kept == pytest.approx(3 * (small.peak - small.kept), rel=0.1)
-    assert peak(16, batch_size=384).peak == pytest.approx(small.peak, rel=0.02)
+    assert peak(12, batch_size=384).peak == pytest.approx(small.peak, rel=0.02)
     gradients_in_copies = 4 * sum(p.numel() for p in model.towers.parameters())
-    assert peak(16, ranks=2).peak == pytest.approx(small.peak + gradients_in_copies, rel=0.02)
+    assert peak(12, ranks=2).peak == pytest.approx(small.peak + gradients_in_copies, rel=0.02)
 
 
 @pytest.mark.parametrize("body", ["resnet", "ast", "auto_waves"])
@@ -167,7 +167,7 @@ def test_recordings_that_two_pairs_share_are_counted() -> None:
 
 
 def test_m_ast_at_full_size_has_a_gradient_everywhere() -> None:
-    recipe = dataclasses.replace(m_ast(), batch_size=2, compute=ComputeConfig(audio_chunk=2))
+    recipe = dataclasses.replace(m_ast(), batch_size=2, lanes=1, compute=ComputeConfig(audio_chunk=2))
     towers = model_of(recipe).towers.train()
     generator = torch.Generator().manual_seed(0)
     wave_RS = torch.randint(-3000, 3000, (2, 160_000), dtype=torch.int16, generator=generator)
@@ -195,9 +195,8 @@ SUMS_SCRIPT = """
 import torch
 from tests.trainer.test_gradcache import PAIRS, gradients, small_model
 from trainer import dist
-from trainer.loader import share_of_rank
 ranks = dist.start("cpu")
-mine = share_of_rank(PAIRS, 4, ranks)
+mine = [i for i in range(PAIRS) if i // 4 % ranks.count == ranks.rank]  # whole ghost batches
 order = []
 
 def watched(parameters):
