@@ -2,6 +2,7 @@
 
     python -m benchmarks.memory                       # both recipes, two chunk sizes each; about 8 GiB of memory
     python -m benchmarks.memory --recipes m_ast --chunks 2 4
+    python -m benchmarks.memory --estimates           # of the recipes as they are, no real step; little memory
 
 Weights are random, of the full shape. Each step runs in a process of its own under torch's profiler, whose count of
 what the allocator holds is the real peak: weights, gradients, the optimizer's moments, saved and passing tensors. The
@@ -19,16 +20,18 @@ import time
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.machine import write_result
 from trainer.estimate import estimate_memory
 from trainer.flags import find_recipe
-from trainer.gradcache import accumulate_gradients
+from trainer.gradcache import accumulate_gradients, autocast
+from trainer.live_bytes import LiveBytes
 from trainer.model import Model
 from trainer.recipes import Recipe
 from trainer.tokens import text_chunks
-from trainer.towers import AudioTower, MuLan, TextTower
+from trainer.towers import AudioTower, MuLan, TextTower, TextTowerConfig
 
 NAME = "memory"
 CHUNKS = {"m_resnet50": (8, 16), "m_ast": (2, 4)}
@@ -40,10 +43,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=sorted(CHUNKS), choices=sorted(CHUNKS))
     parser.add_argument("--chunks", nargs="+", type=int)
+    parser.add_argument("--estimates", action="store_true")
     parser.add_argument("--one", nargs=2, metavar=("RECIPE", "CHUNK"), help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
         sys.stdout.write(json.dumps(measure(recipe_of(given.one[0], int(given.one[1])))))
+        return 0
+    if given.estimates:
+        result = {
+            "recipes": {name: estimates(find_recipe(name)) for name in given.recipes},
+            "texts_hold_gib": {
+                "attention keeps its scores (a CPU with dropout)": texts_hold(0.1),
+                "attention keeps none (no dropout)": texts_hold(0.0),
+            },
+        }
+        command = "python -m benchmarks.memory --estimates"
+        write_result(f"{NAME}_estimates", result, packages=("torch", "transformers"), command=command)
         return 0
     results: dict[str, Any] = {}
     for name in given.recipes:
@@ -57,6 +72,38 @@ def main() -> int:
     }
     write_result(NAME, result, packages=("torch", "transformers"), command="python -m benchmarks.memory")
     return 0
+
+
+def estimates(recipe: Recipe) -> dict[str, Any]:
+    """By a full chunk of texts of so many WordPieces, without gradient checkpointing and with it."""
+    recipe = dataclasses.replace(recipe, text=dataclasses.replace(recipe.text, warm_start=None, tokenizer="none"))
+    found: dict[str, Any] = {"audio_chunk": recipe.compute.audio_chunk, "text_tokens": recipe.compute.text_tokens}
+    for checkpointed in (False, True):
+        towers = MuLan(AudioTower(recipe.audio), TextTower(recipe.text), recipe.loss.initial_temperature)
+        if checkpointed:
+            towers.audio.checkpoint_gradients()
+            towers.text.checkpoint_gradients()
+        model = Model(towers, None, recipe)  # type: ignore[arg-type]
+        found["checkpointed_gib" if checkpointed else "plain_gib"] = {
+            length: round(estimate_memory(model, recipe, 1, length).peak / GIB, 2) for length in (128, 512)
+        }
+    return found
+
+
+def texts_hold(dropout: float) -> dict[int, float]:
+    """What BERT-base keeps for its backward pass of texts of 49,152 padded WordPieces in all, by their length."""
+    options = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    held = {}
+    for length in (32, 128, 512):
+        live = LiveBytes(torch.device("cpu"))
+        with FakeTensorMode(), autocast(torch.device("cpu"), "bfloat16"):
+            tower = TextTower(TextTowerConfig(warm_start=None, tokenizer="none", options=options)).train()
+            tokens_BL = torch.zeros(49_152 // length, length, dtype=torch.int64)
+            with live:
+                z_BD = tower(tokens_BL, torch.ones_like(tokens_BL))
+                held[length] = round(live.now / GIB, 2)
+            del z_BD
+    return held
 
 
 def in_its_own_process(name: str, chunk: int) -> dict[str, float]:

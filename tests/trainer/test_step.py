@@ -1,12 +1,17 @@
 """A step's memory and its order: estimates, gradient checkpointing, sums over ranks, dropout; M-AST at full size."""
 
+import argparse
 import dataclasses
+import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from benchmarks import train_gpu
 from tests.trainer.test_gradcache import (
     PAIRS,
     batch,
@@ -16,9 +21,10 @@ from tests.trainer.test_gradcache import (
     statistics,
 )
 from trainer.bodies.body import checkpoint_gradients
+from trainer.device import prepare
 from trainer.draw import torch_seed
 from trainer.estimate import MemoryEstimate, estimate_memory
-from trainer.gradcache import _seeded, accumulate_gradients
+from trainer.gradcache import StepResult, _seeded, accumulate_gradients
 from trainer.live_bytes import LiveBytes
 from trainer.loss import LossConfig, contrastive_loss, shared_rate
 from trainer.model import Model
@@ -193,6 +199,7 @@ def test_m_ast_at_full_size_has_a_gradient_everywhere() -> None:
 
 SUMS_SCRIPT = """
 import torch
+from benchmarks import train_gpu
 from tests.trainer.test_gradcache import PAIRS, gradients, small_model
 from trainer import dist
 ranks = dist.start("cpu")
@@ -248,3 +255,48 @@ dist.stop()
 def test_sums_over_ranks_go_on_below_the_backward_pass(torchrun: Callable[[str], None]) -> None:
     """The same bits as summing at the end, and most of the pieces sent before the last gradient is there."""
     torchrun(SUMS_SCRIPT)
+
+
+def test_a_slower_step_slows_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`benchmarks.train_gpu` has no step of its own: what is added to the trainer's shows in what it measures."""
+    tokenizer = train_gpu.make_tokenizer(tmp_path / "tokenizer")
+    run = train_gpu.make_run(tmp_path / "run", 64, clip_s=2.0)
+    recipe = train_gpu.toy_resnet()
+    recipe = dataclasses.replace(
+        recipe,
+        audio=dataclasses.replace(
+            recipe.audio, log_mel=dataclasses.replace(recipe.audio.log_mel, frames=100), max_masked_frames=20
+        ),
+        text=dataclasses.replace(recipe.text, tokenizer=str(tokenizer)),
+        data=dataclasses.replace(recipe.data, window_s=1.0),
+    )
+    given = argparse.Namespace(steps=2, workers=0)
+
+    def seconds(name: str) -> float:
+        clock = train_gpu.Clock("cpu", 4, look_closer=False)
+        return train_gpu.timed(recipe, run, tmp_path / name, "cpu", given, clock, steps=4)
+
+    plain = seconds("plain")
+
+    def slow(*arguments: Any, **named: Any) -> StepResult:
+        time.sleep(2 * plain + 1)
+        return accumulate_gradients(*arguments, **named)
+
+    monkeypatch.setattr("trainer.tasks.contrastive.accumulate_gradients", slow)
+    assert seconds("slow") > 2 * plain + 1
+
+
+def test_float32_stays_float32_on_a_gpu() -> None:
+    """The switches are there without a GPU; torch's own default rounds convolutions."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    try:
+        cudnn.benchmark = False
+        prepare(CPU, ComputeConfig())
+        assert not cudnn.benchmark
+        for precision, rounded in (("float32", False), ("bfloat16", False), ("tf32", True), ("float32", False)):
+            prepare(torch.device("cuda"), ComputeConfig(precision=precision))
+            assert matmul.allow_tf32 == cudnn.allow_tf32 == rounded
+            assert cudnn.benchmark
+    finally:
+        cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
