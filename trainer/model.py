@@ -6,6 +6,7 @@ A model folder follows the hub's conventions: `model.safetensors`, `config.json`
 Legend: N items, D embedding size (128).
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -13,7 +14,7 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -98,7 +99,7 @@ class Model:
         sampling_rate: int | None = None,
         workers: int = 2,
         progress: bool = False,
-    ) -> Iterator[tuple[Recording, NDArray[np.float32] | UnusableAudioError]]:
+    ) -> Generator[tuple[Recording, NDArray[np.float32] | UnusableAudioError], None, None]:
         """Each recording with its unit row, or with why it has none, in the order given: for as many as there are,
         since a few are held at once. Otherwise as `embed_audio`."""
         items = _listed("embed_audio", audio)
@@ -151,7 +152,7 @@ class Model:
             max_tokens=config.max_tokens,
             pad_id=pad_id(self.tokenizer),
         )
-        with _Evaluating(self.towers):
+        with self.evaluating():
             for chunk in chunks:
                 placed = chunk.to(self.device)
                 rows[chunk.order_B.numpy()] = self.towers.text(placed.tokens_BL, placed.attention_BL).cpu().numpy()
@@ -175,12 +176,36 @@ class Model:
         if card is not None:
             (folder / CARD_NAME).write_text(card, encoding="utf-8")
 
+    def export_onnx(self, folder: Path) -> None:
+        """`audio.onnx` (from samples) and `text.onnx` (from WordPieces); needs the extra `onnx`."""
+        from trainer.onnx_export import export_onnx
+
+        export_onnx(self, folder)
+
+    def push_to_hub(
+        self, name: str, *, card: str | None = None, private: bool = False, revision: str | None = None
+    ) -> str:
+        """Commit the model's files to `user/name` on the hub; returns the commit's address. Raises ValueError."""
+        from trainer.hub import push
+
+        return push(self, name, card=card, private=private, revision=revision)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode inside, the mode from before outside."""
+        before = self.towers.training
+        self.towers.eval()
+        try:
+            yield
+        finally:
+            self.towers.train(before)
+
     @torch.inference_mode()
     def _embed(self, batch: "Sequence[tuple[_Waiting[Any], NDArray[Any]]]") -> None:
         if not batch:
             return
         wave_NS = torch.from_numpy(np.stack([window for _, window in batch]))
-        with _Evaluating(self.towers):
+        with self.evaluating():
             z_ND = self.towers.audio(wave_NS.to(self.device)).cpu().numpy()
         for (entry, _), z_D in zip(batch, z_ND, strict=True):
             entry.add(z_D)
@@ -248,9 +273,12 @@ class _Waiting(Generic[Item]):
         return self._item, found
 
 
-def load(folder: str | Path, device: str = "cpu") -> Model:
-    """A model folder, as `mulan train` writes it (checkpoints too). Raises ValueError where it is none."""
-    path = Path(folder)
+def load(name: str | Path, device: str = "cpu", *, revision: str | None = None) -> Model:
+    """A model folder, as `mulan train` writes it (checkpoints too), or `user/name` on the hub, there at `revision`.
+
+    Raises ValueError where it is none.
+    """
+    path = model_folder(name, revision)
     try:
         value = json.loads((path / CONFIG_NAME).read_text(encoding="utf-8"))
         version, bodies = value.get("format_version"), value["bodies"]
@@ -274,6 +302,17 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
         raise ValueError(f"{path}: not a model folder of `mulan train` ({reason})") from error
     training = Training(data=recipe.data, manifests=tuple(value.get("trained_on", ())))
     return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe, training)
+
+
+def model_folder(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of that name, which is fetched where the name is one of the hub. Raises ValueError."""
+    from trainer.hub import fetched, is_hub_name
+
+    if isinstance(name, str) and is_hub_name(name):
+        return fetched(name, revision)
+    if revision is not None:
+        raise ValueError(f"{name}: is a folder, which has no revision {revision}")
+    return Path(name)
 
 
 def build(recipe: Recipe, device: torch.device, training: Training | None = None) -> Model:
@@ -302,20 +341,6 @@ def _refuse_unknown_code(body: str) -> None:
     module, _, _ = body.partition(":")
     if is_factory(body) and module not in sys.modules:
         raise ValueError(f"its audio body is {body}: import {module} first, if you trust that code")
-
-
-class _Evaluating:
-    """Evaluation mode inside, the mode from before outside."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module
-
-    def __enter__(self) -> None:
-        self._was = self._module.training
-        self._module.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self._module.train(self._was)
 
 
 def _listed(name: str, given: Iterable[Item]) -> Iterable[Item]:
