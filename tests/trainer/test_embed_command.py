@@ -77,8 +77,20 @@ def test_the_rows_of_a_run_of_which_a_shard_is_lost(tmp_path: Path) -> None:
     rows = vectors(tmp_path / "whole.parquet")
     assert sorted(row["recording_id"] for row in rows) == [f"rec{number:04d}" for number in range(12)]
     assert {(row["path"], row["start_s"]) for row in rows} == {(None, 30.0)}
-    (run / "shards" / "g0001-00001.parquet").write_bytes(b"PAR1 no more")
-    assert mulan(run, "--output", tmp_path / "part.parquet") == 2  # its footer says what there is to read
+    # A part that cannot be read costs its rows, which are counted.
+    shard = run / "shards" / "g0001-00001.parquet"
+    content = shard.read_bytes()
+    middle = len(content) // 2
+    shard.write_bytes(content[:64] + b"\0" * (middle - 64) + content[middle:])
+    assert mulan(run, "--output", tmp_path / "part.parquet") == 1
+    failures = (tmp_path / "part.parquet.failures.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {(json.loads(line)["path"], json.loads(line)["reason"]) for line in failures} == {
+        (str(shard), "unreadable_file")
+    }
+    assert len(failures) + len(vectors(tmp_path / "part.parquet")) == 12
+    assert 1 <= len(failures) <= 6
+    shard.write_bytes(b"PAR1 no more")
+    assert mulan(run, "--output", tmp_path / "none.parquet") == 2  # its footer says what there is to read
 
 
 def test_texts(tmp_path: Path) -> None:
