@@ -5,9 +5,9 @@ of them is code. The token is huggingface_hub's own affair (`hf auth login`, HF_
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
@@ -16,9 +16,6 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-
-if TYPE_CHECKING:
-    from trainer.model import Model
 
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILES = ["*.json", "*.safetensors", "*.txt", "README.md"]
@@ -42,13 +39,13 @@ def fetched(name: str, revision: str | None) -> Path:
         raise ValueError(f"{where}: cannot be fetched from the hub ({_first_line(error)})") from error
 
 
-def push(model: "Model", name: str, *, card: str | None, private: bool, revision: str | None) -> str:
-    """Make the repository where there is none and commit the model's files to it; returns the commit's address. Raises
-    ValueError."""
+def push(name: str, write: Callable[[Path], None], *, private: bool, revision: str | None) -> str:
+    """Make the repository where there is none and commit to it the files that `write` puts into a folder; returns the
+    commit's address. Raises ValueError."""
     api = HfApi()
     try:
         with TemporaryDirectory() as folder:
-            model.save(Path(folder), card)
+            write(Path(folder))
             api.create_repo(name, private=private, exist_ok=True)
             if revision is not None:
                 api.create_branch(name, branch=revision, exist_ok=True)

@@ -30,6 +30,8 @@ from schemas.lookup import is_factory
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from trainer.checkpoint import WEIGHTS_NAME
 from trainer.cuts import CUTS_VERSION, cut
+from trainer.hub import fetched, is_hub_name, push
+from trainer.onnx_export import export_towers
 from trainer.recipes import Recipe
 from trainer.recordings import MAX_FILE_S, Audio, Item, Reader, Recording, UnusableAudioError, Wave
 from trainer.tokens import load_tokenizer, text_chunks, tokenize
@@ -86,6 +88,7 @@ class Model:
         shows a bar on a terminal.
         """
         rows = []
+        _refuse_one("embed_audio", audio)
         for _, found in self.iter_audio(audio, sampling_rate=sampling_rate, workers=workers, progress=progress):
             if isinstance(found, UnusableAudioError):
                 raise found
@@ -102,11 +105,11 @@ class Model:
     ) -> Generator[tuple[Recording, NDArray[np.float32] | UnusableAudioError], None, None]:
         """Each recording with its unit row, or with why it has none, in the order given: for as many as there are,
         since a few are held at once. Otherwise as `embed_audio`."""
-        items = _listed("embed_audio", audio)
-        total = len(items) if isinstance(items, Sized) else None
+        _refuse_one("iter_audio", audio)
+        total = len(audio) if isinstance(audio, Sized) else None
         changes = Changes()
         with Reader(workers) as reader:
-            waves = reader.waves(items, lambda item: item, sampling_rate)
+            waves = reader.waves(audio, lambda item: item, sampling_rate)
             for item, found in tqdm(self.embed_waves(waves), total=total, disable=None if progress else True):
                 if isinstance(found, UnusableAudioError):
                     yield item, found
@@ -139,7 +142,7 @@ class Model:
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """(N, 128), unit rows; of a text, the recipe's `max_tokens` WordPieces are read."""
-        texts = list(_listed("embed_text", texts))
+        _refuse_one("embed_text", texts)
         for number, text in enumerate(texts):
             if not isinstance(text, str):
                 raise ValueError(f"embed_text: item {number} is a {type(text).__name__}, not a text")
@@ -178,17 +181,16 @@ class Model:
 
     def export_onnx(self, folder: Path) -> None:
         """`audio.onnx` (from samples) and `text.onnx` (from WordPieces); needs the extra `onnx`."""
-        from trainer.onnx_export import export_onnx
-
-        export_onnx(self, folder)
+        sizes = {"window_samples": self.recipe.data.window_samples, "max_tokens": self.recipe.text.max_tokens}
+        with self.evaluating():
+            export_towers(self.towers, folder, **sizes)
+        self.tokenizer.save_pretrained(folder)
 
     def push_to_hub(
         self, name: str, *, card: str | None = None, private: bool = False, revision: str | None = None
     ) -> str:
         """Commit the model's files to `user/name` on the hub; returns the commit's address. Raises ValueError."""
-        from trainer.hub import push
-
-        return push(self, name, card=card, private=private, revision=revision)
+        return push(name, lambda folder: self.save(folder, card), private=private, revision=revision)
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -306,8 +308,6 @@ def load(name: str | Path, device: str = "cpu", *, revision: str | None = None) 
 
 def model_folder(name: str | Path, revision: str | None = None) -> Path:
     """The folder of that name, which is fetched where the name is one of the hub. Raises ValueError."""
-    from trainer.hub import fetched, is_hub_name
-
     if isinstance(name, str) and is_hub_name(name):
         return fetched(name, revision)
     if revision is not None:
@@ -343,8 +343,7 @@ def _refuse_unknown_code(body: str) -> None:
         raise ValueError(f"its audio body is {body}: import {module} first, if you trust that code")
 
 
-def _listed(name: str, given: Iterable[Item]) -> Iterable[Item]:
-    """Refuses one thing where many are taken, which would be embedded letter by letter or row by row."""
+def _refuse_one(name: str, given: object) -> None:
+    """One thing where a list is taken would be embedded letter by letter or row by row."""
     if isinstance(given, str | bytes | bytearray | os.PathLike | np.ndarray | torch.Tensor):
         raise ValueError(f"{name} takes a list, not one {type(given).__name__}; put it in a list: {name}([…])")
-    return given

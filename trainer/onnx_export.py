@@ -12,7 +12,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,43 +20,35 @@ from torch.export import Dim
 
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from trainer.cuts import CUTS_VERSION
-
-if TYPE_CHECKING:
-    from trainer.model import Model
+from trainer.towers import MuLan
 
 AUDIO_NAME, TEXT_NAME = "audio.onnx", "text.onnx"
 
 
-def export_onnx(model: "Model", folder: Path) -> None:
-    """Raises ModuleNotFoundError without the extra `onnx`."""
+def export_towers(towers: MuLan, folder: Path, *, window_samples: int, max_tokens: int) -> None:
+    """Of towers in evaluation mode. Raises ModuleNotFoundError without the extra `onnx`."""
     import onnxscript  # noqa: F401 - torch says it in twenty lines
 
     folder.mkdir(parents=True, exist_ok=True)
-    config, towers = model.recipe.text, model.towers
-    examples_BS = torch.zeros(2, model.recipe.data.window_samples, device=model.device)
-    tokens_BL = torch.ones(2, min(8, config.max_tokens), dtype=torch.int64, device=model.device)
-    batch, length = Dim("batch", min=1), Dim("length", min=2, max=config.max_tokens)
-    common = {"sample_rate_hz": CLIP_SAMPLE_RATE_HZ, "cuts_version": CUTS_VERSION}
-    with _quiet(), model.evaluating():
-        audio = _exported(towers.audio, {"wave_BS": examples_BS}, {"wave_BS": {0: batch}})
-        _save(audio, folder / AUDIO_NAME, {**common, "window_samples": examples_BS.shape[1]})
-        shape = {0: batch, 1: length}
-        text = _exported(
-            towers.text,
-            {"tokens_BL": tokens_BL, "attention_BL": torch.ones_like(tokens_BL)},
-            {"tokens_BL": shape, "attention_BL": shape},
-        )
-        _save(text, folder / TEXT_NAME, {"max_tokens": config.max_tokens})
-    model.tokenizer.save_pretrained(folder)
+    device = towers.log_temperature.device
+    wave_BS = torch.zeros(2, window_samples, device=device)
+    tokens_BL = torch.ones(2, min(8, max_tokens), dtype=torch.int64, device=device)
+    batch, length = Dim("batch", min=1), Dim("length", min=2, max=max_tokens)
+    with _quiet():
+        audio = _exported(towers.audio, {"wave_BS": wave_BS}, {0: batch})
+        notes = {"sample_rate_hz": CLIP_SAMPLE_RATE_HZ, "cuts_version": CUTS_VERSION, "window_samples": window_samples}
+        _save(audio, folder / AUDIO_NAME, notes)
+        words = {"tokens_BL": tokens_BL, "attention_BL": torch.ones_like(tokens_BL)}
+        _save(_exported(towers.text, words, {0: batch, 1: length}), folder / TEXT_NAME, {"max_tokens": max_tokens})
 
 
-def _exported(tower: torch.nn.Module, inputs: dict[str, Tensor], shapes: dict[str, Any]) -> Any:
+def _exported(tower: torch.nn.Module, inputs: dict[str, Tensor], shape: dict[int, Any]) -> Any:
     return torch.onnx.export(
         tower,
         tuple(inputs.values()),
         input_names=list(inputs),
         output_names=["z_BD"],
-        dynamic_shapes=shapes,
+        dynamic_shapes=dict.fromkeys(inputs, shape),
         dynamo=True,
         verbose=False,
     )
