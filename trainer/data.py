@@ -78,7 +78,10 @@ class Row:
 class _Group:
     run: int
     group: RowGroup
-    counts: dict[tuple[Split, TextSource], int]
+    counts: dict[tuple[Split, TextSource], int]  # by all the sources that a row may be drawn from
+
+    def rows_of(self, sources: TextSource, split: Split) -> int:
+        return sum(rows for (of, drawn), rows in self.counts.items() if of == split and drawn & sources)
 
 
 class Corpus:
@@ -127,12 +130,12 @@ class Corpus:
         return wanted.without(missing)
 
     def rows_of(self, source: TextSource, split: Split) -> int:
-        """Rows that may be drawn from a source; some of them may lose their texts to the rules."""
-        return sum(group.counts.get((split, source), 0) for group in self._groups)
+        """Rows that may be drawn from a source, or from any of a sum of them; some may lose their texts to the rules."""
+        return sum(group.rows_of(source, split) for group in self._groups)
 
     def candidates(self, source: TextSource, split: Split) -> NDArray[np.int64]:
         """The row groups that a stream has to visit."""
-        return np.array([i for i, group in enumerate(self._groups) if group.counts.get((split, source))], np.int64)
+        return np.array([i for i, group in enumerate(self._groups) if group.rows_of(source, split)], np.int64)
 
     def read(self, index: int, source: TextSource, split: Split, *, audio: bool = True) -> list[Row]:
         """The rows of a group that the source may draw, in the order of the shard."""
@@ -188,15 +191,15 @@ class Corpus:
                 sources = table["text_sources"].to_numpy()
                 scores = np.array([np.nan if s is None else s for s in table["max_lf_score"].to_pylist()], np.float32)
                 splits = np.array([self.split_of(name) for name in table["recording_id"].to_pylist()])
+                if threshold is not None:
+                    scored = sum(source.bit for source in SOURCES if source.scored)
+                    sources = np.where(scores >= np.float32(threshold), sources, sources & ~sources.dtype.type(scored))
                 counts = {}
                 for split in Split:
                     here = splits == split
                     recordings[split] += int(here.sum())
-                    for source in SOURCES:
-                        has = here & ((sources & int(source.bit)) != 0)
-                        if source.scored and threshold is not None:
-                            has &= scores >= np.float32(threshold)
-                        counts[split, source.bit] = int(has.sum())
+                    for drawn, rows in zip(*np.unique(sources[here], return_counts=True), strict=True):
+                        counts[split, TextSource(int(drawn))] = int(rows)
                 groups.append(_Group(run=run_index, group=group, counts=counts))
         except (RunError, OSError, pa.ArrowInvalid) as error:
             if not self.config.skip_corrupt:
