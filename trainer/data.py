@@ -130,7 +130,7 @@ class Corpus:
         return wanted.without(missing)
 
     def rows_of(self, source: TextSource, split: Split) -> int:
-        """Rows that may be drawn from a source, or from any of a sum of them; some may lose their texts to the rules."""
+        """Rows that may be drawn from a source, or from any in a sum of them; the rules may leave some no text."""
         return sum(group.rows_of(source, split) for group in self._groups)
 
     def candidates(self, source: TextSource, split: Split) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""MuLan itself: two towers by the contrastive loss of pairs (section 3 of the paper)."""
+"""MuLan itself: two towers by the contrastive loss of pairs (section 3.1 of the paper)."""
 
 from collections.abc import Mapping
 from pathlib import Path
