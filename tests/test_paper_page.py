@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from pipeline.table_2 import PAPER_TABLE_2
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,3 +107,23 @@ def test_citations_in_the_code_are_of_sections_that_the_paper_has() -> None:
     assert len(cited) > 12
     assert set(cited) <= OF_THE_PAPER
     assert not [text for text in texts if "appendix" in text.casefold()]
+
+
+def test_what_stands_beside_our_table_2_follows_from_the_paper_s() -> None:
+    billions_and_annotations = {
+        "SF, unfiltered": (31.2, 42.9),
+        "SF": (5.4, 29.6),
+        "LF, unfiltered": (30.7, 70.7),
+        "LF": (0.2, 0.4),
+        "PL": (2.5, 24.3),
+    }
+    for label, (billions, annotations) in billions_and_annotations.items():
+        shown = PAPER_TABLE_2[label]
+        assert shown["annotations_per_recording"] == annotations
+        if label != "LF":
+            assert shown["tokens_per_annotation"] == pytest.approx(billions * 1e9 / 44e6 / annotations, rel=0.003)
+    for label in ("SF", "LF"):
+        before = billions_and_annotations[f"{label}, unfiltered"][1]
+        assert PAPER_TABLE_2[label]["share_kept"] == pytest.approx(
+            billions_and_annotations[label][1] / before, rel=0.01
+        )
