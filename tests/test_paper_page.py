@@ -87,6 +87,7 @@ def test_the_page_says_whose_each_choice_is() -> None:
     ours = {choice.here for choice in CHECKED if choice.whose == "Ours"}
     for setting in ("optimizer.clip_norm", "loss.min_temperature", "audio.max_masked_bins", "audio.ghost_batch_size"):
         assert f"`--set {setting}`" in ours
+    assert "`--set lanes`" in ours
     lost = {choice.here for choice in CHECKED if choice.whose == "Lost in our copy"}
     assert lost >= {f"`--set {s}`" for s in ("batch_size", "optimizer.learning_rate", "loss.initial_temperature")}
     for choice in choices():
