@@ -62,8 +62,8 @@ class RowIndex:
         return int(np.count_nonzero(self.codes >> _SPLIT_SHIFT == _SPLITS.index(split)))
 
     def counts(self, split: Split, source: TextSource) -> NDArray[np.int32]:
-        """For each row group, its rows that the source may draw, or any in a sum of sources; the rules may leave some no
-        text."""
+        """For each row group, its rows that the source may draw, or any in a sum of sources; the rules may leave some
+        no text."""
         if not len(self):
             return np.zeros(0, np.int32)
         chosen = _chosen(self.codes, split, source)
