@@ -32,6 +32,7 @@ from trainer.row_index import RowIndex
 from trainer.split import Split
 
 _READERS = 32  # most of them wait for a store
+_FEW_GROUPS = 4  # of a lane: it then reads a quarter more than it draws
 _PIECES_AHEAD = 2  # of a stream, whose texts are read before they are needed
 
 
@@ -253,6 +254,10 @@ class Lanes:
     def pairs(self) -> int:
         """Of this rank in each mini-batch."""
         return self.batch_size // self.count * len(self._lanes)
+
+    def shared_groups(self) -> list[Passes]:
+        """Sources with so few row groups that those at the ends of lanes' shares count: each is read by two lanes."""
+        return [passes for passes in self.passes if len(passes.groups) < _FEW_GROUPS * self.count]
 
     def next(self) -> list[Example]:
         """This rank's part of the next step's mini-batch, lane after lane."""
