@@ -29,7 +29,7 @@ from trainer.cuts import INT16_SCALE, to_float, to_int16
 MAX_FILE_S = 600.0
 MAX_CHANNELS = 8
 LOUDEST = 4.0
-_RATES_HZ = range(1_000, 768_001)
+_RATES_HZ = (1_000, 768_000)
 _BEYOND_S = 1.0  # how much is decoded after the longest file, to see whether it goes on
 _FILES = DecodeConfig(short_policy=ShortPolicy.PAD)
 
@@ -90,8 +90,10 @@ class Reader:
         self, items: Iterable[Item], audio: Callable[[Item], Audio], sampling_rate: int | None = None
     ) -> Iterator[tuple[Item, Wave | UnusableAudioError]]:
         """`audio` is what an item stands for."""
-        if sampling_rate is not None and sampling_rate not in _RATES_HZ:
-            raise ValueError(f"sampling_rate is {sampling_rate!r}; it is whole Hz from 1000 to 768000")
+        low, high = _RATES_HZ
+        whole = isinstance(sampling_rate, int | np.integer)
+        if sampling_rate is not None and not (whole and low <= sampling_rate <= high):
+            raise ValueError(f"sampling_rate is {sampling_rate!r}; it is whole Hz from {low} to {high}")
         waiting: deque[tuple[Item, Future[Wave | UnusableAudioError]]] = deque()
         for number, item in enumerate(items):
             waiting.append((item, self._pool.submit(self._read, audio(item), f"item {number}", sampling_rate)))
@@ -110,7 +112,7 @@ class Reader:
                 return self._decoded(_content(audio), os.fspath(audio))
             if isinstance(audio, bytes):
                 return self._decoded(audio, name)
-            return _wave(audio, name, sampling_rate or CLIP_SAMPLE_RATE_HZ)
+            return _wave(audio, name, int(sampling_rate or CLIP_SAMPLE_RATE_HZ))
         except UnusableAudioError as error:
             return error
 
