@@ -1,7 +1,7 @@
 """AudioSet: a catalogue made of its segments and its ontology, for the paper's ASET source.
 
 Each segment is a clip of 10 s at the segment's own start, with the names of its classes as text, scored by the music
-detector but not gated (the paper's section 3.1 keeps all 527 classes). Such a run has a folder of its own, so that it
+detector but not gated (the paper's section 3.4 takes all 527 classes). Such a run has a folder of its own, so that it
 is no part of the mined corpus's Table 2; the trainer reads both.
 
 Media are local copies, or YouTube's by id. Files are told from one another by their names: `YTID.*` is a whole
@@ -22,6 +22,7 @@ from typing import Any
 from pipeline import storage
 from pipeline.catalogue import MAX_LINE_BYTES, is_utf8
 from pipeline.media.fetching.youtube import video_id
+from pipeline.media.protocol import MEDIA_SUFFIXES
 from pipeline.plan import read_part
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import RunState
@@ -36,7 +37,6 @@ from schemas.suppression import SuppressionList
 
 CLIP_S = 10.0
 MAX_ID_BYTES = 128
-MEDIA_SUFFIXES = (".flac", ".wav", ".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".oga", ".opus", ".webm", ".mkv", ".mka")
 SUFFIX_ORDER = {suffix: order for order, suffix in enumerate(MEDIA_SUFFIXES)}
 NO_CLASS = "(none known)"
 PENDING = "pending"
