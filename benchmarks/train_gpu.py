@@ -51,7 +51,7 @@ TOY_BODIES: dict[str, dict[str, Any]] = {
     "ast": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},
 }
 TOY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-TOY_BATCH, TOY_CHUNK = 32, 16
+TOY_BATCH, TOY_CHUNK, TOY_WINDOW_S = 32, 16, 2.0
 UNTIMED = 2  # first steps: convolutions are tried out, and the loader starts
 PROFILE_ROWS = 14
 
@@ -71,7 +71,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         tokenizer = make_tokenizer(work / "tokenizer")
-        run = make_run(work / "run", given.rows or (2048 if full else 64), clip_s=30.0 if full else 12.0)
+        run = make_run(work / "run", given.rows or (2048 if full else 64), clip_s=30.0 if full else 4.0)
         if given.pairs:
             result, name = beside_mulan_train(given, run, tokenizer, work), f"{NAME}_pairs"
         else:
@@ -99,12 +99,19 @@ def recipe_from(name: str, given: argparse.Namespace, tokenizer: Path, *, full: 
 
 def toy(name: str) -> Recipe:
     recipe = find_recipe(name)
+    audio = dataclasses.replace(
+        recipe.audio,
+        options=TOY_BODIES[recipe.audio.body],
+        log_mel=dataclasses.replace(recipe.audio.log_mel, frames=round(100 * TOY_WINDOW_S)),
+        max_masked_frames=20,
+        ghost_batch_size=TOY_CHUNK,
+    )
     return dataclasses.replace(
         recipe,
-        audio=dataclasses.replace(recipe.audio, options=TOY_BODIES[recipe.audio.body], ghost_batch_size=TOY_CHUNK),
+        audio=audio,
         text=dataclasses.replace(recipe.text, warm_start=None, tokenizer="none", options=TOY_BERT),
         compute=dataclasses.replace(recipe.compute, audio_chunk=TOY_CHUNK, text_tokens=512),
-        data=dataclasses.replace(recipe.data, validation_fraction=0.0),
+        data=dataclasses.replace(recipe.data, validation_fraction=0.0, window_s=TOY_WINDOW_S),
         batch_size=TOY_BATCH,
         lanes=TOY_BATCH // TOY_CHUNK,
     )

@@ -260,16 +260,9 @@ def test_sums_over_ranks_go_on_below_the_backward_pass(torchrun: Callable[[str],
 def test_a_slower_step_slows_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`benchmarks.train_gpu` has no step of its own: what is added to the trainer's shows in what it measures."""
     tokenizer = train_gpu.make_tokenizer(tmp_path / "tokenizer")
-    run = train_gpu.make_run(tmp_path / "run", 64, clip_s=2.0)
+    run = train_gpu.make_run(tmp_path / "run", 64, clip_s=4.0)
     recipe = train_gpu.toy_resnet()
-    recipe = dataclasses.replace(
-        recipe,
-        audio=dataclasses.replace(
-            recipe.audio, log_mel=dataclasses.replace(recipe.audio.log_mel, frames=100), max_masked_frames=20
-        ),
-        text=dataclasses.replace(recipe.text, tokenizer=str(tokenizer)),
-        data=dataclasses.replace(recipe.data, window_s=1.0),
-    )
+    recipe = dataclasses.replace(recipe, text=dataclasses.replace(recipe.text, tokenizer=str(tokenizer)))
     given = argparse.Namespace(steps=2, workers=0)
 
     def seconds(name: str) -> float:
