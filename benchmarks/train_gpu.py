@@ -16,6 +16,7 @@ transformers, pyarrow, soundfile and safetensors, and no network.
 
 import argparse
 import dataclasses
+import itertools
 import os
 import statistics
 import sys
@@ -183,7 +184,8 @@ class Clock:
         return ()
 
     def step_s(self, timed: int) -> float:
-        return (self.times[UNTIMED + timed - 1] - self.times[UNTIMED - 1]) / timed
+        ends = self.times[UNTIMED - 1 : UNTIMED + timed]
+        return statistics.median(end - start for start, end in itertools.pairwise(ends))
 
 
 def shares(rows: Any, cuda: bool) -> dict[str, float]:
@@ -251,7 +253,7 @@ def beside_mulan_train(given: argparse.Namespace, run: Path, tokenizer: Path, wo
         if mulan_train(arguments):
             raise RuntimeError("mulan train did not end well")
         lines = read_metrics(output, "train")[UNTIMED:]
-        theirs = statistics.mean(recipe.batch_size / line["pairs_per_s"] for line in lines)
+        theirs = statistics.median(recipe.batch_size / line["pairs_per_s"] for line in lines)
         turns.append({"train_gpu_step_s": round(ours, 4), "mulan_train_step_s": round(theirs, 4)})
         sys.stderr.write(f"{turns[-1]}\n")
     ratios = [turn["train_gpu_step_s"] / turn["mulan_train_step_s"] for turn in turns]
