@@ -83,7 +83,9 @@ def main() -> int:
             }
             said = torch.cuda.get_device_name() if full else "CPU, toy size: says that the script runs, no more"
             result, name = {"device": said, "recipes": results}, NAME if full else f"{NAME}_toy"
-    command = "python -m benchmarks.train_gpu" + (f" --pairs {given.pairs} --steps {given.steps}" if given.pairs else "")
+    command = "python -m benchmarks.train_gpu" + (
+        f" --pairs {given.pairs} --steps {given.steps}" if given.pairs else ""
+    )
     write_result(name, result, packages=("torch", "transformers"), command=command)
     return 0
 
