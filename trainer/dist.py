@@ -35,7 +35,9 @@ def start(device: str, timeout_s: float = 1800.0) -> Ranks:
         # threads outlive `stop`, and now and then one of them aborts the interpreter that is shutting down.
         import torch._dynamo  # noqa: F401
 
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(seconds=timeout_s))
+        # With a GPU, gloo stays for what is on the host: texts and states.
+        backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     return Ranks(rank=dist.get_rank(), count=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", "0")))
 
 
@@ -92,6 +94,31 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
         start_at = end
     for parameter, grad in zip([p for p in parameters if p.requires_grad], grads, strict=True):
         parameter.grad = grad
+
+
+def gather_texts(text: str) -> list[str]:
+    """The text of every rank, in rank order, on every rank; all ranks have to ask. JSON is how values travel."""
+    if rank_count() == 1:
+        return [text]
+    content = text.encode()
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(rank_count())]
+    dist.all_gather(sizes, torch.tensor([len(content)]))
+    width = max(1, *(int(size) for size in sizes))
+    parts = [torch.empty(width, dtype=torch.uint8) for _ in sizes]
+    dist.all_gather(parts, torch.frombuffer(bytearray(content.ljust(width, b"\0")), dtype=torch.uint8))
+    return [part[: int(size)].numpy().tobytes().decode() for part, size in zip(parts, sizes, strict=True)]
+
+
+def broadcast_text(text: str) -> str:
+    """The first rank's text, on every rank; all ranks have to ask, and only what the first one says counts."""
+    if rank_count() == 1:
+        return text
+    content = text.encode() if rank() == 0 else b""
+    size = torch.tensor([len(content)])
+    dist.broadcast(size, 0)
+    buffer = torch.frombuffer(bytearray(content.ljust(max(1, int(size)), b"\0")), dtype=torch.uint8)
+    dist.broadcast(buffer, 0)
+    return buffer[: int(size)].numpy().tobytes().decode()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
