@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainer.optimizer import named_parameters
+
 log = logging.getLogger(__name__)
 
 STATE_NAME, WEIGHTS_NAME, OPTIMIZER_NAME = "state.json", "model.safetensors", "optimizer.safetensors"
@@ -86,11 +88,14 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
         raise ValueError(
             f"{path}: not a checkpoint of this model ({reason}); remove it to go on from an earlier one"
         ) from error
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for i, parameter in enumerate(parameters):
-        names = [name for name in tensors if name.startswith(f"{i}.")]
-        if names:
-            optimizer.state[parameter] = {name.split(".", 1)[1]: _placed(tensors[name], parameter) for name in names}
+    parameters = named_parameters(optimizer)
+    in_order = list(parameters)
+    for key, value in tensors.items():
+        name, _, kind = key.rpartition(".")
+        # An older version wrote places for names.
+        parameter = parameters.get(in_order[int(name)] if name.isdigit() else name)
+        if parameter is not None:
+            optimizer.state[parameter][kind] = _placed(value, parameter)
     return state
 
 
@@ -115,11 +120,10 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {
-        f"{i}.{name}": value.contiguous()
-        for i, parameter in enumerate(parameters)
-        for name, value in optimizer.state.get(parameter, {}).items()
+        f"{name}.{kind}": value.contiguous()
+        for name, parameter in named_parameters(optimizer).items()
+        for kind, value in optimizer.state.get(parameter, {}).items()
     }
 
 

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ from trainer.identity import open_run, write_identity
 from trainer.loader import Batch, Loader
 from trainer.logs import MetricLog
 from trainer.mixture import NAMES, Mixture
+from trainer.optimizer import OptimizerConfig, optimizer_of
 from trainer.presence import Presence
 from trainer.recipes import Recipe
 from trainer.split import Split
@@ -109,6 +110,7 @@ class Step:
     values: dict[str, float]
     useful_flops: float = 0.0
     padded_flops: float = 0.0
+    lost: bool = False  # not finite, and the weights did not take it
 
 
 class Task(abc.ABC):
@@ -145,6 +147,35 @@ class Task(abc.ABC):
         """Leave the finished model in `folder`; `results` are the last figures of validation and evaluators."""
 
 
+class TrainStep:
+    """What the loop does with a batch, and all that a benchmark of it may call: `TrainStep(task, config, steps,
+    device)(batch, number)` leaves the task's clipped gradient to the optimizer, unless a number of it is lost."""
+
+    def __init__(self, task: Task, config: OptimizerConfig, steps: int, device: torch.device) -> None:
+        self._task, self._config, self._steps, self._device = task, config, steps, device
+        self.optimizer = optimizer_of(task.module, config)
+        self._kept = [(buffer, buffer.clone()) for buffer in task.module.buffers()]
+
+    def __call__(self, batch: Batch, number: int) -> Step:
+        for buffer, kept in self._kept:
+            kept.copy_(buffer)
+        self.optimizer.zero_grad(set_to_none=True)
+        step = self._task.step(batch, number)
+        norm = torch.nn.utils.clip_grad_norm_(self._task.parameters, self._config.clip_norm)
+        rate = self._config.rate(number, self._steps)
+        values = {**step.values, "gradient_norm": float(norm), "learning_rate": rate}
+        if lost := is_lost(values, self._device):
+            # A forward pass has put its own numbers into batch norm's statistics.
+            for buffer, kept in self._kept:
+                buffer.copy_(kept)
+        else:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate * group["factor"]
+            self.optimizer.step()
+            self._task.updated()
+        return replace(step, values=values, lost=lost)
+
+
 def run(recipe: Recipe, options: TrainOptions, begin: Callable[[Setup], Task]) -> Ending:
     """Train, or go on from the last checkpoint in `options.output`; the model is left in `output/model`.
 
@@ -176,19 +207,14 @@ class _Loop:
         )
         self.steps_per_epoch = self.task.rows / recipe.batch_size
         self.steps = options.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
-        self.optimizer = torch.optim.Adam(
-            self.task.parameters,
-            lr=recipe.optimizer.learning_rate,
-            betas=(recipe.optimizer.beta1, recipe.optimizer.beta2),
-            fused=True,
-        )
+        self.train_step = TrainStep(self.task, recipe.optimizer, self.steps, self.device)
         self.batches = GlobalBatches(
             self.corpus, self.mixture, recipe.batch_size, recipe.seed, augment=recipe.audio.augment
         )
         self.peak = peak_flops(self.device)
         self.step = 0
         if opened.last is not None:
-            state = load_checkpoint(opened.last, self.task.module, self.optimizer)
+            state = load_checkpoint(opened.last, self.task.module, self.train_step.optimizer)
             self.batches.restore(state["batches"])
             self.step = state["step"]
             log.info("going on after step %d from %s", self.step, opened.last)
@@ -223,13 +249,12 @@ class _Loop:
             started = time.perf_counter()
             batch = next(batches)
             waited_s = time.perf_counter() - started
-            step, values = self._gradient(batch)
-            if not (lost := is_lost(values, self.device)):
-                self._update()
+            step = self.train_step(batch, self.step)
+            values = step.values | {"epoch": self.step / self.steps_per_epoch}
             values |= self._speed(step, len(batch.examples), time.perf_counter() - started, waited_s)
             if metrics is not None:
                 metrics.write(self.step, "train", values)
-            if lost:
+            if step.lost:
                 what = "the loss is {loss}, the gradient norm {gradient_norm}".format_map(values)
                 return self._stop_lost(f"step {self.step}: {what}; stopped before the weights took it")
             self.step += 1
@@ -251,31 +276,14 @@ class _Loop:
                 return Ending.INTERRUPTED
         return Ending.DONE
 
-    def _gradient(self, batch: Batch) -> tuple[Step, dict[str, float | None]]:
-        """Leave the clipped gradient of the global mini-batch in the parameters; what to log of it."""
-        self.optimizer.zero_grad(set_to_none=True)
-        step = self.task.step(batch, self.step)
-        norm = torch.nn.utils.clip_grad_norm_(self.task.parameters, self.recipe.optimizer.clip_norm)
-        return step, {
-            **step.values,
-            "gradient_norm": float(norm),
-            "learning_rate": self.recipe.optimizer.rate(self.step),
-            "epoch": self.step / self.steps_per_epoch,
-        }
-
-    def _speed(self, step: Step, pairs: int, step_s: float, waited_s: float) -> dict[str, float | None]:
-        return {
-            "pairs_per_s": pairs * self.ranks.count / step_s,
-            "wait_share": waited_s / step_s,
-            "mfu_useful": step.useful_flops / step_s / self.peak if self.peak and step.useful_flops else None,
-            "mfu_padded": step.padded_flops / step_s / self.peak if self.peak and step.padded_flops else None,
-        }
-
-    def _update(self) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.recipe.optimizer.rate(self.step)
-        self.optimizer.step()
-        self.task.updated()
+    def _speed(self, step: Step, pairs: int, step_s: float, waited_s: float) -> dict[str, float]:
+        speed = {"pairs_per_s": pairs * self.ranks.count / step_s, "wait_share": waited_s / step_s}
+        if self.peak and step.useful_flops:
+            speed |= {
+                "mfu_useful": step.useful_flops / step_s / self.peak,
+                "mfu_padded": step.padded_flops / step_s / self.peak,
+            }
+        return speed
 
     def _look(self, metrics: MetricLog | None, kind: str, values: dict[str, float]) -> None:
         self.results |= {f"{kind}/{name}": value for name, value in values.items()}
@@ -288,7 +296,7 @@ class _Loop:
         state = {"step": self.step, "batches": loader.state(self.step - 1)}
         with partial_checkpoint(self.folder, self.step) as partial:
             self.task.save(partial)
-            path = save_checkpoint(self.folder, partial, self.optimizer, state, keep=self.options.keep)
+            path = save_checkpoint(self.folder, partial, self.train_step.optimizer, state, keep=self.options.keep)
         log.info("saved %s", path)
         self.presence.report()
 
