@@ -30,6 +30,11 @@ class CheckpointError(Exception):
     """A checkpoint that cannot be written; the ones before it are whole."""
 
 
+def step_of(checkpoint: Path) -> int:
+    """Of a folder that `checkpoints` names."""
+    return int(checkpoint.name.removeprefix(_PREFIX))
+
+
 def checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints, oldest first."""
     return sorted(path for path in folder.glob(f"{_PREFIX}*") if path.is_dir() and path.suffix != _PARTIAL_SUFFIX)
@@ -63,7 +68,9 @@ def save_checkpoint(
 ) -> Path:
     """`model_files` is a folder of `partial_checkpoint` with the model's files, which becomes the checkpoint; `state`
     must hold `step`."""
-    save_file(_optimizer_tensors(optimizer), model_files / OPTIMIZER_NAME)
+    save_file(
+        {name: value.contiguous() for name, value in optimizer_tensors(optimizer).items()}, model_files / OPTIMIZER_NAME
+    )
     (model_files / STATE_NAME).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
     for path in model_files.iterdir():
         _sync(path)
@@ -95,8 +102,25 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
         # An older version wrote places for names.
         parameter = parameters.get(in_order[int(name)] if name.isdigit() else name)
         if parameter is not None:
-            optimizer.state[parameter][kind] = _placed(value, parameter)
+            optimizer.state[parameter][kind] = placed(value, parameter)
     return state
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All numbers that it keeps of its parameters, by name."""
+    return {
+        f"{name}.{kind}": value
+        for name, parameter in named_parameters(optimizer).items()
+        for kind, value in sorted(optimizer.state.get(parameter, {}).items())
+    }
+
+
+def placed(value: Tensor, parameter: Tensor) -> Tensor:
+    """A number of the optimizer where its parameter is, and laid out like it."""
+    if value.shape == parameter.shape and parameter.dim() == 4:
+        # Convolutions of a channels_last model have moments in the same layout.
+        return value.to(parameter.device).contiguous(memory_format=torch.channels_last)
+    return value.to(parameter.device)
 
 
 def replace_text(path: Path, content: str) -> None:
@@ -117,21 +141,6 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    return {
-        f"{name}.{kind}": value.contiguous()
-        for name, parameter in named_parameters(optimizer).items()
-        for kind, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _placed(value: Tensor, parameter: Tensor) -> Tensor:
-    if value.shape == parameter.shape and parameter.dim() == 4:
-        # Convolutions of a channels_last model have moments in the same layout.
-        return value.to(parameter.device).contiguous(memory_format=torch.channels_last)
-    return value.to(parameter.device)
 
 
 def _sync(path: Path) -> None:
