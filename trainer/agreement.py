@@ -66,15 +66,15 @@ def spread(module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     parameters = named_parameters(optimizer)
     shapes = from_first(
         lambda: {
-            name: {kind: list(value.shape) for kind, value in optimizer.state[parameter].items()}
+            name: {k: [list(v.shape), str(v.dtype).split(".")[1]] for k, v in optimizer.state[parameter].items()}
             for name, parameter in parameters.items()
             if parameter in optimizer.state
         }
     )
     for name, kinds in shapes.items():
         state = optimizer.state[parameters[name]]
-        for kind, shape in kinds.items():
-            state.setdefault(kind, placed(torch.zeros(shape), parameters[name]))
+        for kind, (shape, dtype) in kinds.items():
+            state.setdefault(kind, placed(torch.zeros(shape, dtype=getattr(torch, dtype)), parameters[name]))
     dist.broadcast([*module.parameters(), *module.buffers(), *optimizer_tensors(optimizer).values()])
 
 
