@@ -29,7 +29,13 @@ from trainer.tasks import contrastive
 
 run, other, tokenizer, out = map(Path, sys.argv[1:])
 torch.set_default_dtype(torch.float64)
-recipe = dataclasses.replace(smallest(tokenizer), batch_size=32)
+small = smallest(tokenizer)
+recipe = dataclasses.replace(
+    small,
+    batch_size=16,
+    audio=dataclasses.replace(small.audio, ghost_batch_size=2),
+    compute=dataclasses.replace(small.compute, audio_chunk=16, text_chunk=16),
+)
 start_logging()
 
 def training(output, steps, recipe=recipe, run=run, **changes):
@@ -86,7 +92,7 @@ def alone(rank):
 
 codes = {"one": world(1, lambda rank: training(out / "one", 20), out / "said/one")}
 codes["two"] = world(2, everywhere, out / "said/two")
-for count in (1, 2, 4):
+for count in (1, 4):
     shutil.copytree(out / "two", out / f"two_{count}")
     codes[f"two_{count}"] = world(count, lambda rank: training(out / f"two_{count}", 20), out / f"said/two_{count}")
 codes["four"] = world(4, lambda rank: training(out / "four", 20), out / "said/four")
@@ -134,8 +140,8 @@ def test_any_number_of_ranks_has_the_losses_of_one(worlds: Worlds) -> None:
     assert one[-1] != pytest.approx(one[0], rel=1e-2)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
-def test_a_run_of_two_ranks_goes_on_with_any_number(count: int, worlds: Worlds) -> None:
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_run_of_two_ranks_goes_on_with_another_number(count: int, worlds: Worlds) -> None:
     assert worlds.codes["two"] == [0, 0]
     assert worlds.codes[f"two_{count}"] == [0] * count
     assert "going on after step 10" in (worlds.folder / f"said/two_{count}/0.txt").read_text()
