@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from schemas.digest import canonical_json
-from schemas.run import RunError
 from trainer import dist
 from trainer.checkpoint import optimizer_tensors, placed
 from trainer.optimizer import named_parameters
@@ -23,28 +22,10 @@ from trainer.settings import differences
 _SHOWN = 120  # characters of a value
 
 
-class SaidByFirst(ValueError):
-    """What all ranks end with; the first one says it."""
-
-
 def from_first(make: Callable[[], Any]) -> Any:
-    """What the first rank makes, as plain JSON, on every rank; all ranks have to ask.
-
-    Where it raises ValueError or RunError, so do all.
-    """
-    said: dict[str, Any] = {}
-    failed: Exception | None = None
-    if dist.rank() == 0:
-        try:
-            said = {"value": make()}
-        except (ValueError, RunError) as error:
-            failed, said = error, {"error": str(error)}
-    said = json.loads(dist.broadcast_text(json.dumps(said)))
-    if failed is not None:
-        raise failed
-    if "error" in said:
-        raise SaidByFirst(said["error"])
-    return said["value"]
+    """What the first rank makes, as plain JSON, on every rank; all ranks have to ask. Its RunError or ValueError ends
+    all."""
+    return json.loads(dist.from_first(lambda: canonical_json(make()).encode()))
 
 
 def agree(facts: Mapping[str, Any]) -> None:
@@ -52,7 +33,7 @@ def agree(facts: Mapping[str, Any]) -> None:
     first, *others = (json.loads(text) for text in dist.gather_texts(canonical_json(dict(facts))))
     for rank, other in enumerate(others, 1):
         for name, here, there in differences(first, other):
-            raise SaidByFirst(
+            raise dist.SaidByFirst(
                 f"rank {rank} differs from rank 0 in {name}: it has {_short(there)}, rank 0 has {_short(here)}; start "
                 "all ranks by the same command, on the same data and with the same versions"
             )

@@ -96,12 +96,9 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
             f"{path}: not a checkpoint of this model ({reason}); remove it to go on from an earlier one"
         ) from error
     parameters = named_parameters(optimizer)
-    in_order = list(parameters)
     for key, value in tensors.items():
         name, _, kind = key.rpartition(".")
-        # An older version wrote places for names.
-        parameter = parameters.get(in_order[int(name)] if name.isdigit() else name)
-        if parameter is not None:
+        if (parameter := parameters.get(name)) is not None:  # or it learns no more
             optimizer.state[parameter][kind] = placed(value, parameter)
     return state
 
@@ -124,11 +121,16 @@ def placed(value: Tensor, parameter: Tensor) -> Tensor:
 
 
 def replace_text(path: Path, content: str) -> None:
+    """As `replace_file`."""
+    replace_file(path, content.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
     """The file has its old content or the new one, whatever happens meanwhile."""
     partial = path.with_name(f"{path.name}{_PARTIAL_SUFFIX}")
     try:
         with naming(path):
-            partial.write_text(content, encoding="utf-8")
+            partial.write_bytes(content)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -13,9 +13,8 @@ from safetensors import SafetensorError
 from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output
 from schemas.run import RunError
 from trainer import dist
-from trainer.agreement import SaidByFirst
 from trainer.checkpoint import CheckpointError
-from trainer.dist import TIMEOUT_S, RanksError
+from trainer.dist import TIMEOUT_S, RanksError, SaidByFirst
 from trainer.logs import loss_table
 from trainer.loop import MODEL_NAME, Ending, TrainOptions
 from trainer.trackers import TRACKERS

@@ -6,7 +6,7 @@ Started by `torchrun`, a process finds its rank in the environment; started plai
 
 import importlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_single, wait_tensor
 
+from schemas.run import RunError
 from trainer.devices import device_of
 
 TIMEOUT_S = 1800.0
@@ -155,14 +156,38 @@ def gather_texts(text: str) -> list[str]:
 
 def broadcast_text(text: str) -> str:
     """The first rank's text, on every rank; all ranks have to ask, and only what the first one says counts."""
+    return _broadcast(text.encode()).decode()
+
+
+class SaidByFirst(ValueError):
+    """What all ranks end with; the first one says it."""
+
+
+def from_first(read: Callable[[], bytes]) -> bytes:
+    """What the first rank reads, on every rank; all ranks have to ask. Its RunError or ValueError ends all."""
     if rank_count() == 1:
-        return text
-    content = text.encode() if rank() == 0 else b""
+        return read()
+    content, failure = b"", None
+    if rank() == 0:
+        try:
+            content = read()
+        except (RunError, ValueError) as error:
+            failure = error
+    if said := broadcast_text(str(failure or "")):
+        raise failure or SaidByFirst(said)
+    return _broadcast(content)
+
+
+def _broadcast(content: bytes) -> bytes:
+    if rank_count() == 1:
+        return content
     size = torch.tensor([len(content)])
     dist.broadcast(size, 0)
-    buffer = torch.frombuffer(bytearray(content.ljust(max(1, int(size)), b"\0")), dtype=torch.uint8)
+    buffer = torch.zeros(max(1, int(size)), dtype=torch.uint8)
+    if rank() == 0 and content:
+        buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
     dist.broadcast(buffer, 0)
-    return buffer[: int(size)].numpy().tobytes().decode()
+    return buffer[: int(size)].numpy().tobytes()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

@@ -10,6 +10,7 @@ import errno
 import functools
 import json
 import logging
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,14 +18,14 @@ from typing import Any
 
 from schemas.digest import canonical_json
 from trainer import dist
-from trainer.agreement import SaidByFirst, from_first
+from trainer.agreement import from_first
 from trainer.checkpoint import checkpoints, replace_text, step_of
 from trainer.data import Corpus
 from trainer.recipes import Recipe
 from trainer.settings import differences, from_plain
 from trainer.trained_on import Training
 
-_NAME = "run.json"
+_NAME, _INDEX_NAME = "run.json", "rows.parquet"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How a run is computed and read, and when it ends.
 _NOT_LEARNED = ("epochs", "compute", "loss.block_rows", "data.verify_shards", "data.skip_corrupt")
@@ -45,6 +46,7 @@ def identity(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
         "manifests": [run.manifest.number for run in corpus.runs],
         "data_digests": [run.manifest.digest() for run in corpus.runs],
         "left_out": list(corpus.left_out),
+        "rows": corpus.index.digest(),
         "data": [run.location for run in corpus.runs],
     }
     plain: dict[str, Any] = json.loads(canonical_json(value))
@@ -94,8 +96,14 @@ def open_run(
     read."""
     last, known = _begun(output)
     if forked := last is None and fork is not None:
-        last, known = _plain_run(from_first(functools.partial(_fork, fork)))
-    corpus = Corpus.open(data, recipe.data, known["manifests"] if known else None)
+        last, known = _plain_run(from_first(functools.partial(_fork, fork, output)))
+    corpus = Corpus.open(
+        data,
+        recipe.data,
+        known["manifests"] if known else None,
+        index_at=output / _INDEX_NAME,
+        keep_index=known is None,
+    )
     began = from_first(lambda: {"init_from": _place(init_from), "fork": _place(fork)})
     now = identity(recipe, corpus) | {"began": began}
     if known is not None and forked:
@@ -110,7 +118,7 @@ def _begun(output: Path) -> tuple[Path | None, dict[str, Any] | None]:
     last = next(reversed(checkpoints(output / _CHECKPOINTS)), None)
     steps = [int(text) for text in dist.gather_texts(str(step_of(last) if last is not None else 0))]
     if (furthest := max(steps)) > steps[0]:
-        raise SaidByFirst(
+        raise dist.SaidByFirst(
             f"rank {steps.index(furthest)} would go on from step {furthest}, rank 0 from step {steps[0]}: {output} is "
             "not one folder; share it, or let the machine with the later checkpoint have rank 0"
         )
@@ -126,15 +134,19 @@ def _begun(output: Path) -> tuple[Path | None, dict[str, Any] | None]:
     return _plain_run(from_first(lambda: [str(last), read_identity(output)] if last is not None else [None, None]))
 
 
-def _fork(origin: str) -> list[Any]:
-    """The checkpoint that `RUN[@STEP]` names, and what the run was begun with. Raises ValueError."""
+def _fork(origin: str, output: Path) -> list[Any]:
+    """The checkpoint that `RUN[@STEP]` names, and what the run was begun with; its index is copied. Raises
+    ValueError."""
     folder, _, step = origin.rpartition("@") if origin.rpartition("@")[2].isdigit() else (origin, "", "")
     found = {step_of(path): path for path in checkpoints(Path(folder) / _CHECKPOINTS)}
     if not found:
         raise ValueError(f"--fork {origin}: {folder} has no checkpoint")
     if (wanted := int(step) if step else max(found)) not in found:
         raise ValueError(f"--fork {origin}: {folder} has no step {wanted}; it has {', '.join(map(str, found))}")
-    return [str(found[wanted]), read_identity(Path(folder))]
+    known = read_identity(Path(folder))
+    output.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(folder) / _INDEX_NAME, output / _INDEX_NAME)
+    return [str(found[wanted]), known]
 
 
 def _plain_run(value: Sequence[Any]) -> tuple[Path | None, dict[str, Any] | None]:
@@ -183,6 +195,11 @@ def check_same(known: dict[str, Any], now: dict[str, Any], what: str, advice: st
         raise ValueError(
             f"{what} that began {'without' if shard in left_out else 'with'} {shard}, which is "
             f"{'whole again' if shard in left_out else 'broken now'}; repair the run, or give another --output"
+        )
+    if known.get("rows", now["rows"]) != now["rows"]:
+        raise ValueError(
+            f"{what} whose {_INDEX_NAME} is gone, and a new scan finds other rows than it began with; put it back, or "
+            "give another --output"
         )
 
 

@@ -24,8 +24,8 @@ from transformers import PreTrainedTokenizerBase
 from schemas.digest import hash64
 from schemas.run import RunError
 from schemas.sources import TextSource
-from trainer.dist import Ranks
-from trainer.streams import Example, GlobalBatches
+from trainer.audio import Audio
+from trainer.streams import Example, Lanes, LanesState
 from trainer.tokens import tokenize
 from trainer.windows import Window, WindowChunk, Windows, window_chunk
 
@@ -54,7 +54,7 @@ class Batch:
     masks_R4: Tensor
     tokens: list[list[int]]  # empty where no text is needed
     text_ids_R: Tensor
-    examples: tuple[Example, ...]  # without their audio
+    examples: tuple[Example, ...]
 
     @property
     def sources(self) -> dict[TextSource, int]:
@@ -62,26 +62,25 @@ class Batch:
 
 
 class Loader:
-    """`for batch in loader`: endless, in order. With `state(step)` a `GlobalBatches` goes on after that step.
+    """`for batch in loader`: endless, in order. `state(step)` is where its lanes were after that step.
 
     Without a tokenizer, batches have no tokens.
     """
 
     def __init__(
         self,
-        batches: GlobalBatches,
+        batches: Lanes,
+        audio: Audio,
         tokenizer: PreTrainedTokenizerBase | None,
         *,
         max_tokens: int,
         window_samples: int,
-        block_size: int,
-        ranks: Ranks,
         workers: int,
     ) -> None:
+        self._audio = audio
         self._batches, self._tokenizer, self._max_tokens = batches, tokenizer, max_tokens
         self._window_samples = window_samples
-        self._mine = share_of_rank(batches.batch_size, block_size, ranks)
-        self._states: dict[int, dict[str, Any]] = {}
+        self._states: dict[int, LanesState] = {}
         self._planned: queue.SimpleQueue[tuple[int, list[Example]]] = queue.SimpleQueue()
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_BATCHES_AHEAD)
         self._stopped = threading.Event()
@@ -107,8 +106,8 @@ class Loader:
                 del self._states[step]
             yield item
 
-    def state(self, step: int) -> dict[str, Any]:
-        """The planner's state after the batch of `step`, the last one that was taken."""
+    def state(self, step: int) -> LanesState:
+        """Where the lanes were after the batch of `step`, the last one that was taken."""
         return self._states[step]
 
     def close(self) -> None:
@@ -120,13 +119,14 @@ class Loader:
             except queue.Empty:
                 continue
         self._thread.join()
+        self._batches.close()
+        self._audio.close()
 
     def _plan(self, *, shared: bool) -> Iterator[WindowChunk]:
         while not self._stopped.is_set():
             step = self._batches.step
-            examples = self._batches.next()
+            mine = self._batches.next()
             self._states[step] = self._batches.state()
-            mine = [examples[i] for i in self._mine]
             self._planned.put((step, mine))
             for start in range(0, len(mine), _DECODE_CHUNK):
                 part = mine[start : start + _DECODE_CHUNK]
@@ -139,7 +139,10 @@ class Loader:
                     for example in part
                 ]
                 yield window_chunk(
-                    [example.row.audio for example in part], windows, self._window_samples, shared=shared
+                    [self._audio.take(example.row.place) for example in part],
+                    windows,
+                    self._window_samples,
+                    shared=shared,
                 )
 
     def _run(self) -> None:
@@ -169,7 +172,7 @@ class Loader:
             masks_R4=torch.tensor([example.masks for example in examples]),
             tokens=tokenize(self._tokenizer, texts, self._max_tokens) if self._tokenizer is not None else [],
             text_ids_R=torch.tensor([hash64(text) - 2**63 for text in texts]),
-            examples=tuple(example.without_audio() for example in examples),
+            examples=tuple(examples),
         )
 
     def _put(self, item: Batch | BaseException) -> bool:
@@ -180,15 +183,3 @@ class Loader:
                 continue
             return True
         return False
-
-
-def share_of_rank(batch_size: int, block_size: int, ranks: Ranks) -> list[int]:
-    """Which pairs of a global mini-batch a rank takes: every N-th block, so that ghost batches stay whole.
-
-    Raises ValueError where the blocks do not divide over the ranks.
-    """
-    if batch_size % (block_size * ranks.count):
-        raise ValueError(
-            f"a batch of {batch_size} does not divide over {ranks.count} ranks in ghost batches of {block_size}"
-        )
-    return [i for i in range(batch_size) if i // block_size % ranks.count == ranks.rank]

@@ -24,6 +24,7 @@ from schemas.readers import ReaderState
 from schemas.signals import taking
 from trainer import dist
 from trainer.agreement import agree, agree_on_start, from_first, spread
+from trainer.audio import Audio
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus
 from trainer.devices import device_of
@@ -38,7 +39,7 @@ from trainer.optimizer import OptimizerConfig, optimizer_of
 from trainer.presence import Presence
 from trainer.recipes import Recipe
 from trainer.split import Split
-from trainer.streams import GlobalBatches
+from trainer.streams import Lanes
 from trainer.trackers import find_tracker
 from trainer.trained_on import Training
 
@@ -247,8 +248,16 @@ class _Loop:
         self.steps_per_epoch = self.task.rows / recipe.batch_size
         self.steps = options.steps or max(1, round(recipe.epochs * self.steps_per_epoch))
         self.train_step = TrainStep(self.task, recipe.optimizer, self.steps, self.device)
-        self.batches = GlobalBatches(
-            self.corpus, self.mixture, recipe.batch_size, recipe.seed, augment=recipe.audio.augment
+        self.audio = Audio(self.corpus)
+        self.batches = Lanes(
+            self.corpus,
+            self.mixture,
+            recipe.batch_size,
+            recipe.lanes,
+            recipe.seed,
+            ranks=ranks,
+            augment=recipe.audio.augment,
+            audio=self.audio,
         )
         self.peak = peak_flops(self.device)
         self.step, self.skipped = 0, 0
@@ -389,9 +398,11 @@ class _Loop:
             metrics.write(self.step - 1, kind, values)
 
     def _save(self, loader: Loader) -> None:
+        """All ranks: each knows where its own lanes are."""
+        lanes = dist.gather_texts(json.dumps(self.batches.to_json(loader.state(self.step - 1))))
         if self.presence is None:
             return
-        state = {"step": self.step, "batches": loader.state(self.step - 1)}
+        state = {"step": self.step, "batches": [json.loads(part) for part in lanes]}
         state |= {"steps": self.steps, "skipped": self.skipped}
         with partial_checkpoint(self.folder, self.step) as partial:
             self.task.save(partial)
@@ -409,11 +420,10 @@ class _Loop:
     def _loader(self) -> Loader:
         return Loader(
             self.batches,
+            self.audio,
             self.task.tokenizer,
             max_tokens=self.recipe.text.max_tokens,
             window_samples=self.recipe.data.window_samples,
-            block_size=self.recipe.audio.block_size,
-            ranks=self.ranks,
             workers=self.options.workers,
         )
 
@@ -427,3 +437,10 @@ class _Loop:
         )
         period = self.batches.quotas.period
         log.info("mixture %s %s, exact over %d batch%s", self.mixture.text, NAMES, period, "" if period == 1 else "es")
+        for passes in self.batches.shared_groups():
+            log.info(
+                "%s has %d row groups for %d lanes: many are read by more than one lane",
+                passes.source.name,
+                len(passes.groups),
+                passes.lanes,
+            )

@@ -8,13 +8,13 @@ Legend: R pairs of this rank, D embedding size.
 
 import itertools
 import logging
-import math
 
 import torch
 from torch import Tensor
 
 from schemas.sources import TextSource
 from trainer import dist
+from trainer.audio import Audio
 from trainer.data import Corpus
 from trainer.dist import Ranks
 from trainer.gradcache import autocast
@@ -23,14 +23,12 @@ from trainer.loss import chance_loss, contrastive_loss
 from trainer.mixture import Mixture, MixtureError
 from trainer.model import Model, pad_id
 from trainer.split import Split
-from trainer.streams import GlobalBatches
+from trainer.streams import Lanes
 from trainer.tokens import text_chunks
 
 log = logging.getLogger(__name__)
 
 MAX_PAIRS = 1024
-# So that 1, 2, 4 or 8 ranks look at the same pairs.
-_PAIRS_MULTIPLE = 8
 _SEED = 0
 
 
@@ -43,23 +41,32 @@ class Validation:
     @classmethod
     def open(cls, corpus: Corpus, model: Model, mixture: Mixture, ranks: Ranks) -> "Validation":
         pairs = min(MAX_PAIRS, model.recipe.batch_size, corpus.recordings[Split.VALIDATION])
-        pairs -= pairs % math.lcm(_PAIRS_MULTIPLE, ranks.count)
+        pairs -= pairs % model.recipe.lanes
         if pairs < 2:
             log.warning("too few validation recordings (%d): no validation loss", pairs)
             return cls(model, None, 0)
         missing = {source for source in TextSource if not corpus.rows_of(source, Split.VALIDATION)}
         try:
-            batches = GlobalBatches(corpus, mixture.without(missing), pairs, _SEED, split=Split.VALIDATION)
+            audio = Audio(corpus)
+            batches = Lanes(
+                corpus,
+                mixture.without(missing),
+                pairs,
+                model.recipe.lanes,
+                _SEED,
+                ranks=ranks,
+                split=Split.VALIDATION,
+                audio=audio,
+            )
         except (MixtureError, ZeroDivisionError):
             log.warning("the %d validation recordings have too little text: no validation loss", pairs)
             return cls(model, None, 0)
         loader = Loader(
             batches,
+            audio,
             model.tokenizer,
             max_tokens=model.recipe.text.max_tokens,
             window_samples=model.recipe.data.window_samples,
-            block_size=1,
-            ranks=ranks,
             workers=0,
         )
         try:

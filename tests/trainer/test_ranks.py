@@ -33,6 +33,7 @@ small = smallest(tokenizer)
 recipe = dataclasses.replace(
     small,
     batch_size=16,
+    lanes=4,
     audio=dataclasses.replace(small.audio, ghost_batch_size=2),
     compute=dataclasses.replace(small.compute, audio_chunk=16, text_chunk=16),
 )
