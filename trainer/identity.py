@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from schemas.digest import canonical_json
+from schemas.run import Run, RunError
 from trainer import dist
-from trainer.agreement import from_first
+from trainer.agreement import agree, from_first
 from trainer.checkpoint import checkpoints, replace_text, step_of
 from trainer.data import Corpus
 from trainer.recipes import Recipe
@@ -97,6 +98,9 @@ def open_run(
     last, known = _begun(output)
     if forked := last is None and fork is not None:
         last, known = _plain_run(from_first(functools.partial(_fork, fork, output)))
+    numbers = known["manifests"] if known else [None] * len(data)
+    if dist.rank_count() > 1:
+        agree({"manifest": {folder: _digest(folder, number) for folder, number in zip(data, numbers, strict=False)}})
     corpus = Corpus.open(
         data,
         recipe.data,
@@ -132,6 +136,14 @@ def _begun(output: Path) -> tuple[Path | None, dict[str, Any] | None]:
             steps[0],
         )
     return _plain_run(from_first(lambda: [str(last), read_identity(output)] if last is not None else [None, None]))
+
+
+def _digest(folder: str, number: int | None) -> str:
+    """Of the manifest that a rank would read, or why it cannot."""
+    try:
+        return Run.open(folder, number).manifest.digest()
+    except RunError as error:
+        return str(error)
 
 
 def _fork(origin: str, output: Path) -> list[Any]:
