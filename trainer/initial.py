@@ -37,7 +37,8 @@ def fine_tuned(recipe: Recipe, name: str, device: torch.device, training: Traini
         recipe.loss.initial_temperature,
     )
     towers.load_state_dict(source.towers.state_dict())
-    training = dataclasses.replace(training, manifests=(*training.manifests, *source.training.manifests))
+    seen = dict.fromkeys((*training.manifests, *source.training.manifests))
+    training = dataclasses.replace(training, manifests=tuple(seen))
     log.info("weights of %s, which was trained on %d manifests", name, len(source.training.manifests))
     audio = dataclasses.replace(recipe.audio, log_mel=towers.audio.config.log_mel)
     return Model(towers.to(device), source.tokenizer, dataclasses.replace(recipe, audio=audio), training)
