@@ -82,7 +82,7 @@ class Validation:
         audio_RD, text_RD = embeddings(model, batch)
         text_ids_R = batch.text_ids_R.to(model.device)
         result = contrastive_loss(audio_RD, text_RD, model.towers.log_temperature, text_ids_R, model.recipe.loss)
-        loss = dist.sum_over_ranks(result.loss.double())
+        loss = dist.sum_over_ranks(result.loss.cpu().double())  # MPS has no float64
         return {"loss": float(loss), "chance": chance_loss(model.recipe.loss.kind, self._pairs)}
 
 
