@@ -61,8 +61,8 @@ class Evaluator(Protocol):
 class TrainOptions:
     """Where a run begins and happens and how often it looks up; what is learned follows from the recipe.
 
-    `steps` None trains the recipe's epochs; an epoch is recordings ÷ batch size, in steps. `init_from` is a model whose
-    weights are the first, `fork` (`RUN[@STEP]`) a checkpoint of another run to go on from. Up to `skip_nonfinite` steps
+    `steps` None trains the recipe's epochs; an epoch is the task's rows ÷ batch size, in steps. `init_from` is a model
+    whose weights are the first, `fork` (`RUN[@STEP]`) a checkpoint of another run to go on from. Up to `skip_nonfinite` steps
     of the run may be left out whose loss or gradient is not finite. A rank that does not answer for `timeout_s` counts
     as lost.
     """
@@ -430,7 +430,7 @@ class _Loop:
     def _announce(self) -> None:
         log.info(
             "%d recordings to train on, %d to validate; %.1f steps an epoch, %d steps in all",
-            self.corpus.recordings[Split.TRAIN],
+            self.task.rows,
             self.corpus.recordings[Split.VALIDATION],
             self.steps_per_epoch,
             self.steps,

@@ -1,4 +1,4 @@
-"""MuLan itself: two towers by the contrastive loss of pairs (section 3 of the paper)."""
+"""MuLan itself: two towers by the contrastive loss of pairs (section 3.1 of the paper)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,13 +30,13 @@ class Contrastive(Task):
     def __init__(self, setup: Setup) -> None:
         self._setup, self._recipe = setup, setup.recipe
         self.name = setup.recipe.name
-        self.rows = setup.corpus.recordings[Split.TRAIN]
+        self.rows = setup.corpus.rows_of(setup.mixture.sources, Split.TRAIN)
+        _check_locked(setup)
         self.learned = (
             fine_tuned(setup.recipe, setup.init_from, setup.device, setup.training)
             if setup.init_from is not None
             else build(setup.recipe, setup.device, setup.training)
         )
-        _check_locked(setup)
         self.tokenizer = self.learned.tokenizer
         self.learned.towers.lock(setup.recipe.optimizer.locked)
         self.module = self._towers = self.learned.towers.train()
