@@ -62,9 +62,9 @@ class TrainOptions:
     """Where a run begins and happens and how often it looks up; what is learned follows from the recipe.
 
     `steps` None trains the recipe's epochs; an epoch is the task's rows ÷ batch size, in steps. `init_from` is a model
-    whose weights are the first, `fork` (`RUN[@STEP]`) a checkpoint of another run to go on from. Up to `skip_nonfinite` steps
-    of the run may be left out whose loss or gradient is not finite. A rank that does not answer for `timeout_s` counts
-    as lost.
+    whose weights are the first, `fork` (`RUN[@STEP]`) a checkpoint of another run to go on from. Up to `skip_nonfinite`
+    steps of the run may be left out whose loss or gradient is not finite. A rank that does not answer for `timeout_s`
+    counts as lost.
     """
 
     data: tuple[str, ...]
