@@ -21,7 +21,7 @@ from tests.trainer.test_gradcache import (
     statistics,
 )
 from trainer.bodies.body import checkpoint_gradients
-from trainer.device import prepare
+from trainer.devices import prepare
 from trainer.draw import torch_seed
 from trainer.estimate import MemoryEstimate, estimate_memory
 from trainer.gradcache import StepResult, _seeded, accumulate_gradients
@@ -285,10 +285,10 @@ def test_float32_stays_float32_on_a_gpu() -> None:
     before = cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
     try:
         cudnn.benchmark = False
-        prepare(CPU, ComputeConfig())
+        prepare(CPU, "tf32")
         assert not cudnn.benchmark
         for precision, rounded in (("float32", False), ("bfloat16", False), ("tf32", True), ("float32", False)):
-            prepare(torch.device("cuda"), ComputeConfig(precision=precision))
+            prepare(torch.device("cuda"), precision)
             assert matmul.allow_tf32 == cudnn.allow_tf32 == rounded
             assert cudnn.benchmark
     finally:
