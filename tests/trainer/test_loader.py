@@ -1,0 +1,284 @@
+"""Batches of a rank: the same however they are read and decoded, nothing left behind, and nothing read for nothing."""
+
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.fs
+import pytest
+import torch
+
+from schemas.run import RunError
+from schemas.sources import TextSource
+from tests.trainer.conftest import ROOT
+from tests.trainer.fixture_runs import shard_row, tone_flac, tone_rows, write_run
+from trainer import decoders
+from trainer.audio import Audio
+from trainer.data import Corpus, DataConfig, Place
+from trainer.loader import Batch, Loader, Texts
+from trainer.mixture import Mixture
+from trainer.recipes import tiny
+from trainer.streams import Lanes
+from trainer.tokens import load_tokenizer
+
+pytestmark = pytest.mark.slow
+
+EVERYTHING: dict[str, Any] = {"validation_fraction": 0.0}
+WINDOW_SAMPLES = 160_000
+PAIRS, LANES = 24, 2
+
+
+@pytest.fixture(scope="module")
+def corpus(tone_run: Path) -> Corpus:
+    return Corpus.open([tone_run], DataConfig(**EVERYTHING, buffer_rows=32))
+
+
+@pytest.fixture(scope="module")
+def texts(text_checkpoint: Path) -> Texts:
+    return Texts(tokenizer=load_tokenizer(str(text_checkpoint)), recipe=tiny())
+
+
+def open_loader(corpus: Corpus, texts: Texts | None, *, workers: int, state: Any = None) -> Loader:
+    audio = Audio(corpus)
+    lanes = Lanes(corpus, Mixture(), PAIRS, LANES, 0, audio=audio)
+    if state is not None:
+        lanes.restore([lanes.to_json(state)])
+    return Loader(lanes, audio, texts, window_samples=WINDOW_SAMPLES, workers=workers)
+
+
+def take(loader: Loader, count: int) -> list[Batch]:
+    try:
+        return list(itertools.islice(loader, count))
+    finally:
+        loader.close()
+
+
+@pytest.fixture(scope="module")
+def plain(corpus: Corpus, texts: Texts) -> list[Batch]:
+    """The batches that one thread decodes."""
+    return take(open_loader(corpus, texts, workers=0), 5)
+
+
+def assert_equal(ours: list[Batch], theirs: list[Batch]) -> None:
+    assert len(ours) == len(theirs) > 0
+    for left, right in zip(ours, theirs, strict=True):
+        assert left.step == right.step
+        assert left.examples == right.examples
+        assert torch.equal(left.wave_RS, right.wave_RS)
+        assert torch.equal(left.masks_R4, right.masks_R4)
+        assert torch.equal(left.text_ids_R, right.text_ids_R)
+        assert left.tokens == right.tokens
+        assert all(torch.equal(a.tokens_BL, b.tokens_BL) for a, b in zip(left.chunks, right.chunks, strict=True))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_do_not_depend_on_workers(
+    corpus: Corpus, texts: Texts, plain: list[Batch], caplog: pytest.LogCaptureFixture, workers: int
+) -> None:
+    caplog.set_level("INFO")
+    assert_equal(take(open_loader(corpus, texts, workers=workers), 5), plain)
+    assert f"{workers} workers share " in caplog.text
+    assert plain[0].wave_RS.shape == (PAIRS, WINDOW_SAMPLES)
+    assert plain[0].wave_RS.float().std(dim=1).min() > 1000
+    assert sum(len(chunk.order_B) for chunk in plain[0].chunks) == PAIRS
+
+
+def test_a_loader_goes_on_where_another_stopped(corpus: Corpus, texts: Texts, plain: list[Batch]) -> None:
+    loader = open_loader(corpus, texts, workers=1)
+    first = list(itertools.islice(loader, 2))
+    state = loader.state(1)
+    loader.close()
+    assert_equal(first + take(open_loader(corpus, texts, workers=0, state=state), 3), plain)
+
+
+def test_threads_decode_where_no_memory_can_be_shared(
+    corpus: Corpus,
+    texts: Texts,
+    plain: list[Batch],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def none_left(size: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(decoders, "_shared_memory", none_left)
+    loader = open_loader(corpus, texts, workers=2)
+    assert not psutil.Process().children()
+    assert_equal(take(loader, 5), plain)
+    assert caplog.text.count("threads of this process decode instead") == 1
+
+
+def test_clips_too_large_for_the_shared_memory_are_decoded(
+    corpus: Corpus, texts: Texts, plain: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip_bytes = plain[0].examples[0].row.samples  # flac has about a byte a sample
+    monkeypatch.setattr(decoders, "_LEAST_CLIP_BYTES", clip_bytes // 8)
+    audio = Audio(corpus)
+    audio.mean_clip_bytes = 0
+    lanes = Lanes(corpus, Mixture(), PAIRS, LANES, 0, audio=audio)
+    assert_equal(take(Loader(lanes, audio, texts, window_samples=WINDOW_SAMPLES, workers=1), 5), plain)
+
+
+def test_a_small_dev_shm_is_enough(tone_run: Path, text_checkpoint: Path) -> None:
+    """A container has 64 MB; here there is one."""
+    unshare = shutil.which("unshare")
+    inside = 'mount -t tmpfs -o size=1m none /dev/shm && exec "$@"'
+    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", inside, "sh", "true"], check=False).returncode:
+        pytest.skip("no right to mount a small /dev/shm")
+    script = f"""
+import itertools, logging, sys
+sys.path.insert(0, {str(ROOT)!r})
+logging.basicConfig(level="INFO")
+from pathlib import Path
+from tests.trainer.test_loader import *
+corpus = Corpus.open([Path({str(tone_run)!r})], DataConfig(**EVERYTHING, buffer_rows=32))
+assert shutil.disk_usage("/dev/shm").total == 1 << 20
+assert_equal(*(take(open_loader(corpus, None, workers=workers), 3) for workers in (2, 0)))
+"""
+    command = [unshare, "-m", "sh", "-c", inside, "sh", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "2 workers share " in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path, workers: int) -> None:
+    rows = [shard_row(f"r{i}", sf=["x"], audio=tone_flac(440, 12), duration_s=12.0) for i in range(8)]
+    rows[3]["audio"] = rows[3]["audio"][:2000]
+    corpus = Corpus.open([write_run(tmp_path / "run", rows)], DataConfig(**EVERYTHING))
+    audio = Audio(corpus)
+    lanes = Lanes(corpus, Mixture.of({TextSource.SF: 1}), 8, 1, 0, audio=audio)
+    loader = Loader(lanes, audio, None, window_samples=WINDOW_SAMPLES, workers=workers)
+    with pytest.raises(RunError, match=r"shards/g0001-00001\.parquet.*recording r3 cannot be decoded"):
+        take(loader, 1)
+
+
+def test_a_shard_that_is_lost_between_planning_and_reading_is_named(tmp_path: Path) -> None:
+    corpus = Corpus.open([write_run(tmp_path / "run", tone_rows(8), shards=1)], DataConfig(**EVERYTHING))
+    (shard,) = (tmp_path / "run" / "shards").iterdir()
+    shard.unlink()
+    audio = Audio(Corpus(corpus.runs, corpus.config, corpus.index, {}))
+    for run in corpus.runs:
+        run._opened = type(run._opened)()
+    audio.expect(0, [0])
+    with pytest.raises(RunError, match=r"g0001-00000\.parquet.*--skip_corrupt"):
+        audio.take(Place(0, 0))
+    audio.close()
+
+
+def test_closing_leaves_nothing(corpus: Corpus, texts: Texts) -> None:
+    threads, files = set(threading.enumerate()), os.listdir("/dev/shm") if Path("/dev/shm").is_dir() else []
+    loader = open_loader(corpus, texts, workers=2)
+    assert len(psutil.Process().children()) == 2
+    next(iter(loader))
+    loader.close()
+    assert not psutil.Process().children()
+    assert set(threading.enumerate()) <= threads
+    assert not files or os.listdir("/dev/shm") == files
+    open_loader(corpus, texts, workers=2).close()  # at once, with everything still on its way
+    assert not psutil.Process().children()
+
+
+def test_a_killed_trainer_takes_its_workers_along(tone_run: Path) -> None:
+    script = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from tests.trainer.test_loader import *
+corpus = Corpus.open([Path({str(tone_run)!r})], DataConfig(**EVERYTHING, buffer_rows=32))
+for batch in open_loader(corpus, None, workers=2):
+    print("going", flush=True)
+"""
+    trainer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    try:
+        assert trainer.stdout is not None
+        assert trainer.stdout.readline() == b"going\n"
+        workers = psutil.Process(trainer.pid).children()
+        assert len(workers) == 2
+        for worker in workers:
+            worker.send_signal(signal.SIGINT)  # as a terminal does; it is the trainer's to handle
+    finally:
+        trainer.kill()
+        trainer.wait()
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
+def test_a_worker_that_is_gone_ends_the_loader(corpus: Corpus) -> None:
+    loader = open_loader(corpus, None, workers=1)
+    batches = iter(loader)
+    next(batches)
+    for worker in psutil.Process().children():
+        worker.kill()
+    with pytest.raises(RunError, match="a decoding worker is gone"):
+        list(itertools.islice(batches, 100))
+    loader.close()
+
+
+class Counting(pa.fs.FileSystemHandler):
+    """A local folder whose reads are counted, by `count(path, bytes)`."""
+
+    def __init__(self, count: Callable[[str, int], None]) -> None:
+        self._local = pa.fs.LocalFileSystem()
+        self._count = count
+
+    def open_input_file(self, path: str) -> pa.PythonFile:
+        return pa.PythonFile(_CountingFile(path, self._count), mode="r")
+
+    def open_input_stream(self, path: str) -> pa.PythonFile:
+        return self.open_input_file(path)
+
+    def get_type_name(self) -> str:
+        return "counting"
+
+    def normalize_path(self, path: str) -> str:
+        return path
+
+    def get_file_info(self, paths: list[str]) -> Any:
+        return self._local.get_file_info(paths)
+
+    def get_file_info_selector(self, selector: pa.fs.FileSelector) -> Any:
+        return self._local.get_file_info(selector)
+
+    def _refuse(self, *_: Any, **__: Any) -> Any:
+        raise PermissionError("only for reading")
+
+    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = _refuse
+    move = copy_file = open_output_stream = open_append_stream = _refuse
+
+
+class _CountingFile:
+    def __init__(self, path: str, count: Callable[[str, int], None]) -> None:
+        self._file, self._path, self._count = open(path, "rb"), path, count  # noqa: SIM115
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._file.read(size)
+        self._count(self._path, len(content))
+        return content
+
+    def seek(self, *place: int) -> int:
+        return self._file.seek(*place)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def flush(self) -> None: ...
+
+    def close(self) -> None:
+        self._file.close()
+        self.closed = True
