@@ -22,7 +22,7 @@ from trainer.gradcache import accumulate_gradients
 from trainer.mixture import Mixture
 from trainer.model import build, pad_id
 from trainer.recipes import Recipe, tiny
-from trainer.streams import GlobalBatches
+from trainer.streams import Lanes
 from trainer.tokens import text_chunks, tokenize
 
 NAME = "text_bucketing"
@@ -42,7 +42,9 @@ def main() -> int:
     torch.set_num_threads(1)
     recipe = recipe_from(given)
     corpus = Corpus.open([given.run], recipe.data)
-    batch = GlobalBatches(corpus, corpus.mixture(), given.batch_size, 0, audio=False).next()
+    lanes = Lanes(corpus, corpus.mixture(), given.batch_size, 1, 0)
+    batch = lanes.next()
+    lanes.close()
     model = build(recipe, torch.device("cpu"))
     model.towers.train()
     tokens = tokenize(model.tokenizer, [example.text for example in batch], MAX_TOKENS)

@@ -11,7 +11,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from pathlib import Path, PurePosixPath
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -165,6 +166,19 @@ class Run:
                 raise RunError(f"{path}: the content is not what the manifest names; {_REPAIR}")
         except _READ_ERRORS as error:
             raise self._unreadable(shard, error) from error
+
+    def sizes(self) -> dict[str, int]:
+        """The bytes of each file that stands where shards do, by the path that a manifest gives it. Raises RunError."""
+        found: dict[str, int] = {}
+        for folder in {str(PurePosixPath(shard.path).parent) for shard in self.manifest.shards}:
+            path = f"{self.root}/{folder}"
+            try:
+                select = pyarrow.fs.FileSelector(path, allow_not_found=True)
+                infos = asked(self.filesystem, partial(self.filesystem.get_file_info, select))
+            except _READ_ERRORS as error:
+                raise RunError(f"{path}: cannot be listed ({one_line(error)})") from error
+            found |= {f"{folder}/{info.base_name}": info.size for info in infos}
+        return found
 
     def _ask(self, shard: ShardEntry, read: Callable[[Shard], Answer]) -> Answer:
         """What a shard answers. Raises RunError."""

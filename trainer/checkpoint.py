@@ -95,11 +95,16 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
 
 
 def replace_text(path: Path, content: str) -> None:
+    """As `replace_file`."""
+    replace_file(path, content.encode())
+
+
+def replace_file(path: Path, content: bytes) -> None:
     """The file has its old content or the new one, whatever happens meanwhile."""
     partial = path.with_name(f"{path.name}{_PARTIAL_SUFFIX}")
     try:
         with naming(path):
-            partial.write_text(content, encoding="utf-8")
+            partial.write_bytes(content)
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

@@ -1,48 +1,50 @@
 """What a trainer may draw: the rows of mined runs, by source of text and by split.
 
-Runs are read by their manifests alone (`schemas.run`). Opening a corpus reads each shard's footer and the light
-columns (ids, `text_sources`, `max_lf_score`), never audio, so that it is known before the first step which row groups
-hold which source, how many recordings there are, and whether a shard is missing or broken.
+Runs are read by their manifests alone (`schemas.run`). Which row groups hold which source, how many recordings there
+are, and whether a shard is missing or broken is known before the first step (`trainer.row_index`).
 
 Train, validation and held-out come from the hash of a recording's near-duplicate group, so copies of one recording are
 never on both sides.
 """
 
+import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from schemas.digest import digest_json
 from schemas.manifest import ShardEntry
 from schemas.run import RowGroup, Run, RunError
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
-from schemas.sources import SOURCES, Source, TextSource
+from schemas.sources import Source, TextSource
+from trainer import dist
+from trainer.checkpoint import replace_file
 from trainer.mixture import Mixture, MixtureError
+from trainer.row_index import SCAN_THREADS, RowIndex, ScanRules, scan
 from trainer.split import Split, Splitter
 
 log = logging.getLogger(__name__)
-
-_SCAN_THREADS = 16
-_LIGHT_COLUMNS = ("recording_id", "text_sources", "max_lf_score")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which rows and texts are drawn. `lf_threshold` None takes each manifest's own; `filtered` False takes short-form
-    text before the rules and every sentence whatever its score."""
+    text before the rules and every sentence whatever its score. `buffer_rows` of a source, over all lanes, are shuffled
+    at once."""
 
     mixture: Mixture = field(default_factory=Mixture)
     missing_sources: str = "refuse"
     filtered: bool = True
     lf_threshold: float | None = None
     window_s: float = 10.0
-    buffer_rows: int = 1024
+    buffer_rows: int = 8192
     validation_fraction: float = 0.01
     held_out_fraction: float = 0.0
     held_out_ids: tuple[str, ...] = ()
@@ -61,53 +63,73 @@ class DataConfig:
     def window_samples(self) -> int:
         return round(self.window_s * CLIP_SAMPLE_RATE_HZ)
 
+    @property
+    def rules(self) -> ScanRules:
+        return ScanRules(
+            filtered=self.filtered,
+            lf_threshold=self.lf_threshold,
+            verify=self.verify_shards,
+            skip_corrupt=self.skip_corrupt,
+        )
+
+
+class Place(NamedTuple):
+    """A row by its group in the corpus and its place there."""
+
+    group: int
+    row: int
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One recording as a source sees it; `audio` is empty where it was not asked for."""
+    """One recording as a source sees it; its audio is read when it is used."""
 
-    place: tuple[int, int]  # row group of the corpus, row of the group
+    place: Place
     recording_id: str
     texts: tuple[str, ...]
-    audio: bytes
     encoding: str
     samples: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Group:
-    run: int
-    group: RowGroup
-    counts: dict[tuple[Split, TextSource], int]
 
 
 class Corpus:
     """Several runs as one. `Corpus.open([folder, …], config)`; raises RunError or MixtureError with one clear line."""
 
-    def __init__(self, runs: Sequence[Run], config: DataConfig) -> None:
-        self.runs = tuple(runs)
-        self.config = config
-        self.split_of = Splitter(self.runs, config).split_of
-        self.recordings: dict[Split, int] = dict.fromkeys(Split, 0)
-        self._groups: list[_Group] = []
-        left_out = []
-        shards = [(index, shard) for index, run in enumerate(self.runs) for shard in run.manifest.shards]
-        with ThreadPoolExecutor(_SCAN_THREADS) as pool:
-            for (index, shard), scanned in zip(shards, pool.map(self._scan, shards), strict=True):
-                if scanned is None:
-                    left_out.append(f"{shard.path} of data {index + 1}")
-                    continue
-                groups, recordings = scanned
-                self._groups.extend(groups)
-                for split, count in recordings.items():
-                    self.recordings[split] += count
-        self.left_out = tuple(left_out)  # broken shards, by `skip_corrupt`
+    def __init__(self, runs: Sequence[Run], config: DataConfig, index: RowIndex, lost: Mapping[int, str]) -> None:
+        """`lost` are shards of the index that cannot be read any more: its number, and why."""
+        self.runs, self.config, self.index = tuple(runs), config, index
+        self.recordings = {split: index.recordings(split) for split in Split}
+        self._lost: set[int] = set()
+        self._lose(lost)
 
     @classmethod
-    def open(cls, folders: Sequence[str | Path], config: DataConfig, numbers: Sequence[int] | None = None) -> "Corpus":
-        """The newest manifest of each run, or those of `numbers`."""
+    def open(
+        cls,
+        folders: Sequence[str | Path],
+        config: DataConfig,
+        numbers: Sequence[int] | None = None,
+        *,
+        index_at: Path | None = None,
+        keep_index: bool = True,
+    ) -> "Corpus":
+        """The newest manifest of each run, or those of `numbers`. All ranks have to open it: the first one scans, or
+        takes what an earlier scan has kept in the file `index_at`."""
         chosen: Sequence[int | None] = numbers if numbers is not None else [None] * len(folders)
-        return cls([Run.open(folder, number) for folder, number in zip(folders, chosen, strict=True)], config)
+        runs = [Run.open(folder, number) for folder, number in zip(folders, chosen, strict=True)]
+        known = index_at is not None and index_at.exists()
+        content = dist.from_first(lambda: _index_of(runs, config, index_at, keep=keep_index))
+        try:
+            index = RowIndex.from_bytes(content, runs)
+        except ValueError as error:
+            raise RunError(f"this rank has other data than the first one ({error})") from error
+        # A scan has verified what it has read.
+        verify = config.verify_shards and known
+        lost = json.loads(dist.from_first(lambda: json.dumps(_lost(index, runs, config, verify=verify)).encode()))
+        return cls(runs, config, index, {int(shard): why for shard, why in lost.items()})
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Shards that were broken when the training began, by `skip_corrupt`."""
+        return self.index.left_out
 
     def mixture(self) -> Mixture:
         """The mixture that the training rows can serve, by the configured rule for missing sources."""
@@ -128,83 +150,118 @@ class Corpus:
 
     def rows_of(self, source: TextSource, split: Split) -> int:
         """Rows that may be drawn from a source; some of them may lose their texts to the rules."""
-        return sum(group.counts.get((split, source), 0) for group in self._groups)
+        return int(self.index.counts(split, source).sum())
 
-    def candidates(self, source: TextSource, split: Split) -> NDArray[np.int64]:
+    def candidates(self, source: TextSource, split: Split) -> NDArray[np.intp]:
         """The row groups that a stream has to visit."""
-        return np.array([i for i, group in enumerate(self._groups) if group.counts.get((split, source))], np.int64)
+        return np.flatnonzero(self.index.counts(split, source))
 
-    def read(self, index: int, source: TextSource, split: Split, *, audio: bool = True) -> list[Row]:
-        """The rows of a group that the source may draw, in the order of the shard."""
-        entry = self._groups[index]
-        run = self.runs[entry.run]
+    def read(self, group: int, source: TextSource, split: Split, part: slice = slice(None)) -> list[Row]:
+        """Of the rows of a group that the source may draw, in the order of the shard, those of a part. A shard that has
+        been lost since the corpus was opened has none, where broken shards are left out."""
+        run, place = self.run_and_group(group)
+        if (shard := int(self.index.shard_G[group])) in self._lost:
+            return []
         column = source.record.column(filtered=self.config.filtered)
-        columns = ["recording_id", "audio_encoding", "duration_s", column, *(["audio"] if audio else [])]
         try:
-            table = run.read(entry.group, columns)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise RunError(
-                f"{run.root}/{entry.group.shard.path}: row group {entry.group.index} cannot be read ({error}); "
-                "mine again to repair the run, or train with --verify_shards --skip_corrupt"
-            ) from error
+            table = run.read(place, ["recording_id", "audio_encoding", "duration_s", column])
+        except (RunError, OSError, pa.ArrowInvalid) as error:
+            if not self.config.skip_corrupt:
+                raise self.unreadable(group, error) from error
+            self._lose({shard: str(error)})
+            return []
+        rows = self.index.rows(group, split, source)[part]
+        table = table.take(rows)
         ids, texts = table["recording_id"].to_pylist(), table[column].to_pylist()
         encodings, durations_s = table["audio_encoding"].to_pylist(), table["duration_s"].to_pylist()
-        threshold = self._lf_threshold(run)
-        rows = []
-        for i, recording_id in enumerate(ids):
-            usable = tuple(_usable(texts[i], source.record, threshold))
-            if usable and self.split_of(recording_id) == split:
-                rows.append(
+        threshold = self.config.rules.threshold(run)
+        found = []
+        for i, row in enumerate(rows.tolist()):
+            if usable := tuple(_usable(texts[i], source.record, threshold)):
+                found.append(
                     Row(
-                        place=(index, i),
-                        recording_id=recording_id,
+                        place=Place(group, row),
+                        recording_id=ids[i],
                         texts=usable,
-                        audio=table["audio"][i].as_py() if audio else b"",
                         encoding=encodings[i],
                         samples=round(durations_s[i] * CLIP_SAMPLE_RATE_HZ),
                     )
                 )
-        return rows
+        return found
 
-    def describe(self, index: int) -> str:
+    def run_and_group(self, group: int) -> tuple[Run, RowGroup]:
+        """Where a row group lies."""
+        number, shard = self.index.shards[self.index.shard_G[group]]
+        rows = int(self.index.first_row_G[group + 1] - self.index.first_row_G[group])
+        index = int(self.index.group_G[group])
+        return self.runs[number], RowGroup(shard=shard, index=index, rows=rows, text_sources=None, max_lf_score=None)
+
+    def describe(self, group: int) -> str:
         """A row group in words, for errors."""
-        entry = self._groups[index]
-        return f"{self.runs[entry.run].root}/{entry.group.shard.path}, row group {entry.group.index}"
+        run, place = self.run_and_group(group)
+        return f"{run.root}/{place.shard.path}, row group {place.index}"
 
-    def _lf_threshold(self, run: Run) -> float | None:
-        if not self.config.filtered:
-            return None
-        return self.config.lf_threshold if self.config.lf_threshold is not None else run.manifest.long_form.threshold
+    def unreadable(self, group: int, error: Exception) -> RunError:
+        """What a training ends with that cannot read a row group."""
+        return RunError(
+            f"{self.describe(group)}: cannot be read ({error}); mine again to repair the run, or go on without broken "
+            "shards (--skip_corrupt)"
+        )
 
-    def _scan(self, place: tuple[int, ShardEntry]) -> tuple[list[_Group], dict[Split, int]] | None:
-        run_index, shard = place
-        run, groups = self.runs[run_index], []
-        recordings: dict[Split, int] = dict.fromkeys(Split, 0)
-        threshold = self._lf_threshold(run)
+    def _lose(self, lost: Mapping[int, str]) -> None:
+        for shard, why in lost.items():
+            if shard not in self._lost:
+                self._lost.add(shard)
+                log.warning("a shard is lost, and the training goes on without it: %s", why)
+
+
+def _index_of(runs: Sequence[Run], config: DataConfig, path: Path | None, *, keep: bool) -> bytes:
+    """An earlier scan's index where it fits, or that of a new scan."""
+    key = digest_json(
+        {
+            "data": [run.manifest.digest() for run in runs],
+            "filtered": config.filtered,
+            "lf_threshold": config.lf_threshold,
+            "validation_fraction": config.validation_fraction,
+            "held_out_fraction": config.held_out_fraction,
+            "held_out_ids": sorted(config.held_out_ids),
+        }
+    )
+    if path is not None and path.exists():
         try:
-            run.check(shard, content=self.config.verify_shards)
-            for group in run.row_groups([shard]):
-                table = run.read(group, _LIGHT_COLUMNS)
-                sources = table["text_sources"].to_numpy()
-                scores = np.array([np.nan if s is None else s for s in table["max_lf_score"].to_pylist()], np.float32)
-                splits = np.array([self.split_of(name) for name in table["recording_id"].to_pylist()])
-                counts = {}
-                for split in Split:
-                    here = splits == split
-                    recordings[split] += int(here.sum())
-                    for source in SOURCES:
-                        has = here & ((sources & int(source.bit)) != 0)
-                        if source.scored and threshold is not None:
-                            has &= scores >= np.float32(threshold)
-                        counts[split, source.bit] = int(has.sum())
-                groups.append(_Group(run=run_index, group=group, counts=counts))
-        except (RunError, OSError, pa.ArrowInvalid) as error:
-            if not self.config.skip_corrupt:
-                where = "" if isinstance(error, RunError) else f"{run.root}/{shard.path}: "
-                raise RunError(f"{where}{error} (or leave broken shards out with --skip_corrupt)") from error
-            log.warning("shard left out: %s", error)
+            content: bytes = path.read_bytes()
+            RowIndex.from_bytes(content, runs, key)
+        except (OSError, ValueError) as error:
+            log.info("%s: %s; the shards are scanned again", path, error)
+        else:
+            return content
+    content = scan(runs, Splitter(runs, config), config.rules).to_bytes(key)
+    if path is not None and keep:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
+    return content
+
+
+def _lost(index: RowIndex, runs: Sequence[Run], config: DataConfig, *, verify: bool) -> dict[int, str]:
+    """Shards that the index names and that are missing or have changed since, and how. Raises RunError, unless those
+    are to be left out."""
+    sizes = [run.sizes() for run in runs]
+
+    def complaint(place: tuple[int, ShardEntry]) -> str | None:
+        number, shard = place
+        if not verify and sizes[number].get(shard.path) == shard.bytes:
             return None
-        return groups, recordings
+        try:
+            runs[number].check(shard, content=verify)
+        except RunError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(SCAN_THREADS) as pool:
+        found = {i: why for i, why in enumerate(pool.map(complaint, index.shards)) if why is not None}
+    if found and not config.skip_corrupt:
+        raise RunError(f"{next(iter(found.values()))} (or go on without broken shards: --skip_corrupt)")
+    return found
 
 
 def _usable(texts: Sequence[Any], source: Source, threshold: float | None) -> Iterator[str]:

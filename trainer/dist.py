@@ -5,7 +5,7 @@ Started by `torchrun`, a process finds its rank in the environment; started plai
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_single, wait_tensor
+
+from schemas.run import RunError
 
 _BUCKET_ELEMENTS = 16_000_000  # gradients are flattened and summed in pieces of this size
 
@@ -35,7 +37,9 @@ def start(device: str, timeout_s: float = 1800.0) -> Ranks:
         # threads outlive `stop`, and now and then one of them aborts the interpreter that is shutting down.
         import torch._dynamo  # noqa: F401
 
-        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=timedelta(seconds=timeout_s))
+        # With a GPU, gloo stays for what is on the host: texts and states.
+        backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
     return Ranks(rank=dist.get_rank(), count=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", "0")))
 
 
@@ -92,6 +96,51 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
         start_at = end
     for parameter, grad in zip([p for p in parameters if p.requires_grad], grads, strict=True):
         parameter.grad = grad
+
+
+def gather_texts(text: str) -> list[str]:
+    """The text of every rank, in rank order, on every rank; all ranks have to ask. JSON is how values travel."""
+    if rank_count() == 1:
+        return [text]
+    content = text.encode()
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(rank_count())]
+    dist.all_gather(sizes, torch.tensor([len(content)]))
+    width = max(1, *(int(size) for size in sizes))
+    parts = [torch.empty(width, dtype=torch.uint8) for _ in sizes]
+    dist.all_gather(parts, torch.frombuffer(bytearray(content.ljust(width, b"\0")), dtype=torch.uint8))
+    return [part[: int(size)].numpy().tobytes().decode() for part, size in zip(parts, sizes, strict=True)]
+
+
+def broadcast_text(text: str) -> str:
+    """The first rank's text, on every rank; all ranks have to ask, and only what the first one says counts."""
+    return _broadcast(text.encode()).decode()
+
+
+def from_first(read: Callable[[], bytes]) -> bytes:
+    """What the first rank reads, on every rank; all ranks have to ask. Its RunError or ValueError ends all."""
+    if rank_count() == 1:
+        return read()
+    content, failure = b"", None
+    if rank() == 0:
+        try:
+            content = read()
+        except (RunError, ValueError) as error:
+            failure = error
+    if said := broadcast_text(str(failure or "")):
+        raise failure or ValueError(said)
+    return _broadcast(content)
+
+
+def _broadcast(content: bytes) -> bytes:
+    if rank_count() == 1:
+        return content
+    size = torch.tensor([len(content)])
+    dist.broadcast(size, 0)
+    buffer = torch.zeros(max(1, int(size)), dtype=torch.uint8)
+    if rank() == 0 and content:
+        buffer.copy_(torch.frombuffer(bytearray(content), dtype=torch.uint8))
+    dist.broadcast(buffer, 0)
+    return buffer[: int(size)].numpy().tobytes()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

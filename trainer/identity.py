@@ -21,7 +21,7 @@ from trainer.recipes import Recipe
 from trainer.settings import from_plain
 from trainer.trained_on import Training
 
-_NAME = "run.json"
+_NAME, _INDEX_NAME = "run.json", "rows.parquet"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # How a run is computed and read, and when it ends.
 _NOT_LEARNED = ("epochs", "compute", "loss.block_rows", "data.verify_shards", "data.skip_corrupt")
@@ -36,6 +36,7 @@ def identity(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
         "manifests": [run.manifest.number for run in corpus.runs],
         "data_digests": [run.manifest.digest() for run in corpus.runs],
         "left_out": list(corpus.left_out),
+        "rows": corpus.index.digest(),
         "data": [run.location for run in corpus.runs],
     }
     plain: dict[str, Any] = json.loads(canonical_json(value))
@@ -81,7 +82,13 @@ def open_run(output: Path, recipe: Recipe, data: tuple[str, ...]) -> RunFolder:
     folder = output / "checkpoints"
     last = next(reversed(checkpoints(folder)), None)
     known = read_identity(output) if last is not None else None
-    corpus = Corpus.open(data, recipe.data, known["manifests"] if known else None)
+    corpus = Corpus.open(
+        data,
+        recipe.data,
+        known["manifests"] if known else None,
+        index_at=output / _INDEX_NAME,
+        keep_index=known is None,
+    )
     now = identity(recipe, corpus)
     if known is not None:
         check_same(known, now, output)
@@ -122,6 +129,11 @@ def check_same(known: dict[str, Any], now: dict[str, Any], output: Path) -> None
         raise ValueError(
             f"{output} holds a run that began {'without' if shard in left_out else 'with'} {shard}, which is "
             f"{'whole again' if shard in left_out else 'broken now'}; repair the run, or give another --output"
+        )
+    if known.get("rows", now["rows"]) != now["rows"]:
+        raise ValueError(
+            f"{output / _INDEX_NAME} is gone, and a new scan finds other rows than the run began with; put it back, or "
+            "give another --output"
         )
 
 

@@ -6,6 +6,7 @@ killed and resumed has the losses and the weights of one that was not, to the bi
 """
 
 import abc
+import json
 import logging
 import threading
 import time
@@ -22,19 +23,20 @@ from transformers import PreTrainedTokenizerBase
 from schemas.readers import ReaderState
 from schemas.signals import taking
 from trainer import dist
+from trainer.audio import Audio
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus
 from trainer.dist import Ranks
 from trainer.estimate import peak_flops
 from trainer.finite import has_lost_weights, is_lost, what_to_do
 from trainer.identity import open_run, write_identity
-from trainer.loader import Batch, Loader
+from trainer.loader import Batch, Loader, Texts
 from trainer.logs import MetricLog
 from trainer.mixture import NAMES, Mixture
 from trainer.presence import Presence
 from trainer.recipes import Recipe
 from trainer.split import Split
-from trainer.streams import GlobalBatches
+from trainer.streams import Lanes
 from trainer.trained_on import Training
 
 log = logging.getLogger(__name__)
@@ -182,8 +184,16 @@ class _Loop:
             betas=(recipe.optimizer.beta1, recipe.optimizer.beta2),
             fused=True,
         )
-        self.batches = GlobalBatches(
-            self.corpus, self.mixture, recipe.batch_size, recipe.seed, augment=recipe.audio.augment
+        self.audio = Audio(self.corpus)
+        self.batches = Lanes(
+            self.corpus,
+            self.mixture,
+            recipe.batch_size,
+            recipe.lanes,
+            recipe.seed,
+            ranks=ranks,
+            augment=recipe.audio.augment,
+            audio=self.audio,
         )
         self.peak = peak_flops(self.device)
         self.step = 0
@@ -283,9 +293,11 @@ class _Loop:
             metrics.write(self.step - 1, kind, values)
 
     def _save(self, loader: Loader) -> None:
+        """All ranks: each knows where its own lanes are."""
+        lanes = dist.gather_texts(json.dumps(self.batches.to_json(loader.state(self.step - 1))))
         if self.presence is None:
             return
-        state = {"step": self.step, "batches": loader.state(self.step - 1)}
+        state = {"step": self.step, "batches": [json.loads(part) for part in lanes]}
         with partial_checkpoint(self.folder, self.step) as partial:
             self.task.save(partial)
             path = save_checkpoint(self.folder, partial, self.optimizer, state, keep=self.options.keep)
@@ -302,12 +314,11 @@ class _Loop:
     def _loader(self) -> Loader:
         return Loader(
             self.batches,
-            self.task.tokenizer,
-            max_tokens=self.recipe.text.max_tokens,
+            self.audio,
+            Texts(tokenizer=tokenizer, recipe=self.recipe) if (tokenizer := self.task.tokenizer) is not None else None,
             window_samples=self.recipe.data.window_samples,
-            block_size=self.recipe.audio.block_size,
-            ranks=self.ranks,
             workers=self.options.workers,
+            pin=self.device.type == "cuda",
         )
 
     def _announce(self) -> None:

@@ -73,9 +73,12 @@ class Mixture(_Weights):  # type: ignore[misc]  # its fields are made above
 
 
 class Quotas:
-    """How many pairs of each source the batch of a step has: a pure function of the step."""
+    """How many pairs of each source a lane has in the batch of a step: a pure function of both.
 
-    def __init__(self, mixture: Mixture, batch_size: int) -> None:
+    Over `period` steps the whole batch has the exact proportions, and over `period` × `lanes` steps each lane has.
+    """
+
+    def __init__(self, mixture: Mixture, batch_size: int, lanes: int = 1) -> None:
         weights = {source: weight for source, weight in mixture.weights.items() if weight}
         total = sum(weights.values())
         if batch_size * min(weights.values()) < total:
@@ -83,17 +86,21 @@ class Quotas:
                 f"a batch of {batch_size} cannot hold each source of {mixture.text}; "
                 f"it needs at least {math.ceil(total / min(weights.values()))} pairs"
             )
-        self.period = total // math.gcd(total, batch_size)
+        size = batch_size // lanes
+        self._lanes = lanes
         self._table: list[dict[TextSource, int]] = []
         owed = dict.fromkeys(weights, 0)  # in units of 1/total of a pair
-        for _ in range(self.period):
-            owed = {source: owed[source] + batch_size * weight for source, weight in weights.items()}
+        for _ in range(total // math.gcd(total, size)):
+            owed = {source: owed[source] + size * weight for source, weight in weights.items()}
             seats = {source: owed[source] // total for source in weights}
             by_remainder = sorted(weights, key=lambda source: (-(owed[source] % total), source))
-            for source in by_remainder[: batch_size - sum(seats.values())]:
+            for source in by_remainder[: size - sum(seats.values())]:
                 seats[source] += 1
             owed = {source: owed[source] - seats[source] * total for source in weights}
             self._table.append(seats)
+        self.period = len(self._table) // math.gcd(len(self._table), lanes)
 
-    def of(self, step: int) -> dict[TextSource, int]:
-        return self._table[step % self.period]
+    def of(self, step: int, lane: int = 0) -> dict[TextSource, int]:
+        # Lanes change places after each period, so that none of them has more of a source for good.
+        place = (lane + step // self.period) % self._lanes
+        return self._table[(step * self._lanes + place) % len(self._table)]

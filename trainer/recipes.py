@@ -61,12 +61,16 @@ class ComputeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides what a training run learns, and how it is computed."""
+    """Everything that decides what a training run learns, and how it is computed.
+
+    A mini-batch is made of so many `lanes`, which may be spread over as many ranks as divide them.
+    """
 
     name: str
     audio: AudioTowerConfig
     text: TextTowerConfig
     batch_size: int
+    lanes: int = 1
     epochs: float = 14.0
     seed: int = 0
     loss: LossConfig = field(default_factory=LossConfig)
@@ -78,11 +82,13 @@ class Recipe:
         if self.batch_size < 2 or self.epochs <= 0:
             raise ValueError("batch_size must be at least 2 and epochs positive")
         block = self.audio.block_size
-        if self.batch_size % block or self.compute.audio_chunk % block:
+        if self.lanes < 1 or self.batch_size % (self.lanes * block):
             raise ValueError(
-                f"batch_size {self.batch_size} and audio_chunk {self.compute.audio_chunk} must be multiples of the "
-                f"ghost batch of {block}"
+                f"batch_size {self.batch_size} is not {self.lanes} lanes of whole ghost batches of {block}: it must be "
+                f"a multiple of {self.lanes * block}, or lanes and ghost_batch_size others"
             )
+        if self.compute.audio_chunk % block:
+            raise ValueError(f"audio_chunk {self.compute.audio_chunk} must be a multiple of the ghost batch of {block}")
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -102,11 +108,12 @@ def m_resnet50() -> Recipe:
             log_mel=LogMelConfig(mel_bins=64, convention="htk", min_frequency_hz=60.0, max_frequency_hz=7800.0),
             max_masked_bins=24,
             max_masked_frames=192,
-            ghost_batch_size=128,
+            ghost_batch_size=96,
         ),
         text=TextTowerConfig(),
         batch_size=6144,
-        compute=ComputeConfig(audio_chunk=256, text_chunk=1536, precision="bfloat16"),
+        lanes=64,
+        compute=ComputeConfig(audio_chunk=288, text_chunk=1536, precision="bfloat16"),
     )
 
 
@@ -117,6 +124,7 @@ def m_ast() -> Recipe:
         audio=AudioTowerConfig(body="ast", log_mel=LogMelConfig(), max_masked_bins=48, max_masked_frames=192),
         text=TextTowerConfig(),
         batch_size=3072,
+        lanes=64,
         compute=ComputeConfig(audio_chunk=96, text_chunk=1536, precision="bfloat16"),
     )
 
@@ -141,7 +149,7 @@ def tiny(tokenizer: str | None = None) -> Recipe:
             ),
             max_masked_bins=24,
             max_masked_frames=96,
-            ghost_batch_size=16,
+            ghost_batch_size=6,
         ),
         text=TextTowerConfig(
             warm_start=None,
@@ -157,6 +165,7 @@ def tiny(tokenizer: str | None = None) -> Recipe:
             max_tokens=64,
         ),
         batch_size=48,
+        lanes=8,
         loss=LossConfig(block_rows=512),
         data=DataConfig(window_s=5.0, buffer_rows=256, validation_fraction=0.1),
         optimizer=OptimizerConfig(learning_rate=1e-3),

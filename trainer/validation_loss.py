@@ -4,9 +4,7 @@ One batch of at most 1,024 pairs, kept in memory. Its loss stands beside its own
 depends on the number of pairs.
 """
 
-import itertools
 import logging
-import math
 
 import torch
 
@@ -15,19 +13,16 @@ from trainer import dist
 from trainer.data import Corpus
 from trainer.dist import Ranks
 from trainer.gradcache import autocast
-from trainer.loader import Batch, Loader
+from trainer.loader import Batch, Texts, read_batch
 from trainer.loss import chance_loss, contrastive_loss
 from trainer.mixture import Mixture, MixtureError
-from trainer.model import Model, pad_id
+from trainer.model import Model
 from trainer.split import Split
-from trainer.streams import GlobalBatches
-from trainer.tokens import text_chunks
+from trainer.streams import Lanes
 
 log = logging.getLogger(__name__)
 
 MAX_PAIRS = 1024
-# So that 1, 2, 4 or 8 ranks look at the same pairs.
-_PAIRS_MULTIPLE = 8
 _SEED = 0
 
 
@@ -40,29 +35,20 @@ class Validation:
     @classmethod
     def open(cls, corpus: Corpus, model: Model, mixture: Mixture, ranks: Ranks) -> "Validation":
         pairs = min(MAX_PAIRS, model.recipe.batch_size, corpus.recordings[Split.VALIDATION])
-        pairs -= pairs % math.lcm(_PAIRS_MULTIPLE, ranks.count)
+        pairs -= pairs % model.recipe.lanes
         if pairs < 2:
             log.warning("too few validation recordings (%d): no validation loss", pairs)
             return cls(model, None, 0)
         missing = {source for source in TextSource if not corpus.rows_of(source, Split.VALIDATION)}
         try:
-            batches = GlobalBatches(corpus, mixture.without(missing), pairs, _SEED, split=Split.VALIDATION)
+            left, lanes = mixture.without(missing), model.recipe.lanes
+            planned = Lanes(corpus, left, pairs, lanes, _SEED, ranks=ranks, split=Split.VALIDATION)
         except (MixtureError, ZeroDivisionError):
             log.warning("the %d validation recordings have too little text: no validation loss", pairs)
             return cls(model, None, 0)
-        loader = Loader(
-            batches,
-            model.tokenizer,
-            max_tokens=model.recipe.text.max_tokens,
-            window_samples=model.recipe.data.window_samples,
-            block_size=1,
-            ranks=ranks,
-            workers=0,
-        )
-        try:
-            return cls(model, next(itertools.islice(loader, 1)), pairs)
-        finally:
-            loader.close()
+        texts = Texts(tokenizer=model.tokenizer, recipe=model.recipe)
+        batch = read_batch(planned, corpus, texts, window_samples=model.recipe.data.window_samples)
+        return cls(model, batch, pairs)
 
     @torch.no_grad()
     def run(self) -> dict[str, float]:
@@ -71,16 +57,9 @@ class Validation:
         model, compute, batch = self._model, self._model.recipe.compute, self._batch
         towers, device = model.towers, model.device
         towers.eval()
-        chunks = text_chunks(
-            batch.tokens,
-            chunk=compute.text_chunk,
-            bucket=compute.text_bucket,
-            max_tokens=model.recipe.text.max_tokens,
-            pad_id=pad_id(model.tokenizer),
-        )
         with autocast(device, compute.precision):
             audio = torch.cat([towers.audio(part.to(device)) for part in batch.wave_RS.split(compute.audio_chunk)])
-            placed = [chunk.to(device) for chunk in chunks]
+            placed = [chunk.to(device) for chunk in batch.chunks]
             text = torch.empty_like(audio)
             for chunk in placed:
                 text[chunk.order_B] = towers.text(chunk.tokens_BL, chunk.attention_BL)

@@ -21,11 +21,11 @@ from schemas.sources import TextSource
 from trainer.data import Corpus, DataConfig
 from trainer.split import Split
 from trainer.mixture import Mixture
-from trainer.streams import GlobalBatches
+from trainer.streams import Lanes
 
 config = DataConfig(mixture=Mixture.parse("1:0:0:0:1"), validation_fraction=0.0)
 corpus = Corpus.open([sys.argv[1], sys.argv[2]], config)
-batch = GlobalBatches(corpus, corpus.mixture(), 6, 0).next()
+batch = Lanes(corpus, corpus.mixture(), 6, 1, 0).next()
 print(json.dumps({
     "rows": corpus.rows_of(TextSource.LYRICS, Split.TRAIN),
     "drawn": [(example.row.recording_id, example.text) for example in batch if example.source == TextSource.LYRICS],

@@ -1,27 +1,25 @@
 """Rows, splits, streams and batches: exact passes, exact resume, clear refusals."""
 
 import collections
-import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 from schemas.run import RunError
 from schemas.shard_format import FORMATS
 from schemas.sources import TextSource
-from tests.trainer.fixture_runs import shard_row, tone_flac, write_run
+from tests.trainer.fixture_runs import shard_row, write_run
+from trainer.audio import Audio
 from trainer.data import Corpus, DataConfig
 from trainer.dist import Ranks
-from trainer.loader import Batch, Loader, share_of_rank
 from trainer.mixture import Mixture, MixtureError
-from trainer.split import Split
-from trainer.streams import GlobalBatches, Stream
-from trainer.tokens import load_tokenizer
+from trainer.split import Split, Splitter
+from trainer.streams import Example, Lanes, lanes_of
 
 pytestmark = pytest.mark.slow
 
@@ -57,19 +55,18 @@ def test_each_eligible_row_is_drawn_once_a_pass(text_run: Path) -> None:
     }
     for source, rule in rules.items():
         eligible = {f"r{i:05d}" for i in range(600) if rule(i)}
-        stream = Stream(corpus, source, Split.TRAIN, seed=3, audio=False)
+        lanes = Lanes(corpus, Mixture.of({source: 1}), 1, 1, seed=3)
         orders = []
-        for wanted in range(4):
-            drawn = [stream.next() for _ in eligible]
-            assert {number for number, _ in drawn} == {wanted}
-            assert {row.recording_id for _, row in drawn} == eligible
-            orders.append(tuple(row.recording_id for _, row in drawn))
+        for _ in range(4):
+            drawn = [lanes.next()[0].row.recording_id for _ in eligible]
+            assert set(drawn) == eligible
+            orders.append(tuple(drawn))
         assert len(set(orders)) == 4
 
 
 def test_ten_thousand_batches_have_their_quota_and_their_passes(text_run: Path) -> None:
     corpus = Corpus.open([text_run], DataConfig(**EVERYTHING, buffer_rows=64))
-    batches = GlobalBatches(corpus, Mixture(), 10, seed=0, audio=False)
+    batches = Lanes(corpus, Mixture(), 10, 1, seed=0)
     drawn: dict[TextSource, collections.Counter[str]] = {source: collections.Counter() for source in TextSource}
     for step in range(10_000):
         batch = batches.next()
@@ -86,7 +83,7 @@ def test_ten_thousand_batches_have_their_quota_and_their_passes(text_run: Path) 
 def test_windows_and_texts_are_uniform(tmp_path: Path) -> None:
     rows = [shard_row(f"r{i}", sf=[f"{i} {k}" for k in range(5)], duration_s=30.0) for i in range(40)]
     corpus = Corpus.open([write_run(tmp_path / "run", rows)], DataConfig(**EVERYTHING))
-    batches = GlobalBatches(corpus, Mixture.of({TextSource.SF: 1}), 40, seed=1, audio=False)
+    batches = Lanes(corpus, Mixture.of({TextSource.SF: 1}), 40, 1, seed=1)
     examples = [example for _ in range(250) for example in batches.next()]
     starts = np.array([example.start_sample for example in examples])
     assert starts.min() >= 0
@@ -103,15 +100,14 @@ def test_windows_and_texts_are_uniform(tmp_path: Path) -> None:
 def test_planning_resumes_exactly_in_mid_pass(text_run: Path) -> None:
     corpus = Corpus.open([text_run], DataConfig(**EVERYTHING, buffer_rows=64))
 
-    def key(batch: list[Any]) -> list[Any]:
-        return [(e.source, e.row.recording_id, e.text, e.start_sample, e.masks) for e in batch]
-
-    straight = GlobalBatches(corpus, Mixture(), 60, seed=5, audio=False)
+    straight = Lanes(corpus, Mixture(), 60, 4, seed=5)
     for _ in range(37):
         straight.next()
-    resumed = GlobalBatches(corpus, Mixture(), 60, seed=5, audio=False)
-    resumed.restore(straight.state())
-    assert [key(straight.next()) for _ in range(40)] == [key(resumed.next()) for _ in range(40)]
+    saved = json.dumps(straight.to_json(straight.state()))
+    resumed = Lanes(corpus, Mixture(), 60, 4, seed=5)
+    resumed.restore([json.loads(saved)])
+    ahead = [list(map(key, straight.next())) for _ in range(40)]
+    assert [list(map(key, resumed.next())) for _ in range(40)] == ahead
 
 
 def test_text_options(tmp_path: Path) -> None:
@@ -139,7 +135,7 @@ def test_split_is_by_group_and_the_same_in_all_runs(tmp_path: Path) -> None:
     first = write_run(tmp_path / "one", rows, groups=pairs)
     second = write_run(tmp_path / "two", [shard_row(f"r{i:03d}", aset=["y"]) for i in range(300)])
     corpus = Corpus.open([first, second], DataConfig(validation_fraction=0.2, held_out_ids=("r000",)))
-    splits = [corpus.split_of(f"r{i:03d}") for i in range(300)]
+    splits = [Splitter(corpus.runs, corpus.config).split_of(f"r{i:03d}") for i in range(300)]
     assert splits[:2] == [Split.HELD_OUT] * 2  # r001 is a copy of r000
     assert splits[2::2] == splits[3::2]
     assert 30 < splits.count(Split.VALIDATION) < 90
@@ -165,7 +161,7 @@ def test_two_runs_mix(text_run: Path, tmp_path: Path) -> None:
     aset = write_run(tmp_path / "aset", [shard_row(f"a{i}", aset=["Drum"], duration_s=10) for i in range(30)])
     corpus = Corpus.open([text_run, aset], DataConfig(**EVERYTHING))
     assert corpus.rows_of(TextSource.ASET, Split.TRAIN) == 150 + 30
-    batch = GlobalBatches(corpus, Mixture(), 300, seed=0, audio=False).next()
+    batch = Lanes(corpus, Mixture(), 300, 1, seed=0).next()
     assert {e.row.recording_id[0] for e in batch if e.source == TextSource.ASET} == {"r", "a"}
     assert all(e.start_sample == 0 for e in batch if e.row.recording_id[0] == "a")
 
@@ -179,13 +175,15 @@ def test_every_format_gives_the_rows_of_parquet(tmp_path: Path) -> None:
         run = write_run(tmp_path / shard_format, rows, shards=3, shard_format=shard_format)
         corpus = Corpus.open([run], DataConfig(**EVERYTHING, verify_shards=True))
         found = {
-            (source, row.recording_id, row.texts, row.audio, row.samples)
+            (source, row.recording_id, row.texts, row.samples)
             for source in TextSource
             for group in corpus.candidates(source, Split.TRAIN)
             for row in corpus.read(int(group), source, Split.TRAIN)
         }
-        batch = GlobalBatches(corpus, Mixture(), 60, seed=0).next()
-        assert all(example.row.audio == example.row.recording_id.encode() for example in batch)
+        audio = Audio(corpus)
+        batch = Lanes(corpus, Mixture(), 60, 1, seed=0, audio=audio).next()
+        assert all(audio.take(example.row.place) == example.row.recording_id.encode() for example in batch)
+        audio.close()
         return found
 
     assert len({frozenset(drawn(shard_format)) for shard_format in FORMATS}) == 1
@@ -209,58 +207,66 @@ def test_a_broken_shard_is_named_and_refused_or_skipped(tmp_path: Path, damage: 
     assert corpus.recordings[Split.TRAIN] == 75
 
 
-def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path, text_checkpoint: Path) -> None:
-    rows = [shard_row(f"r{i}", sf=["x"], audio=tone_flac(440, 12), duration_s=12.0) for i in range(8)]
-    rows[3]["audio"] = rows[3]["audio"][:2000]
-    corpus = Corpus.open([write_run(tmp_path / "run", rows)], DataConfig(**EVERYTHING))
-    loader = load(GlobalBatches(corpus, Mixture.of({TextSource.SF: 1}), 8, seed=0), text_checkpoint, workers=0)
-    with pytest.raises(RunError, match=r"shards/g0001-00001\.parquet.*recording r3"):
-        next(iter(loader))
+def drawn_by(ranks: int, corpus: Corpus, steps: int, parts: list[Any] | None = None) -> tuple[list[Any], list[Any]]:
+    """(the pairs of each lane at each step, what a checkpoint keeps) of so many ranks."""
+    lanes = [Lanes(corpus, Mixture(), 48, 8, seed=2, ranks=Ranks(rank=r, count=ranks)) for r in range(ranks)]
+    for rank in lanes if parts else ():
+        rank.restore(parts or [])
+    batches = []
+    for _ in range(steps):
+        by_lane = {}
+        for r, rank in enumerate(lanes):
+            pairs = rank.next()
+            for i, lane in enumerate(lanes_of(8, Ranks(rank=r, count=ranks))):
+                by_lane[lane] = [key(example) for example in pairs[6 * i : 6 * i + 6]]
+        batches.append([by_lane[lane] for lane in range(8)])
+    saved = [json.loads(json.dumps(rank.to_json(rank.state()))) for rank in lanes]
+    for rank in lanes:
+        rank.close()
+    return batches, saved
 
 
-def load(batches: GlobalBatches, tokenizer: Path, workers: int, ranks: Ranks | None = None, block: int = 1) -> Loader:
-    return Loader(
-        batches,
-        load_tokenizer(str(tokenizer)),
-        max_tokens=16,
-        window_samples=160_000,
-        block_size=block,
-        ranks=ranks or Ranks(),
-        workers=workers,
+def key(example: Example) -> Any:
+    return (example.source, example.row.recording_id, example.text, example.start_sample, example.masks)
+
+
+def test_the_number_of_ranks_changes_nothing_and_may_change(text_run: Path) -> None:
+    corpus = Corpus.open([text_run], DataConfig(**EVERYTHING, buffer_rows=64))
+    alone, _ = drawn_by(1, corpus, 30)
+    for ranks in (2, 4, 8):
+        assert drawn_by(ranks, corpus, 30)[0] == alone
+    first, saved = drawn_by(2, corpus, 13)
+    for ranks in (1, 4):
+        assert first + drawn_by(ranks, corpus, 17, saved)[0] == alone
+    with pytest.raises(ValueError, match="8 lanes do not divide over 3 ranks; 1, 2, 4, 8 ranks fit"):
+        Lanes(corpus, Mixture(), 48, 8, seed=2, ranks=Ranks(count=3))
+    with pytest.raises(ValueError, match="does not say where lane 1"):
+        Lanes(corpus, Mixture(), 48, 8, seed=2).restore(saved[:1])
+
+
+def test_lanes_draw_each_row_once_in_every_pass(text_run: Path) -> None:
+    corpus = Corpus.open([text_run], DataConfig(**EVERYTHING, buffer_rows=64))
+    eligible = {f"r{i:05d}" for i in range(600) if i % 4}
+    lanes = Lanes(corpus, Mixture.of({TextSource.SF: 1}), 8, 8, seed=1)
+    drawn = collections.Counter(
+        example.row.recording_id for _ in range(3 * len(eligible) // 8 + 1) for example in lanes.next()
     )
+    assert drawn.keys() == eligible
+    assert set(drawn.values()) <= {2, 3, 4}  # a lane may be a row ahead or behind
+    assert sum(times != 3 for times in drawn.values()) <= 3 * 8
+    shares = [[lanes.passes[0].share(passed, lane) for lane in range(8)] for passed in range(3)]
+    for dealt in shares:
+        pieces = [share[i] for share in dealt for i in range(len(share))]
+        rows = collections.Counter((piece.group, row) for piece in pieces for row in range(piece.first, piece.end))
+        assert set(rows.values()) == {1}
+        assert len(rows) == len(eligible)
+        sizes = [sum(share[i].end - share[i].first for i in range(len(share))) for share in dealt]
+        assert max(sizes) - min(sizes) <= 1
 
 
-def test_batches_do_not_depend_on_workers_and_resume(tone_run: Path, text_checkpoint: Path) -> None:
-    corpus = Corpus.open([tone_run], DataConfig(**EVERYTHING, buffer_rows=32))
-
-    def take(loader: Loader, count: int) -> list[Batch]:
-        return list(itertools.islice(loader, count))
-
-    plain = load(GlobalBatches(corpus, Mixture(), 12, seed=0), text_checkpoint, workers=0)
-    alone = take(plain, 6)
-    plain.close()
-    loader = load(GlobalBatches(corpus, Mixture(), 12, seed=0), text_checkpoint, workers=2)
-    first = take(loader, 3)
-    state = loader.state(2)
-    loader.close()
-    again = GlobalBatches(corpus, Mixture(), 12, seed=0)
-    again.restore(state)
-    resumed = load(again, text_checkpoint, workers=1)
-    rest = take(resumed, 3)
-    resumed.close()
-    for ours, theirs in zip(first + rest, alone, strict=True):
-        assert ours.step == theirs.step
-        assert torch.equal(ours.wave_RS, theirs.wave_RS)
-        assert torch.equal(ours.masks_R4, theirs.masks_R4)
-        assert torch.equal(ours.text_ids_R, theirs.text_ids_R)
-        assert ours.tokens == theirs.tokens
-    assert alone[0].wave_RS.shape == (12, 160_000)
-    assert alone[0].wave_RS.float().std(dim=1).min() > 1000
-
-
-def test_ranks_share_a_batch_in_whole_blocks() -> None:
-    shares = [share_of_rank(24, 4, Ranks(rank=rank, count=3)) for rank in range(3)]
-    assert shares[1] == [4, 5, 6, 7, 16, 17, 18, 19]
-    assert sorted(i for share in shares for i in share) == list(range(24))
-    with pytest.raises(ValueError, match="does not divide over 5 ranks"):
-        share_of_rank(24, 4, Ranks(count=5))
+def test_fewer_rows_than_lanes_are_drawn_alike(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [shard_row(f"r{i}", sf=["x"]) for i in range(5)])
+    lanes = Lanes(Corpus.open([run], DataConfig(**EVERYTHING)), Mixture.of({TextSource.SF: 1}), 8, 8, seed=1)
+    drawn = collections.Counter(example.row.recording_id for _ in range(200) for example in lanes.next())
+    assert len(drawn) == 5
+    assert max(drawn.values()) < 1.1 * min(drawn.values())

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from trainer.dist import broadcast_text, gather_texts
+
 pytestmark = pytest.mark.slow
 
 LEAVING = """
@@ -26,3 +28,23 @@ assert not any("gloo" in name for name in threads()), threads()
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are listed by /proc")
 def test_no_thread_of_the_group_is_left_to_abort_the_exit(torchrun: Callable[[str], None]) -> None:
     torchrun(LEAVING)
+
+
+TEXTS = """
+from trainer import dist
+ranks = dist.start("cpu")
+assert dist.gather_texts("é" * 3 * ranks.rank) == ["", "ééé"]
+assert dist.gather_texts("") == ["", ""]
+assert dist.broadcast_text(f"of {ranks.rank} ü") == "of 0 ü"
+assert dist.broadcast_text("" if ranks.rank == 0 else "x" * 99) == ""
+dist.stop()
+"""
+
+
+def test_texts_travel_between_ranks(torchrun: Callable[[str], None]) -> None:
+    torchrun(TEXTS)
+
+
+def test_alone_a_text_stays_what_it_is() -> None:
+    assert gather_texts("a") == ["a"]
+    assert broadcast_text("a") == "a"

@@ -7,13 +7,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pyarrow as pa
-import pyarrow.fs
 import pytest
 import torch
 
@@ -128,24 +125,44 @@ def test_clips_too_large_for_the_shared_memory_are_decoded(
     assert_equal(take(Loader(lanes, audio, texts, window_samples=WINDOW_SAMPLES, workers=1), 5), plain)
 
 
-def test_a_small_dev_shm_is_enough(tone_run: Path, text_checkpoint: Path) -> None:
+# Without the trainer's other imports, which take long.
+DECODING = f"""
+import logging, shutil, sys
+sys.path.insert(0, {str(ROOT)!r})
+import numpy as np
+from tests.trainer.fixture_runs import tone_flac
+from trainer.decoders import Decoders
+from trainer.windows import Window
+
+logging.basicConfig(level="INFO")
+clip, window = tone_flac(440, 2), Window(encoding="flac", start_sample=100, clip_samples=32_000)
+
+def decoded(workers):
+    decoders = Decoders(lambda place: clip, workers=workers, window_samples=16_000, mean_clip_bytes=0)
+    waves = np.empty((40, 8, 16_000), np.int16)
+    for done in [decoders.submit([(0, 0)] * 8, [window] * 8, wave) for wave in waves]:
+        assert done.result() == [None] * 8
+    return decoders, waves
+"""
+
+
+def test_a_small_dev_shm_is_enough() -> None:
     """A container has 64 MB; here there is one."""
     unshare = shutil.which("unshare")
     inside = 'mount -t tmpfs -o size=1m none /dev/shm && exec "$@"'
-    if unshare is None or subprocess.run([unshare, "-m", "sh", "-c", inside, "sh", "true"], check=False).returncode:
+    within = [str(unshare), "-m", "sh", "-c", inside, "sh"]
+    if unshare is None or subprocess.run([*within, "true"], check=False, capture_output=True).returncode:
         pytest.skip("no right to mount a small /dev/shm")
-    script = f"""
-import itertools, logging, sys
-sys.path.insert(0, {str(ROOT)!r})
-logging.basicConfig(level="INFO")
-from pathlib import Path
-from tests.trainer.test_loader import *
-corpus = Corpus.open([Path({str(tone_run)!r})], DataConfig(**EVERYTHING, buffer_rows=32))
+    script = f"""{DECODING}
 assert shutil.disk_usage("/dev/shm").total == 1 << 20
-assert_equal(*(take(open_loader(corpus, None, workers=workers), 3) for workers in (2, 0)))
+(ours, waves), (theirs, same) = decoded(2), decoded(0)
+assert (waves == same).all() and waves.std() > 1000
+ours.close()
+theirs.close()
 """
-    command = [unshare, "-m", "sh", "-c", inside, "sh", sys.executable, "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        [*within, sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "2 workers share " in done.stderr
 
@@ -188,27 +205,18 @@ def test_closing_leaves_nothing(corpus: Corpus, texts: Texts) -> None:
     assert not psutil.Process().children()
 
 
-def test_a_killed_trainer_takes_its_workers_along(tone_run: Path) -> None:
-    script = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-from pathlib import Path
-from tests.trainer.test_loader import *
-corpus = Corpus.open([Path({str(tone_run)!r})], DataConfig(**EVERYTHING, buffer_rows=32))
-for batch in open_loader(corpus, None, workers=2):
-    print("going", flush=True)
-"""
-    trainer = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-    try:
+def test_a_killed_trainer_takes_its_workers_along() -> None:
+    script = f'{DECODING}\nkept = decoded(2)\nprint("going", flush=True)\nsys.stdin.read()'
+    trainer = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with trainer:
         assert trainer.stdout is not None
         assert trainer.stdout.readline() == b"going\n"
         workers = psutil.Process(trainer.pid).children()
         assert len(workers) == 2
         for worker in workers:
             worker.send_signal(signal.SIGINT)  # as a terminal does; it is the trainer's to handle
-    finally:
+        assert not psutil.wait_procs(workers, timeout=0.5)[0]
         trainer.kill()
-        trainer.wait()
     assert not psutil.wait_procs(workers, timeout=10)[1]
 
 
@@ -221,64 +229,3 @@ def test_a_worker_that_is_gone_ends_the_loader(corpus: Corpus) -> None:
     with pytest.raises(RunError, match="a decoding worker is gone"):
         list(itertools.islice(batches, 100))
     loader.close()
-
-
-class Counting(pa.fs.FileSystemHandler):
-    """A local folder whose reads are counted, by `count(path, bytes)`."""
-
-    def __init__(self, count: Callable[[str, int], None]) -> None:
-        self._local = pa.fs.LocalFileSystem()
-        self._count = count
-
-    def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(_CountingFile(path, self._count), mode="r")
-
-    def open_input_stream(self, path: str) -> pa.PythonFile:
-        return self.open_input_file(path)
-
-    def get_type_name(self) -> str:
-        return "counting"
-
-    def normalize_path(self, path: str) -> str:
-        return path
-
-    def get_file_info(self, paths: list[str]) -> Any:
-        return self._local.get_file_info(paths)
-
-    def get_file_info_selector(self, selector: pa.fs.FileSelector) -> Any:
-        return self._local.get_file_info(selector)
-
-    def _refuse(self, *_: Any, **__: Any) -> Any:
-        raise PermissionError("only for reading")
-
-    create_dir = delete_dir = delete_dir_contents = delete_root_dir_contents = delete_file = _refuse
-    move = copy_file = open_output_stream = open_append_stream = _refuse
-
-
-class _CountingFile:
-    def __init__(self, path: str, count: Callable[[str, int], None]) -> None:
-        self._file, self._path, self._count = open(path, "rb"), path, count  # noqa: SIM115
-        self.closed = False
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._file.read(size)
-        self._count(self._path, len(content))
-        return content
-
-    def seek(self, *place: int) -> int:
-        return self._file.seek(*place)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def flush(self) -> None: ...
-
-    def close(self) -> None:
-        self._file.close()
-        self.closed = True

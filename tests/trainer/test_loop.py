@@ -44,12 +44,13 @@ def smallest(tokenizer: Path, **changes: Any) -> Recipe:
     return dataclasses.replace(
         recipe,
         audio=dataclasses.replace(
-            recipe.audio, options=options, log_mel=mel, ghost_batch_size=4, max_masked_bins=8, max_masked_frames=20
+            recipe.audio, options=options, log_mel=mel, ghost_batch_size=6, max_masked_bins=8, max_masked_frames=20
         ),
         text=dataclasses.replace(recipe.text, options=bert, max_tokens=16),
         data=DataConfig(window_s=1.0, buffer_rows=24, validation_fraction=0.15),
         batch_size=24,
-        compute=dataclasses.replace(recipe.compute, audio_chunk=8, text_chunk=8),
+        lanes=4,
+        compute=dataclasses.replace(recipe.compute, audio_chunk=6, text_chunk=8),
         **changes,
     )
 

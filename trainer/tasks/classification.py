@@ -9,7 +9,6 @@ Legend: R recordings of this rank, C classes.
 
 import csv
 import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -25,17 +24,16 @@ from trainer import dist
 from trainer.batchnorm import recorded
 from trainer.checkpoint import WEIGHTS_NAME
 from trainer.data import Corpus
-from trainer.dist import Ranks
 from trainer.gradcache import autocast
-from trainer.loader import Batch, Loader
+from trainer.loader import Batch, read_batch
 from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.mixture import Mixture
 from trainer.recipes import Recipe
 from trainer.split import Split
-from trainer.streams import GlobalBatches
+from trainer.streams import Lanes
 from trainer.towers import AudioTower
 
-DEFAULT_BATCH = 256
+DEFAULT_BATCH, DEFAULT_LANES = 256, 8
 DEFAULT_LEARNING_RATE = 1e-4
 _CLASSES_NAME = "classes.txt"
 _MAX_VALIDATION = 1024
@@ -52,9 +50,15 @@ def pretrain(recipe: Recipe, options: TrainOptions, classes: Sequence[str] | Non
 
 def for_classes(recipe: Recipe) -> Recipe:
     """A recipe of MuLan, with ASET as its only source, and batches and a learning rate for naming classes."""
+    batch_size, lanes = min(DEFAULT_BATCH, recipe.batch_size), min(DEFAULT_LANES, recipe.lanes)
     return dataclasses.replace(
         recipe,
-        batch_size=min(DEFAULT_BATCH, recipe.batch_size),
+        batch_size=batch_size,
+        lanes=lanes,
+        audio=dataclasses.replace(
+            recipe.audio, ghost_batch_size=min(recipe.audio.ghost_batch_size, batch_size // lanes)
+        ),
+        compute=dataclasses.replace(recipe.compute, audio_chunk=min(recipe.compute.audio_chunk, batch_size)),
         data=dataclasses.replace(recipe.data, mixture=Mixture.among([TextSource.ASET])),
         optimizer=dataclasses.replace(recipe.optimizer, learning_rate=DEFAULT_LEARNING_RATE),
     )
@@ -155,19 +159,8 @@ def _validation_batch(setup: Setup) -> Batch | None:
     if not rows:
         log.warning("no validation recordings: no validation loss")
         return None
-    loader = Loader(
-        GlobalBatches(setup.corpus, setup.mixture, rows, 0, split=Split.VALIDATION),
-        None,
-        max_tokens=0,
-        window_samples=setup.recipe.data.window_samples,
-        block_size=1,
-        ranks=Ranks(),
-        workers=0,
-    )
-    try:
-        return next(itertools.islice(loader, 1))
-    finally:
-        loader.close()
+    planned = Lanes(setup.corpus, setup.mixture, rows, 1, 0, split=Split.VALIDATION)
+    return read_batch(planned, setup.corpus, None, window_samples=setup.recipe.data.window_samples)
 
 
 def class_rates(corpus: Corpus) -> dict[str, float]:
@@ -175,7 +168,7 @@ def class_rates(corpus: Corpus) -> dict[str, float]:
     counts: Counter[str] = Counter()
     rows = 0
     for group in corpus.candidates(TextSource.ASET, Split.TRAIN):
-        for row in corpus.read(int(group), TextSource.ASET, Split.TRAIN, audio=False):
+        for row in corpus.read(int(group), TextSource.ASET, Split.TRAIN):
             counts.update(set(row.texts))
             rows += 1
     return {name: count / rows for name, count in counts.items()}
