@@ -9,6 +9,8 @@ the batch that the loop has used.
 Legend: R pairs of this rank, S samples of a window.
 """
 
+import logging
+import os
 import queue
 import threading
 from collections import Counter, deque
@@ -33,7 +35,10 @@ from trainer.streams import Example, Lanes, LanesState
 from trainer.tokens import TextChunk, text_chunks, tokenize
 from trainer.windows import Window
 
-_PLANNED_AHEAD = 4  # batches
+log = logging.getLogger(__name__)
+
+_PLANNED_AHEAD = 4  # batches, and as many more as hold
+_PAIRS_AHEAD = 1024  # so that a GPU that takes 3,000 pairs/s does not wait for an object store
 _DECODED_AHEAD = 2  # batches that are decoded at once, so that nobody waits for the last windows of one
 _READY_AHEAD = 1
 _LOOK_UP_S = 0.1  # how soon a waiting thread sees that the loader is closed
@@ -104,9 +109,10 @@ class Loader:
         self._lanes, self._audio, self._texts = lanes, audio, texts
         self._window_samples, self._pin = window_samples, pin
         self._states: dict[int, LanesState] = {}
-        self._planned: queue.Queue[tuple[int, list[Example]] | BaseException] = queue.Queue(_PLANNED_AHEAD)
+        self._planned: queue.Queue[tuple[int, list[Example]] | BaseException] = queue.Queue(_planned_ahead(lanes))
         self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_READY_AHEAD)
         self._stopped = threading.Event()
+        _say_what_is_held(lanes, audio)
         self._decoders = Decoders(
             audio.take, workers=workers, window_samples=window_samples, mean_clip_bytes=audio.mean_clip_bytes
         )
@@ -208,6 +214,26 @@ def read_batch(lanes: Lanes, corpus: Corpus, texts: Texts | None, *, window_samp
         decoders.close()
         audio.close()
         lanes.close()
+
+
+def _planned_ahead(lanes: Lanes) -> int:
+    return max(_PLANNED_AHEAD, -(-_PAIRS_AHEAD // lanes.pairs))
+
+
+def _say_what_is_held(lanes: Lanes, audio: Audio) -> None:
+    """The memory of the clips that streams hold in their buffers, and that planned batches need."""
+    rows = sum(lanes.rows_held.values()) + lanes.pairs * (_planned_ahead(lanes) + _DECODED_AHEAD)
+    held, memory = rows * audio.mean_clip_bytes, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    log.info("at most %d clips of this rank are in memory, about %.1f GiB", rows, held / 2**30)
+    if held * ranks > memory / 2:
+        log.warning(
+            "the clips of %d rank%s take %.1f GiB of this machine's %.1f: make --buffer_rows smaller, or use more machines",
+            ranks,
+            "" if ranks == 1 else "s",
+            held * ranks / 2**30,
+            memory / 2**30,
+        )
 
 
 def windows_of(examples: Sequence[Example]) -> tuple[list[Place], list[Window]]:
