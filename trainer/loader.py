@@ -222,15 +222,14 @@ def _planned_ahead(lanes: Lanes) -> int:
 
 def _say_what_is_held(lanes: Lanes, audio: Audio) -> None:
     """The memory of the clips that streams hold in their buffers, and that planned batches need."""
-    rows = sum(lanes.rows_held.values()) + lanes.pairs * (_planned_ahead(lanes) + _DECODED_AHEAD)
+    rows = lanes.rows_held + lanes.pairs * (_planned_ahead(lanes) + _DECODED_AHEAD)
     held, memory = rows * audio.mean_clip_bytes, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     log.info("at most %d clips of this rank are in memory, about %.1f GiB", rows, held / 2**30)
     if held * ranks > memory / 2:
         log.warning(
-            "the clips of %d rank%s take %.1f GiB of this machine's %.1f: make --buffer_rows smaller, or use more machines",
+            "the clips of %d ranks take %.1f GiB of this machine's %.1f: make --buffer_rows smaller",
             ranks,
-            "" if ranks == 1 else "s",
             held * ranks / 2**30,
             memory / 2**30,
         )

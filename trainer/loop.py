@@ -331,3 +331,10 @@ class _Loop:
         )
         period = self.batches.quotas.period
         log.info("mixture %s %s, exact over %d batch%s", self.mixture.text, NAMES, period, "" if period == 1 else "es")
+        for passes in self.batches.shared_groups():
+            log.info(
+                "%s has %d row groups for %d lanes: many are read by more than one lane",
+                passes.source.name,
+                len(passes.groups),
+                passes.lanes,
+            )

@@ -32,6 +32,7 @@ from trainer.row_index import RowIndex
 from trainer.split import Split
 
 _READERS = 32  # most of them wait for a store
+_FEW_GROUPS = 4  # of a lane: it then reads a quarter more than it draws
 _PIECES_AHEAD = 2  # of a stream, whose texts are read before they are needed
 
 
@@ -241,10 +242,10 @@ class Lanes:
         self.passes = [
             Passes(corpus.index, source, split, lanes, seed) for source, weight in mixture.weights.items() if weight
         ]
-        buffer_rows = -(-corpus.config.buffer_rows // lanes)
+        self._buffer_rows = -(-corpus.config.buffer_rows // lanes)
         self._lanes = lanes_of(lanes, ranks or Ranks())
         self._streams = {
-            (lane, passes.source): Stream(corpus, passes, lane, buffer_rows, self._pool, audio)
+            (lane, passes.source): Stream(corpus, passes, lane, self._buffer_rows, self._pool, audio)
             for lane in self._lanes
             for passes in self.passes
         }
@@ -253,6 +254,18 @@ class Lanes:
     def pairs(self) -> int:
         """Of this rank in each mini-batch."""
         return self.batch_size // self.count * len(self._lanes)
+
+    def shared_groups(self) -> list[Passes]:
+        """Sources with so few row groups that those at the ends of lanes' shares count: each is read by two lanes."""
+        return [passes for passes in self.passes if len(passes.groups) < _FEW_GROUPS * self.count]
+
+    @property
+    def rows_held(self) -> int:
+        """In the buffers of this rank, at most: a buffer is filled by whole row groups."""
+        return len(self._lanes) * sum(
+            min(self._buffer_rows + passes.rows // max(len(passes.groups), 1), -(-passes.rows // self.count))
+            for passes in self.passes
+        )
 
     def next(self) -> list[Example]:
         """This rank's part of the next step's mini-batch, lane after lane."""
@@ -301,6 +314,11 @@ class Lanes:
     def restore(self, parts: Sequence[Mapping[str, Any]]) -> None:
         """Go on exactly where the ranks were that `to_json` made these parts of, one each. Raises ValueError where the
         corpus is not the one of then."""
+        if not isinstance(parts, list):
+            raise ValueError(
+                "the checkpoint is of an older openmulan, which drew its mini-batches otherwise; begin in another "
+                "--output, from its model (--init_from)"
+            )
         places = _Places(self._corpus.index)
         waiting = dict(self._streams)
         for part in parts:

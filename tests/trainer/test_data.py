@@ -1,6 +1,8 @@
 """Rows, splits, streams and batches: exact passes, exact resume, clear refusals."""
 
 import collections
+import dataclasses
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -270,3 +272,74 @@ def test_fewer_rows_than_lanes_are_drawn_alike(tmp_path: Path) -> None:
     drawn = collections.Counter(example.row.recording_id for _ in range(200) for example in lanes.next())
     assert len(drawn) == 5
     assert max(drawn.values()) < 1.1 * min(drawn.values())
+
+
+def drawn_ids(lanes: Lanes, steps: int) -> list[set[str]]:
+    return [{example.row.recording_id for example in lanes.next()} for _ in range(steps)]
+
+
+def test_training_goes_on_without_a_shard_that_is_lost(tmp_path: Path) -> None:
+    """Positions are those of the index that the run began with: no other row is taken for a lost one."""
+    rows = [shard_row(f"r{i:03d}", sf=["x"]) for i in range(200)]
+    run, index_at, only_sf = write_run(tmp_path / "run", rows, shards=5), tmp_path / "rows.parquet", {TextSource.SF: 1}
+    config = DataConfig(**EVERYTHING, mixture=Mixture.of(only_sf), buffer_rows=40)
+    lanes = Lanes(Corpus.open([run], config, index_at=index_at), config.mixture, 8, 4, seed=0)
+    before = drawn_ids(lanes, 10)
+    saved = json.loads(json.dumps(lanes.to_json(lanes.state())))
+    (run / "shards" / "g0001-00001.parquet").unlink()
+    with pytest.raises(RunError, match=r"g0001-00001\.parquet: the shard is missing.*--skip_corrupt"):
+        Corpus.open([run], config, index_at=index_at)
+    without = dataclasses.replace(config, skip_corrupt=True)
+    corpus = Corpus.open([run], without, index_at=index_at)
+    resumed = Lanes(corpus, config.mixture, 8, 4, seed=0)
+    resumed.restore([saved])
+    lost = {f"r{i:03d}" for i in range(1, 200, 5)}
+    rest = drawn_ids(resumed, 15)  # to the end of the pass, and a little more
+    assert not set().union(*rest) & lost
+    assert set().union(*before, *rest) >= {row["recording_id"] for row in rows} - lost
+    assert corpus.index.digest() == Corpus.open([run], without, index_at=index_at).index.digest()
+
+
+def test_a_shard_that_is_lost_while_it_is_read(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [shard_row(f"r{i:03d}", sf=["x"]) for i in range(60)], shards=3)
+    config = DataConfig(**EVERYTHING, mixture=Mixture.of({TextSource.SF: 1}))
+    corpora = [Corpus.open([run], dataclasses.replace(config, skip_corrupt=skip)) for skip in (False, True)]
+    (run / "shards" / "g0001-00002.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(RunError, match=r"g0001-00002\.parquet, row group 0: cannot be read.*--skip_corrupt"):
+        drawn_ids(Lanes(corpora[0], config.mixture, 6, 1, seed=0), 10)
+    drawn = drawn_ids(Lanes(corpora[1], config.mixture, 6, 1, seed=0), 10)
+    assert set().union(*drawn) == {f"r{i:03d}" for i in range(60) if i % 3 != 2}
+
+
+def test_an_index_of_other_data_or_settings_is_made_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run, index_at = write_run(tmp_path / "run", text_rows(60)), tmp_path / "rows.parquet"
+    config = DataConfig(**EVERYTHING)
+    known = Corpus.open([run], config, index_at=index_at)
+    again = Corpus.open([run], config, index_at=index_at)
+    assert (again.index.digest(), again.recordings) == (known.index.digest(), known.recordings)
+    for source in TextSource:
+        assert np.array_equal(again.index.counts(Split.TRAIN, source), known.index.counts(Split.TRAIN, source))
+    caplog.set_level("INFO")
+    other = Corpus.open([run], DataConfig(validation_fraction=0.5), index_at=index_at, keep_index=False)
+    assert other.recordings[Split.VALIDATION] > 10
+    assert "scanned again" in caplog.text
+    index_at.write_bytes(index_at.read_bytes()[:-50])
+    assert Corpus.open([run], config, index_at=index_at).index.digest() == known.index.digest()
+
+
+def test_rows_of_a_group_do_not_meet_pass_after_pass(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", [shard_row(f"r{i:05d}", sf=["x"]) for i in range(2048)], shards=32)
+    config = DataConfig(**EVERYTHING, buffer_rows=1024)
+    lanes = Lanes(Corpus.open([run], config), Mixture.of({TextSource.SF: 1}), 64, 2, seed=0)
+    met: list[set[tuple[str, str]]] = []
+    for _ in range(3):
+        mates = set()
+        for _ in range(2048 // 64):
+            by_group = collections.defaultdict(list)
+            for example in lanes.next():
+                by_group[example.row.place.group].append(example.row.recording_id)
+            mates |= {pair for names in by_group.values() for pair in itertools.combinations(sorted(names), 2)}
+        met.append(mates)
+    possible = 32 * 64 * 63 // 2
+    assert 0 < len(met[0]) < 0.1 * possible
+    assert len(met[0] & met[1] & met[2]) < 0.001 * possible

@@ -44,7 +44,7 @@ def begin(output: Path, recipe: Recipe, run: Path) -> None:
     "changed",
     [
         lambda recipe: dataclasses.replace(recipe, epochs=99.0),
-        lambda recipe: change(recipe, "compute", audio_chunk=16, precision="bfloat16", compile=True),
+        lambda recipe: change(recipe, "compute", audio_chunk=12, precision="bfloat16", compile=True),
         lambda recipe: change(recipe, "loss", block_rows=7),
         lambda recipe: change(recipe, "data", verify_shards=True),
         lambda recipe: change(recipe, "data", skip_corrupt=True),
@@ -61,7 +61,7 @@ def test_how_a_run_is_computed_is_no_part_of_it(changed: Callable[[Recipe], Reci
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        (lambda recipe: dataclasses.replace(recipe, batch_size=64), "(batch_size was 48, is 64)"),
+        (lambda recipe: dataclasses.replace(recipe, batch_size=96), "(batch_size was 48, is 96)"),
         (lambda recipe: change(recipe, "data", buffer_rows=9), "(data.buffer_rows was 256, is 9)"),
         (
             lambda recipe: change(recipe, "text", tokenizer="other"),
@@ -116,9 +116,9 @@ def test_a_run_goes_on_however_its_places_are_spelled(
     (tmp_path / "own_tiny.py").write_text("from trainer.recipes import tiny\ndef same():\n    return tiny()\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    settings = ["--workers", "0", "--checkpoint_every", "1", "--batch_size", "16", "--set", "audio.log_mel.mel_bins=32"]
+    settings = ["--workers", "0", "--checkpoint_every", "1", "--batch_size", "48", "--set", "audio.log_mel.mel_bins=32"]
     common = ["--recipe", "tiny", *settings, "--set", "data.window_s=1", "--set", "audio.log_mel.frames=100"]
-    common += ["--set", "audio.max_masked_frames=10", "--set", "compute.audio_chunk=16"]
+    common += ["--set", "audio.max_masked_frames=10", "--set", "compute.audio_chunk=12"]
     beta = ["--set", "optimizer.beta2=0.98"]
     first = ["--data", "data/", "--output", "out", "--tokenizer", "words", "--steps", "1"]
     assert main([*common, *beta, *first]) == 0

@@ -67,7 +67,7 @@ def test_a_setting_is_read_by_the_type_of_its_field(setting: str, value: Any) ->
         ("data.held_out_ids=a", "a is not a JSON list"),
         ("audio.options=[]", "[] is not a JSON object"),
         ("data.mixture=2:2", "data.mixture=2:2: mixture '2:2' is not "),
-        ("batch_size=50", "must be multiples of the ghost batch"),
+        ("batch_size=50", "batch_size 50 is not 8 lanes of whole ghost batches of 6: it must be a multiple of 48"),
         ("loss.kind=l2", "loss is 'l2'; it may be mulan or clip"),
         ("seed", "--set seed: it has the form section.field=value"),
     ],
@@ -131,6 +131,6 @@ def test_a_recipe_that_is_none_is_one_line(tmp_path: Path, monkeypatch: pytest.M
 def test_settings_are_taken_together() -> None:
     """Each alone would not fit the other's old value."""
     recipe = with_settings(
-        tiny(), [("audio.ghost_batch_size", "32"), ("batch_size", "64"), ("compute.audio_chunk", "32")]
+        tiny(), [("audio.ghost_batch_size", "8"), ("batch_size", "64"), ("compute.audio_chunk", "32")]
     )
-    assert (recipe.audio.ghost_batch_size, recipe.batch_size) == (32, 64)
+    assert (recipe.audio.ghost_batch_size, recipe.batch_size) == (8, 64)
