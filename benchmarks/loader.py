@@ -2,17 +2,20 @@
 
     python -m benchmarks.loader --run RUN --work WORK
 
-`RUN` is any mined run of flac clips. Its rows are written again and again under new ids, by the product's own writer, to
-shards of 256 row groups or more in `WORK`, which is emptied afterwards: the lanes are those of a large training, and a
-rank plans, reads and decodes its own of them. The bare loop holds encoded clips in memory and only decodes, in as many
-processes as the loader has workers. What is measured, each several times, after the buffers are full:
+`RUN` is any mined run of flac clips. Its rows are written again and again under new ids, by the product's own writer,
+to shards of 256 row groups or more in `WORK`, which is emptied afterwards: the lanes are those of a large training, and
+a rank plans, reads and decodes its own of them. One source alone is drawn from: two would find each other's clips in
+memory, as they would not in a run that is much larger than the buffers. The bare loop holds encoded clips in memory and
+only decodes, in as many processes as the loader has workers. What is measured, each several times, after the buffers
+are full:
 
-- bytes that the rank's process reads, as the system counts them, a pair of its own, over the bytes of a pair's clip
+- bytes that the rank's process reads from start to end, as the system counts them, for each clip that it reads, over
+  the bytes of a clip: all else that it reads, texts and footers too, stands against the clips of its own pairs
 - CPU seconds of all processes a pair, over those of the bare loop
 - windows/s over those of the bare loop, which runs before and after, since other work may share the machine
 - windows/s from a file system that answers each read and each opening after 150 ms, over those without the delay
 
-A rank of 64 has few pairs of a batch, as it would: what a batch costs whatever its size is in its figures.
+A rank has about a hundred pairs of each batch, whatever the number of ranks: all 64 lanes, eight of them, or one.
 """
 
 import argparse
@@ -42,15 +45,18 @@ from schemas.manifest import POINTER_NAME, ShardEntry, manifest_name
 from schemas.run import Run
 from schemas.shard import AudioEncoding
 from schemas.shard_format import FORMATS
+from schemas.sources import TextSource
 from trainer.audio import Audio
 from trainer.data import Corpus, DataConfig
 from trainer.dist import Ranks
 from trainer.loader import Loader
+from trainer.mixture import Mixture
 from trainer.streams import Lanes
 
 NAME = "loader"
-LANES, LANE_PAIRS = 64, 12
-RANKS = (1, 8, 64)
+LANES = 64
+LANE_PAIRS = {1: 2, 8: 12, 64: 96}  # by the number of ranks
+WARM_UP = 4  # batches
 SHARDS, GROUP_ROWS = 8, 16
 DELAY_S = 0.15
 AIMS = {"bytes": 1.25, "cpu": 1.25, "one_worker": 0.85, "two_workers": 0.75, "delayed": 0.8}
@@ -61,14 +67,14 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--groups", type=int, default=256)
-    parser.add_argument("--pairs", type=int, default=1536, help="of a measurement")
+    parser.add_argument("--pairs", type=int, default=384, help="of a measurement")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
     folder = given.work / "many"
     try:
         multiply(given.run, folder, given.groups)
-        config = DataConfig(missing_sources="reweight", buffer_rows=256, validation_fraction=0.0)
+        config = DataConfig(mixture=Mixture.of({TextSource.SF: 1}), buffer_rows=256, validation_fraction=0.0)
         corpus = Corpus.open([folder], config)
         clips = bare_clips(corpus, given.pairs)
         rounds: list[dict[str, Any]] = []
@@ -84,7 +90,7 @@ def main() -> int:
             "mixture": corpus.mixture().text,
             "window_s": config.window_s,
             "lanes": LANES,
-            "pairs_of_a_lane": LANE_PAIRS,
+            "pairs_of_a_lane": {str(ranks): pairs for ranks, pairs in LANE_PAIRS.items()},
             "pairs_a_measurement": given.pairs,
             "aims": AIMS,
             "medians": {name: round(statistics.median(values[name] for values in rounds), 3) for name in rounds[0]},
@@ -101,10 +107,10 @@ def measure(corpus: Corpus, clips: Sequence["Clip"], pairs: int, seed: int) -> d
     """A round."""
     result: dict[str, float] = {}
     one = bare(clips, 1)
-    for count in RANKS:
+    for count in LANE_PAIRS:
         rank = loaded(corpus, Ranks(rank=seed % count, count=count), pairs, seed, workers=1)
         again = bare(clips, 1)
-        result[f"bytes_of_{count}"] = rank.read_bytes / mean_clip_bytes(corpus)
+        result[f"bytes_of_{count}"] = rank.clip_bytes / mean_clip_bytes(corpus)
         result[f"cpu_of_{count}"] = rank.cpu_s / statistics.mean((one.cpu_s, again.cpu_s))
         result[f"one_worker_of_{count}"] = rank.windows_per_s / statistics.mean(
             (one.windows_per_s, again.windows_per_s)
@@ -115,12 +121,11 @@ def measure(corpus: Corpus, clips: Sequence["Clip"], pairs: int, seed: int) -> d
     after = bare(clips, 2)
     result["two_workers"] = two.windows_per_s / statistics.mean((before.windows_per_s, after.windows_per_s))
     delayed = Corpus(delayed_runs(corpus), corpus.config, corpus.index, {})
-    for count in (1, 8):
-        ranks = Ranks(count=count)
-        plain = [loaded(corpus, ranks, pairs, seed, workers=1)]
-        slow = loaded(delayed, ranks, pairs, seed, workers=1)
-        plain.append(loaded(corpus, ranks, pairs, seed, workers=1))
-        result[f"delayed_of_{count}"] = slow.windows_per_s / statistics.mean(rank.windows_per_s for rank in plain)
+    ranks = Ranks(count=8)
+    plain = loaded(corpus, ranks, pairs, seed, workers=1)
+    slow = loaded(delayed, ranks, pairs, seed, workers=1)
+    again = loaded(corpus, ranks, pairs, seed, workers=1)
+    result["delayed"] = slow.windows_per_s / statistics.mean((plain.windows_per_s, again.windows_per_s))
     result["windows_per_s"] = one.windows_per_s
     result["load_average"] = os.getloadavg()[0]
     return {name: round(value, 3) for name, value in result.items()}
@@ -128,31 +133,45 @@ def measure(corpus: Corpus, clips: Sequence["Clip"], pairs: int, seed: int) -> d
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A pair, or a second."""
+    """CPU seconds are those of a pair, bytes those that were read in all for each clip that was read."""
 
     windows_per_s: float
     cpu_s: float
-    read_bytes: float = 0.0
+    clip_bytes: float = 0.0
 
 
 # The loader.
 
 
 def loaded(corpus: Corpus, ranks: Ranks, pairs: int, seed: int, *, workers: int) -> Measured:
-    audio = Audio(corpus)
-    lanes = Lanes(corpus, corpus.mixture(), LANES * LANE_PAIRS, LANES, seed, ranks=ranks, audio=audio)
+    read = -bytes_read()
+    audio = CountingAudio(corpus)
+    batch_size = LANES * LANE_PAIRS[ranks.count]
+    lanes = Lanes(corpus, corpus.mixture(), batch_size, LANES, seed, ranks=ranks, audio=audio)
     loader = Loader(lanes, audio, None, window_samples=corpus.config.window_samples, workers=workers)
     batches = iter(loader)
     steps = -(-pairs // lanes.pairs)
-    for _ in range(max(2, steps // 2)):  # what was read ahead while nobody waited is used up
+    for _ in range(WARM_UP):
         next(batches)
-    started, cpu_s, read = time.perf_counter(), -cpu_of_all(), -bytes_read()
+    started, cpu_s = time.perf_counter(), -cpu_of_all()
     for _ in range(steps):
         next(batches)
-    taken_s, cpu_s, read = time.perf_counter() - started, cpu_s + cpu_of_all(), read + bytes_read()
+    taken_s, cpu_s = time.perf_counter() - started, cpu_s + cpu_of_all()
     loader.close()
     done = steps * lanes.pairs
-    return Measured(windows_per_s=done / taken_s, cpu_s=cpu_s / done, read_bytes=read / done)
+    clip_bytes = (read + bytes_read()) / audio.clips
+    return Measured(windows_per_s=done / taken_s, cpu_s=cpu_s / done, clip_bytes=clip_bytes)
+
+
+class CountingAudio(Audio):
+    """Knows how many clips it has read: few that are drawn anew while they are still in memory are read again."""
+
+    clips = 0
+
+    def _read(self, group: int, rows: Sequence[int]) -> dict[int, Any]:
+        found = super()._read(group, rows)
+        self.clips += len(found)
+        return found
 
 
 def cpu_of_all() -> float:
@@ -177,7 +196,7 @@ def mean_clip_bytes(corpus: Corpus) -> float:
         for i in range(metadata.num_columns)
         if metadata.schema.column(i).path == "audio"
     )
-    return audio / sum(metadata.num_rows for metadata in found)
+    return float(audio / sum(metadata.num_rows for metadata in found))
 
 
 # The bare loop.
@@ -187,7 +206,7 @@ Clip = tuple[bytes, str, int, int]  # encoded, its encoding, where the window st
 
 def bare_clips(corpus: Corpus, pairs: int) -> list[Clip]:
     """Some of the windows that the loader decodes."""
-    lanes = Lanes(corpus, corpus.mixture(), LANES * LANE_PAIRS, LANES, 0)
+    lanes = Lanes(corpus, corpus.mixture(), LANES * LANE_PAIRS[1], LANES, 0)
     audio, samples = Audio(corpus), corpus.config.window_samples
     examples = list(itertools.islice((example for _ in itertools.count() for example in lanes.next()), pairs))
     for example in examples:
@@ -237,7 +256,7 @@ def _decode_all(clips: Sequence[Clip]) -> Measured:
 def multiply(source: Path, folder: Path, groups: int) -> None:
     """A run with the clips and texts of another under new ids, in so many row groups."""
     run = Run.open(source)
-    rows = [row for group in run.row_groups() for row in run.read(group).to_pylist()]
+    rows = [row for group in run.row_groups() for row in run.read(group).to_pylist() if row["sf"]]
     numbered = itertools.count()
     (folder / "shards").mkdir(parents=True)
     entries, ids = [], []

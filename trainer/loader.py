@@ -19,6 +19,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
@@ -171,7 +172,7 @@ class Loader:
             self._put(self._ready, error)
 
     def _begin(self, step: int, examples: list[Example]) -> _Decoding:
-        wave_RS = torch.empty(len(examples), self._window_samples, dtype=torch.int16, pin_memory=self._pin)
+        wave_RS = _waves(len(examples), self._window_samples, pin=self._pin)
         parts = [
             self._decoders.submit(*windows_of(examples[part]), wave_RS[part].numpy())
             for start in range(0, len(examples), DECODED_TOGETHER)
@@ -206,7 +207,7 @@ def read_batch(lanes: Lanes, corpus: Corpus, texts: Texts | None, *, window_samp
             wanted.setdefault(example.row.place.group, []).append(example.row.place.row)
         for group, rows in wanted.items():
             audio.expect(group, rows)
-        wave_RS = torch.empty(len(examples), window_samples, dtype=torch.int16)
+        wave_RS = _waves(len(examples), window_samples)
         reasons = decoders.submit(*windows_of(examples), wave_RS.numpy()).result()
         _refuse_undecoded(lanes, examples, reasons)
         return _batch(step, examples, wave_RS, texts)
@@ -233,6 +234,14 @@ def _say_what_is_held(lanes: Lanes, audio: Audio) -> None:
             held * ranks / 2**30,
             memory / 2**30,
         )
+
+
+def _waves(pairs: int, samples: int, *, pin: bool = False) -> Tensor:
+    if pin:
+        return torch.empty(pairs, samples, dtype=torch.int16, pin_memory=True)
+    return torch.from_numpy(
+        np.empty((pairs, samples), np.int16)
+    )  # numpy asks the system for huge pages, torch does not
 
 
 def windows_of(examples: Sequence[Example]) -> tuple[list[Place], list[Window]]:

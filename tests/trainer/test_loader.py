@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -21,9 +23,10 @@ from tests.trainer.fixture_runs import shard_row, tone_flac, tone_rows, write_ru
 from trainer import decoders
 from trainer.audio import Audio
 from trainer.data import Corpus, DataConfig, Place
-from trainer.loader import Batch, Loader, Texts
+from trainer.loader import Batch, Loader, Texts, read_batch
 from trainer.mixture import Mixture
 from trainer.recipes import tiny
+from trainer.split import Split
 from trainer.streams import Lanes
 from trainer.tokens import load_tokenizer
 
@@ -229,3 +232,52 @@ def test_a_worker_that_is_gone_ends_the_loader(corpus: Corpus) -> None:
     with pytest.raises(RunError, match="a decoding worker is gone"):
         list(itertools.islice(batches, 100))
     loader.close()
+
+
+def read_by(act: Callable[[], Any]) -> int:
+    """Bytes that this process reads meanwhile, as the system counts them."""
+    before = psutil.Process().io_counters().read_chars
+    act()
+    return psutil.Process().io_counters().read_chars - before
+
+
+@pytest.mark.skipif(not hasattr(psutil.Process, "io_counters"), reason="the system does not count")
+def test_validation_reads_the_clips_that_it_keeps(tmp_path: Path) -> None:
+    clips = [np.random.default_rng(i).integers(-9000, 9000, 160_000, np.int16).tobytes() for i in range(8)]
+    rows = [
+        shard_row(f"r{i:03d}", sf=[f"text {i}"], audio=clips[i % 8], encoding="pcm16", duration_s=10.0)
+        for i in range(320)
+    ]
+    run = write_run(tmp_path / "run", rows, shards=20, audio_encoding="pcm16")
+    corpus = Corpus.open([run], DataConfig(validation_fraction=0.9))
+    pairs, batches = 16, []
+
+    def read() -> None:
+        lanes = Lanes(corpus, Mixture.of({TextSource.SF: 1}), pairs, 8, 0, split=Split.VALIDATION)
+        batches.append(read_batch(lanes, corpus, None, window_samples=160_000))
+
+    clip_bytes = 320_000
+    assert pairs * clip_bytes < read_by(read) < 1.25 * pairs * clip_bytes < 20 * 16 * clip_bytes / 4
+    kept = {
+        example.row.recording_id: wave_S
+        for example, wave_S in zip(batches[0].examples, batches[0].wave_RS, strict=True)
+    }
+    assert len(kept) == pairs
+    assert all(wave.numpy().tobytes() == clips[int(name[1:]) % 8] for name, wave in kept.items())
+
+
+def test_a_clip_that_two_expect_is_read_once(corpus: Corpus) -> None:
+    audio = Audio(corpus)
+
+    def twice() -> None:
+        audio.expect(0, [1, 2])
+        audio.expect(0, [2, 3])
+        taken.extend(audio.take(Place(0, row)) for row in (2, 3, 1, 2))
+
+    taken: list[Any] = []
+    read = read_by(twice)
+    assert bytes(taken[0]) == bytes(taken[3])
+    assert sum(map(len, taken[:3])) <= read < sum(map(len, taken[:3])) * 1.1
+    with pytest.raises(KeyError):
+        audio.take(Place(0, 2))
+    audio.close()
