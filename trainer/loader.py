@@ -239,9 +239,8 @@ def _say_what_is_held(lanes: Lanes, audio: Audio) -> None:
 def _waves(pairs: int, samples: int, *, pin: bool = False) -> Tensor:
     if pin:
         return torch.empty(pairs, samples, dtype=torch.int16, pin_memory=True)
-    return torch.from_numpy(
-        np.empty((pairs, samples), np.int16)
-    )  # numpy asks the system for huge pages, torch does not
+    # numpy asks the system for huge pages, torch does not.
+    return torch.from_numpy(np.empty((pairs, samples), np.int16))
 
 
 def windows_of(examples: Sequence[Example]) -> tuple[list[Place], list[Window]]:
