@@ -56,7 +56,8 @@ from trainer.streams import Lanes
 NAME = "loader"
 LANES = 64
 LANE_PAIRS = {1: 2, 8: 12, 64: 96}  # by the number of ranks
-WARM_UP = 4  # batches
+WARM_UP = 4  # batches, which takes those that were decoded while nobody waited
+SETTLED_S = 0.5
 SHARDS, GROUP_ROWS = 8, 16
 DELAY_S = 0.15
 AIMS = {"bytes": 1.25, "cpu": 1.25, "one_worker": 0.85, "two_workers": 0.75, "delayed": 0.8}
@@ -151,6 +152,11 @@ def loaded(corpus: Corpus, ranks: Ranks, pairs: int, seed: int, *, workers: int)
     loader = Loader(lanes, audio, None, window_samples=corpus.config.window_samples, workers=workers)
     batches = iter(loader)
     steps = -(-pairs // lanes.pairs)
+    next(batches)
+    clips = 0
+    while audio.clips != clips:  # buffers are filled, and batches are planned ahead
+        clips = audio.clips
+        time.sleep(SETTLED_S)
     for _ in range(WARM_UP):
         next(batches)
     started, cpu_s = time.perf_counter(), -cpu_of_all()
