@@ -1,4 +1,5 @@
-"""Counts of WordPiece tokens, the unit of the paper's Table 2 (BERT's uncased vocabulary, without special tokens).
+"""Counts of WordPiece tokens, the unit of our Table 2 (BERT's uncased vocabulary, without special tokens); the
+paper does not say what its tokens are.
 
 The launcher loads a tokenizer once, from a file or the hub, and ships it to the workers as text, so that a worker
 needs neither the file nor the network.

@@ -148,15 +148,16 @@ def render_text(report: dict[str, Any]) -> str:
         lines[2:2] = [f"            {DEMO_GRADE_NOTE}"]
     for outcome, reason, count in left_out(recordings):
         lines.append(f"  {count:>9,}  {reason:20} {outcome:17} {Reason.named(reason).explanation}")
-    lines += ["", f"{'Table 2':16}{'annot./rec':>11}{'tokens/rec':>11}{'tok./annot':>11}{'(paper)':>9}"]
-    lines[-1] += f"{'coverage':>10}{'stays':>9}{'(paper)':>9}"
+    lines += ["", f"{'Table 2':16}{'annot./rec':>11}{'(paper)':>8}{'tokens/rec':>11}{'tok./annot':>11}{'(paper)':>8}"]
+    lines[-1] += f"{'coverage':>10}{'stays':>7}{'(paper)':>8}"
     for row in report["table_2"]:
         paper = row["paper"]
         lines.append(
-            f"{row['label']:16}{row['annotations_per_recording']:>11.2f}{row['tokens_per_recording']:>11.2f}"
-            f"{row['tokens_per_annotation']:>11.2f}{_optional(paper.get('tokens_per_annotation'), '.2f'):>9}"
-            f"{row['coverage']:>10.1%}{_optional(row['share_kept'], '.1%'):>9}"
-            f"{_optional(paper.get('share_kept'), '.2%'):>9}"
+            f"{row['label']:16}{row['annotations_per_recording']:>11.2f}"
+            f"{_optional(paper.get('annotations_per_recording'), '.1f'):>8}{row['tokens_per_recording']:>11.2f}"
+            f"{row['tokens_per_annotation']:>11.2f}{_optional(paper.get('tokens_per_annotation'), '.2f'):>8}"
+            f"{row['coverage']:>10.1%}{_optional(row['share_kept'], '.1%'):>7}"
+            f"{_optional(paper.get('share_kept'), '.2%'):>8}"
         )
     lines += ["", "music fraction of the judged clips"]
     most = max(report["music_fractions"]) or 1

@@ -1,4 +1,5 @@
-"""Evaluation playlist: 10 to 100 recordings, a title and a description; the paper's retrieval and triplet queries.
+"""Evaluation playlist: 10 to 100 recordings, a title and a description; for retrieval and triplets as in the paper
+(sections 4.1.3 and 4.1.4).
 
 A schema of its own, so that a playlist that trains (`playlist_id, title, recording_ids`) is never taken for one.
 """

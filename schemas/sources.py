@@ -71,7 +71,7 @@ class Source:
         return self.key if filtered or self.unfiltered is None else self.unfiltered
 
 
-# In the order of the shards' columns and of a mixture; the seats are the paper's (section 3.3).
+# In the order of the shards' columns and of a mixture; the seats are the paper's (section 3.4).
 SOURCES = (
     Source(
         bit=TextSource.SF,

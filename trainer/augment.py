@@ -1,4 +1,5 @@
-"""SpecAugment (Park et al. 2019) as MuLan uses it: one frequency mask and one time mask on the log-mel.
+"""SpecAugment (Park et al. 2019) with the parameters of AST (section 3.2 of the paper): one frequency mask and one time
+mask. That they hide cells of the normalised log-mel is ours; AST's code hides them before.
 
 The masks are drawn per example by name, on the host, and travel with it: both passes of GradCache, any split over ranks
 and any resume hide the same cells.

@@ -18,7 +18,7 @@ tags: [music, audio, text, contrastive]
 
 # {name}: a joint embedding of music audio and natural language
 
-Trained by `mulan train` with the loss and the recipe of MuLan (Huang et al., 2022).
+Trained by `mulan train`, after MuLan (Huang et al., 2022).
 
 ```python
 import openmulan

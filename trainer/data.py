@@ -149,7 +149,7 @@ class Corpus:
         return wanted.without(missing)
 
     def rows_of(self, source: TextSource, split: Split) -> int:
-        """Rows that may be drawn from a source; some of them may lose their texts to the rules."""
+        """Rows that may be drawn from a source, or from any in a sum of them; the rules may leave some no text."""
         return int(self.index.counts(split, source).sum())
 
     def candidates(self, source: TextSource, split: Split) -> NDArray[np.intp]:

@@ -50,7 +50,7 @@ class Flag:
 
 
 FLAGS: dict[str, Flag] = {
-    "epochs": Flag(setting="epochs", help="an epoch is recordings ÷ batch size, in steps"),
+    "epochs": Flag(setting="epochs", help="an epoch is the recordings that its sources reach ÷ batch size, in steps"),
     "batch_size": Flag(setting="batch_size", help="pairs of a global mini-batch, over all ranks"),
     "seed": Flag(setting="seed", help="of weights, draws and dropout"),
     "learning_rate": Flag(setting="optimizer.learning_rate", help="at the first step"),

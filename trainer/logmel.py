@@ -1,4 +1,4 @@
-"""Log-mel on the device, from 16 kHz audio: 25 ms Hann window, 10 ms hop (appendix A of the paper).
+"""Log-mel on the device, from 16 kHz audio: 25 ms Hann window, 10 ms hop (section 3.2 of the paper).
 
 One definition with the few switches that tell the field's two conventions apart: `kaldi` is Kaldi's fbank as AST was
 trained with (whole frames, mean removed, pre-emphasis, triangles in mel), `htk` is what librosa computes with

@@ -56,7 +56,7 @@ class Evaluator(Protocol):
 class TrainOptions:
     """Where a run happens and how often it looks up; nothing here changes what is learned, but `steps`, the end.
 
-    `steps` None trains the recipe's epochs; an epoch is recordings ÷ batch size, in steps.
+    `steps` None trains the recipe's epochs; an epoch is the task's rows ÷ batch size, in steps.
     """
 
     data: tuple[str, ...]
@@ -324,7 +324,7 @@ class _Loop:
     def _announce(self) -> None:
         log.info(
             "%d recordings to train on, %d to validate; %.1f steps an epoch, %d steps in all",
-            self.corpus.recordings[Split.TRAIN],
+            self.task.rows,
             self.corpus.recordings[Split.VALIDATION],
             self.steps_per_epoch,
             self.steps,

@@ -28,7 +28,7 @@ KINDS = ("mulan", "clip")
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """Initial τ could not be recovered from the paper: 0.1 is ours."""
+    """Initial τ could not be recovered from the paper: 0.1 is ours, and so is the range that it is kept in."""
 
     kind: str = "mulan"
     initial_temperature: float = 0.1

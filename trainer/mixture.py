@@ -1,4 +1,4 @@
-"""The exact mixture of text sources in every global mini-batch: 2:2:1:1 of SF:LF:PL:ASET (section 3.3 of the paper).
+"""The exact mixture of text sources in every global mini-batch: 2:2:1:1 of SF:LF:PL:ASET (section 3.4 of the paper).
 
 Where the batch size does not divide, seats go to the sources by largest remainder and what is owed is carried on, so
 that over a stated period (`period` batches) the proportions are exact.
@@ -36,6 +36,11 @@ class Mixture(_Weights):  # type: ignore[misc]  # its fields are made above
     @property
     def weights(self) -> dict[TextSource, int]:
         return {source.bit: getattr(self, source.key) for source in SOURCES}
+
+    @property
+    def sources(self) -> TextSource:
+        """The sum of those that have weight."""
+        return TextSource(sum(source for source, weight in self.weights.items() if weight))
 
     @property
     def text(self) -> str:

@@ -85,10 +85,16 @@ class Recipe:
         if self.lanes < 1 or self.batch_size % (self.lanes * block):
             raise ValueError(
                 f"batch_size {self.batch_size} is not {self.lanes} lanes of whole ghost batches of {block}: it must be "
-                f"a multiple of {self.lanes * block}, or lanes and ghost_batch_size others"
+                f"a multiple of {self.lanes * block}, or lanes and ghost batch others, such as {self._fitting(block)}"
             )
         if self.compute.audio_chunk % block:
             raise ValueError(f"audio_chunk {self.compute.audio_chunk} must be a multiple of the ghost batch of {block}")
+
+    def _fitting(self, block: int) -> str:
+        """Settings by which this batch size fits, with lanes of about as much as a ghost batch."""
+        wanted = range(min(max(self.lanes, 1), max(self.batch_size // block, 1)), 0, -1)
+        lanes = next(lanes for lanes in wanted if self.batch_size % lanes == 0)
+        return f"--set lanes={lanes} --set audio.ghost_batch_size={self.batch_size // lanes}"
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

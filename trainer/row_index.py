@@ -62,7 +62,8 @@ class RowIndex:
         return int(np.count_nonzero(self.codes >> _SPLIT_SHIFT == _SPLITS.index(split)))
 
     def counts(self, split: Split, source: TextSource) -> NDArray[np.int32]:
-        """For each row group, its rows that the source may draw; the rules may leave some of them without a text."""
+        """For each row group, its rows that the source may draw, or any in a sum of sources; the rules may leave some
+        no text."""
         if not len(self):
             return np.zeros(0, np.int32)
         chosen = _chosen(self.codes, split, source)
@@ -174,9 +175,8 @@ def row_codes(splits: Sequence[Split], sources: NDArray[np.integer[Any]]) -> NDA
 
 
 def _chosen(codes: NDArray[Any], split: Split, source: TextSource) -> NDArray[np.bool_]:
-    wanted = _CODE.type(_SPLITS.index(split) << _SPLIT_SHIFT | int(source))
-    asked = _CODE.type((np.iinfo(_CODE).max & ~_SOURCES) | int(source))
-    return np.asarray((codes & asked) == wanted)
+    of_split = codes >> _SPLIT_SHIFT == _SPLITS.index(split)
+    return np.asarray(of_split & ((codes & _CODE.type(source)) != 0))
 
 
 def _scan(run: Run, shard: ShardEntry, splitter: Splitter, rules: ScanRules) -> Mapping[int, NDArray[Any]] | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import Protocol
 
-import pyarrow.compute as pc
+import numpy as np
 
 from schemas.digest import hash64
 from schemas.run import Run
@@ -68,8 +68,11 @@ def duplicate_leaders(runs: Iterable[Run]) -> dict[str, str]:
 
     for run in runs:
         table = run.groups()
+        # Most recordings are alone in their group, and there may be tens of millions of them: they never become lists.
+        group_R = table["group"].combine_chunks().dictionary_encode().indices.to_numpy()
+        table = table.filter(np.bincount(group_R)[group_R] > 1)
         grouped = table.group_by("group").aggregate([("recording_id", "list")])["recording_id_list"]
-        for members in grouped.filter(pc.greater(pc.list_value_length(grouped), 1)).to_pylist():
+        for members in grouped.to_pylist():
             for member in members[1:]:
                 first, second = sorted((find(members[0]), find(member)))
                 leader[second] = first

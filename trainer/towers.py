@@ -1,4 +1,4 @@
-"""The two towers (section 3.1 and appendix A of the paper): audio to 128 dimensions, text to 128 dimensions.
+"""The two towers (sections 3.1 to 3.3 of the paper): audio to 128 dimensions, text to 128 dimensions.
 
 The bodies are `transformers` models, so checkpoints of the ecosystem load; a tower adds what stands before (the front
 end, SpecAugment) and after (one linear head, l2 normalisation). `trainer/bodies` has those of the audio tower. No

@@ -1,4 +1,4 @@
-"""Fine-tuning BERT on a few hundred sentences (the paper's section 4.1 does it on 700).
+"""Fine-tuning BERT on a few hundred sentences (the paper does it on 700, section 3.4).
 
 What keeps few examples from ruining a pretrained encoder, each by its source: bias-corrected Adam, warm-up and more
 than three epochs (Mosbach et al. 2021, Zhang et al. 2021), smaller steps in lower layers, a head that starts as a

@@ -1,4 +1,4 @@
-"""Descriptions and comments become sentences: the unit of the paper's long-form annotations (section 4.1).
+"""Descriptions and comments become sentences: the unit of the paper's long-form annotations (section 3.4).
 
 Order: the whole text is cut to a bounded length, freed of markup and invisible characters, then *redacted*, then split.
 Redaction comes first because an address or a phone number may hold dots and run over what looks like the end of a

@@ -1,8 +1,9 @@
 """The short-form rules: what is taken out of titles, artists, albums and tags, and what is left out whole.
 
-The paper (section 4.1) filters its short-form annotations from 16.5 to 4.15 tokens each while 69 % of them stay, so
-its rules rewrite as well as drop; it does not publish them. Ours stand here in the order in which they run. Each has an
-id, the reason that an annotation is given when the rule leaves nothing of it, and examples that the tests run.
+By the paper's Table 2 (section 3.4), its short-form annotations go from 16.5 to 4.15 tokens each while 69 % of them
+stay, so its rules rewrite as well as drop; it does not publish them. Ours stand here in the order in which they run.
+Each has an id, the reason that an annotation is given when the rule leaves nothing of it, and examples that the tests
+run.
 
 The rules are applied again until nothing changes, so that cleaning a clean text does nothing. The text is cut to a
 bounded length first, and no expression backtracks over more than that.

@@ -1,7 +1,7 @@
 """AudioSet: a catalogue made of its segments and its ontology, for the paper's ASET source.
 
 Each segment is a clip of 10 s at the segment's own start, with the names of its classes as text, scored by the music
-detector but not gated (the paper's section 3.1 keeps all 527 classes). Such a run has a folder of its own, so that it
+detector but not gated (the paper's section 3.4 takes all 527 classes). Such a run has a folder of its own, so that it
 is no part of the mined corpus's Table 2; the trainer reads both.
 
 Media are local copies, or YouTube's by id. Files are told from one another by their names: `YTID.*` is a whole

@@ -85,7 +85,16 @@ def _train(mulan: Mulan, folder: Path, steps: int) -> int:
         *("--recipe", "tiny", "--data", str(folder / "run"), "--output", str(folder / "trained")),
         # The corpus has no AudioSet labels, so its other texts take their share.
         *("--missing_sources", "reweight", "--tokenizer", str(Path(_vocabulary()).parent)),
-        *("--batch_size", str(DEMO_BATCH), "--steps", str(steps)),
+        *(
+            "--batch_size",
+            str(DEMO_BATCH),
+            "--set",
+            "lanes=4",
+            "--set",
+            "audio.ghost_batch_size=8",
+            "--steps",
+            str(steps),
+        ),
     )
     return code or _evaluate(mulan, folder)
 

@@ -66,6 +66,17 @@ def test_each_eligible_row_is_drawn_once_a_pass(text_run: Path) -> None:
         assert len(set(orders)) == 4
 
 
+def test_rows_are_counted_once_however_many_sources_reach_them(text_run: Path) -> None:
+    corpus = Corpus.open([text_run], DataConfig(**EVERYTHING))
+    unfiltered = Corpus.open([text_run], DataConfig(**EVERYTHING, filtered=False))
+    everything, long_forms = Mixture().sources, Mixture.parse("0:1:0:0").sources
+    assert corpus.rows_of(long_forms, Split.TRAIN) == 600 * 2 // 5  # those with a sentence of 0.5 and more
+    assert unfiltered.rows_of(long_forms, Split.TRAIN) == 600 * 4 // 5
+    assert corpus.rows_of(TextSource.PL | TextSource.ASET, Split.TRAIN) == 600 // 2  # of each 12 rows 4 + 3 − 1
+    nothing = [i for i in range(600) if i % 4 == 0 and i % 5 < 3 and i % 3]
+    assert corpus.rows_of(everything, Split.TRAIN) == 600 - len(nothing) < corpus.recordings[Split.TRAIN]
+
+
 def test_ten_thousand_batches_have_their_quota_and_their_passes(text_run: Path) -> None:
     corpus = Corpus.open([text_run], DataConfig(**EVERYTHING, buffer_rows=64))
     batches = Lanes(corpus, Mixture(), 10, 1, seed=0)

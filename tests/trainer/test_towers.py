@@ -115,7 +115,7 @@ def test_checkpoints_of_another_kind_are_refused(ast_checkpoint: Path, tmp_path:
 
 
 def test_the_recipes_are_the_paper_s() -> None:
-    """Shapes that the paper fixes, without building the large models."""
+    """Shapes that the paper fixes or that our copy has lost (docs/paper.md), without building the large models."""
     resnet, ast = m_resnet50(), m_ast()
     assert (resnet.audio.log_mel.mel_bins, resnet.audio.log_mel.frames, resnet.batch_size) == (64, 1000, 6144)
     assert (ast.audio.log_mel.mel_bins, ast.audio.log_mel.frames, ast.batch_size) == (128, 1000, 3072)

@@ -1,4 +1,4 @@
-"""Audio Spectrogram Transformer (Gong et al. 2021): the state at [CLS] (appendix A of the paper).
+"""Audio Spectrogram Transformer (Gong et al. 2021): the state at [CLS] (section 3.2 of the paper).
 
 A checkpoint brings its normalisation of the log-mel, and its grid of positions is cropped to our frames.
 """

@@ -1,8 +1,9 @@
-"""A residual network on the log-mel as a picture of one channel (appendix A of the paper): mean over time and mel.
+"""A residual network on the log-mel as a picture of one channel (section 3.2 of the paper): mean over time and mel.
 
 The paper takes the stride of 2 out of the first convolution. A `ResNetConfig` cannot say so, and plain `transformers`
 would load our weights with its own stride and give other features; so ours is an architecture of its own name, which
-plain `transformers` refuses.
+plain `transformers` refuses. Of the two ResNet-50 in use it is version 1.5, whose bottlenecks have their stride in the
+3×3 convolution; the paper does not say which it took.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every table of the paper (tables 4 to 6), for any model with `embed_audio` and `embed_text`.
+"""The paper's tables of results (4 to 6), for any model with `embed_audio` and `embed_text`.
 
 An evaluator is a small class: a frozen configuration, `measure(model)` with everything that a table or a result file
 needs, and `run(model)` that yields `(name, value)` for a training log. The training loop and `mulan evaluate` use the

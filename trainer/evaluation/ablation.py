@@ -1,8 +1,9 @@
-"""The paper's text ablation (table 4 (b)): one recipe trained on more and more sources of text, and evaluated.
+"""The paper's text ablation (section 4.2.1, table 4 (b)): one recipe trained on more and more sources, and evaluated.
 
 The rows are ASET alone, then with SF, with LF, with PL, and last all four unfiltered. What the rows do not share is the
-mixture and the filters alone: recipe, steps, seed and data are the same. A row that is trained already is taken up
-where it stands, so the same command resumes.
+mixture and the filters alone: recipe, epochs, seed and data are the same. An epoch is of the recordings that a row's
+sources reach, so ASET alone takes fewer steps than all four, unless `--steps` gives each row as many. A row that is
+trained already is taken up where it stands, so the same command resumes.
 """
 
 import argparse
@@ -46,25 +47,25 @@ ROWS = (
     *(AblationRow(sources=_ADDED[:count]) for count in range(1, len(_ADDED) + 1)),
     AblationRow(sources=_ADDED, filtered=False),
 )
-_FLAGS = ("batch_size", "tokenizer", "text_checkpoint", "hold_out", "verify_shards", "skip_corrupt")
+_FLAGS = ("epochs", "batch_size", "tokenizer", "text_checkpoint", "hold_out", "verify_shards", "skip_corrupt")
 
 
 @dataclass(frozen=True, kw_only=True)
 class AblationConfig:
-    """`recipe` is what the rows share; each has its own mixture, filters and seed."""
+    """`recipe` is what the rows share; each has its own mixture, filters and seed. `steps` None trains its epochs."""
 
     recipe: "Recipe"
     data: tuple[str, ...]
     output: Path
-    steps: int
+    steps: int | None = None
     seeds: tuple[int, ...] = (0,)
     device: str = "cpu"
     workers: int = 1
     rows: tuple[AblationRow, ...] = ROWS
 
     def __post_init__(self) -> None:
-        if not self.data or self.steps < 1 or not self.seeds or len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("ablation: data, steps and distinct seeds are needed")
+        if not self.data or not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("ablation: data and distinct seeds are needed")
 
 
 def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], version: str) -> Results:
@@ -86,9 +87,7 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
                 steps=config.steps,
                 device=config.device,
                 workers=config.workers,
-                checkpoint_every=max(config.steps // 4, 1),
                 keep=1,
-                validate_every=config.steps,
             )
             ending = train(_recipe(config.recipe, row, seed), options)
             if ending is Ending.LOST:
@@ -159,7 +158,7 @@ def _summary_table(
         header=("text", *(metric.replace("_", " ") for metric in columns)),
         rows=tuple(rows),
         own_rows=len(rows),
-        notes=(f"recipe {config.recipe.name}, {config.steps} steps, {which}",),
+        notes=(f"recipe {config.recipe.name}, {_length(config)}, {which}",),
     )
 
 
@@ -167,7 +166,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What `mulan evaluate ablation` adds to the data sets of `mulan evaluate`."""
     training = parser.add_argument_group("training of every row")
     training.add_argument("--data", action="append", required=True, metavar="RUN", help="a mined run; may be repeated")
-    training.add_argument("--steps", type=int, required=True, help="of each row")
+    training.add_argument("--steps", type=int, help="of each row (default: the recipe's epochs)")
     labels = "; ".join(f"{number} {row.label}" for number, row in enumerate(ROWS, start=1))
     training.add_argument("--rows", type=int, nargs="+", help=f"the rows, by number (all): {labels}")
     training.add_argument("--seeds", type=int, nargs="+", default=[0], help="each row is trained once a seed (0)")
@@ -193,6 +192,12 @@ def config_of(arguments: argparse.Namespace) -> AblationConfig:
         workers=arguments.workers,
         rows=tuple(ROWS[number - 1] for number in numbers),
     )
+
+
+def _length(config: AblationConfig) -> str:
+    if config.steps is not None:
+        return f"{config.steps} steps"
+    return f"{config.recipe.epochs:g} epochs of the recordings that the row's sources reach"
 
 
 def _name(label: str, seed: int) -> str:

@@ -57,19 +57,30 @@ def published_elsewhere(results: Results, published: Sequence[PublishedFigure] |
     rest = [figure for figure in figures if figure.measurement not in ours]
     if not rest:
         return None
-    sources = list(dict.fromkeys(f"{figure.source}; {figure.reading}" for figure in rest))
+    sources = _sources(rest)
     rows = []
     for figure in rest:
-        number = sources.index(f"{figure.source}; {figure.reading}") + 1
         metric = _heading(figure.metric)
-        rows.append((f"{figure.model} [{number}]", figure.measurement, metric, format_value(Value(value=figure.value))))
+        rows.append((_cited(figure, sources), figure.measurement, metric, format_value(Value(value=figure.value))))
     return Table(
         title="Published figures on what was not evaluated here",
         header=("model", "task and set", "figure", "value"),
         rows=tuple(rows),
         own_rows=0,
-        notes=tuple(f"[{number}] {source}" for number, source in enumerate(sources, start=1)),
+        notes=_source_notes(sources),
     )
+
+
+def _sources(figures: Sequence[PublishedFigure]) -> list[str]:
+    return list(dict.fromkeys(f"{figure.source}; {figure.reading}" for figure in figures))
+
+
+def _cited(figure: PublishedFigure, sources: list[str]) -> str:
+    return f"{figure.model} [{sources.index(f'{figure.source}; {figure.reading}') + 1}]"
+
+
+def _source_notes(sources: list[str]) -> tuple[str, ...]:
+    return tuple(f"[{number}] {source}" for number, source in enumerate(sources, start=1))
 
 
 def _table(results: Results, name: str, first: Measurement, figures: Sequence[PublishedFigure]) -> Table:
@@ -92,10 +103,11 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
             break
     own = len(rows)
     beside = [figure for figure in figures if figure.measurement == name]
-    for number, model in enumerate(dict.fromkeys(figure.model for figure in beside), start=1):
-        mine = {figure.metric: figure for figure in beside if figure.model == model}
-        rows.append((f"{model} [{number}]", *(f"{mine[m].value:.3f}" if m in mine else "–" for m in metrics)))
-        notes += [f"[{number}] {figure.source}; {figure.reading}" for figure in list(mine.values())[:1]]
+    sources = _sources(beside)
+    for cited in dict.fromkeys(_cited(figure, sources) for figure in beside):
+        values = {figure.metric: figure.value for figure in beside if _cited(figure, sources) == cited}
+        rows.append((cited, *(f"{values[m]:.3f}" if m in values else "–" for m in metrics)))
+    notes += _source_notes(sources)
     title = f"{TITLES.get(first.task, first.task)}: {first.dataset}"
     header = ("model", *map(_heading, metrics))
     return Table(title=title, header=header, rows=tuple(rows), own_rows=own, notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""Text triplets (after the paper): is a label nearer to its own description than to another's?
+"""Text triplets (section 4.1.4 of the paper): is a label nearer to its own description than to another's?
 
 AudioSet: the 141 classes of `mu141`, each with five descriptions of other classes drawn without replacement, makes
 141 × 5 = 705 triplets. Playlists: a title, its own description and that of another playlist. A tie counts half.

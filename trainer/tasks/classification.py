@@ -1,4 +1,4 @@
-"""The body of the audio tower by logistic regression over AudioSet's classes (section 3.1 of the paper).
+"""The body of the audio tower by logistic regression over AudioSet's classes (section 3.2 of the paper).
 
 The paper's M-ResNet-50 starts from a network that was trained to name the 527 classes of AudioSet. This makes one from
 a mined ASET run: one sigmoid a class on the tower's features; the final layer is dropped when the body is saved. Its

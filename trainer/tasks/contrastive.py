@@ -1,4 +1,4 @@
-"""MuLan itself: two towers by the contrastive loss of pairs (section 3 of the paper)."""
+"""MuLan itself: two towers by the contrastive loss of pairs (section 3.1 of the paper)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ class Contrastive(Task):
     def __init__(self, setup: Setup) -> None:
         self._setup, self._recipe = setup, setup.recipe
         self.name = setup.recipe.name
-        self.rows = setup.corpus.recordings[Split.TRAIN]
+        self.rows = setup.corpus.rows_of(setup.mixture.sources, Split.TRAIN)
         self.learned = build(setup.recipe, setup.device, setup.training)
         self.tokenizer = self.learned.tokenizer
         self.module = self._towers = self.learned.towers.train()

@@ -10,7 +10,10 @@ from schemas.run import Run
 from schemas.sources import TextSource
 from tests.trainer.evaluation.tone_sets import WriteRun, tone
 from trainer import train
+from trainer.data import Corpus, DataConfig
 from trainer.evaluation.cli import main
+from trainer.mixture import Mixture
+from trainer.split import Split
 
 pytestmark = pytest.mark.slow
 
@@ -19,19 +22,19 @@ transformers = pytest.importorskip("transformers")
 
 @pytest.fixture
 def run(tmp_path: Path, write_run: WriteRun) -> Path:
-    """36 clips of five seconds with text of every source."""
+    """36 clips of five seconds, half of them with text of every source, the others with all but AudioSet's labels."""
     rows = []
     for i in range(36):
-        name = ("low", "high")[i % 2]
+        name, labelled = ("low", "high")[i % 2], i % 4 < 2
         rows.append(
             {
                 "recording_id": f"r{i:02d}",
                 "pcm": (tone(i % 2 * 100 + i, 5.0) * 20_000).astype(np.int16),
-                "aset": [f"{name} tone"],
+                "aset": [f"{name} tone"] if labelled else [],
                 "sf": [name],
                 "lf": [f"A {name} tone."],
                 "pl": [f"{name} tones"],
-                "text_sources": int(TextSource.SF | TextSource.LF | TextSource.PL | TextSource.ASET),
+                "text_sources": int(Mixture().sources if labelled else Mixture(aset=0).sources),
             }
         )
     return write_run(tmp_path / "run", rows)
@@ -66,8 +69,24 @@ def test_ablation_trains_and_measures_its_rows(
 ) -> None:
     output = tmp_path / "ablation"
     command = [
-        *("ablation", "--recipe", "tiny", "--data", str(run), "--tokenizer", str(tokenizer), "--steps", "2"),
-        *("--batch_size", "16", "--workers", "0", "--output", str(output), "--mined", str(run), "--rows", "1", "5"),
+        *("ablation", "--recipe", "tiny", "--data", str(run), "--tokenizer", str(tokenizer), "--epochs", "2"),
+        *(
+            "--batch_size",
+            "16",
+            "--set",
+            "lanes=2",
+            "--set",
+            "audio.ghost_batch_size=8",
+            "--workers",
+            "0",
+            "--output",
+            str(output),
+            "--mined",
+            str(run),
+            "--rows",
+            "1",
+            "5",
+        ),
         *("--split", "all"),
     ]
     assert main(command) == 0
@@ -83,6 +102,15 @@ def test_ablation_trains_and_measures_its_rows(
     assert recipe["filtered"] is True
     recipe = json.loads((output / "aset-sf-lf-pl-unfiltered-seed0" / "model" / "config.json").read_text())["recipe"]
     assert (recipe["data"]["mixture"]["sf"], recipe["data"]["filtered"]) == (2, False)
+    corpus = Corpus.open([run], DataConfig(validation_fraction=0.1))
+    reached = [corpus.rows_of(sources, Split.TRAIN) for sources in (TextSource.ASET, Mixture().sources)]
+    steps = [
+        sum(json.loads(line)["kind"] == "train" for line in (output / row / "metrics.jsonl").read_text().splitlines())
+        for row in ("aset-seed0", "aset-sf-lf-pl-unfiltered-seed0")
+    ]
+    assert steps == [round(2 * rows / 16) for rows in reached]
+    assert steps[0] < steps[1]  # an epoch is of what the row's sources reach
+    assert "2 epochs of the recordings" in shown
     before = (output / "results.json").read_bytes()
     assert main(command) == 0  # trained already: taken up, not trained anew
     assert (output / "results.json").read_bytes() == before
@@ -118,7 +146,19 @@ def test_training_measures_the_evaluators_of_a_file(
     (tmp_path / "evaluators.json").write_text(json.dumps({"evaluators": [declared]}))
     output = tmp_path / "out"
     command = ["--recipe", "tiny", "--tokenizer", str(tokenizer), "--data", str(run), "--output", str(output)]
-    command += ["--steps", "2", "--batch_size", "16", "--workers", "0", "--evaluators"]
+    command += [
+        "--steps",
+        "2",
+        "--batch_size",
+        "16",
+        "--set",
+        "lanes=2",
+        "--set",
+        "audio.ghost_batch_size=8",
+        "--workers",
+        "0",
+        "--evaluators",
+    ]
     assert train.main([*command, str(tmp_path / "evaluators.json"), "--evaluate_every", "1"]) == 0
     looks = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert [look["step"] for look in looks if look["kind"] == "zero_shot"] == [0, 1]
