@@ -60,6 +60,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("trainer.train", "train", "mined runs to a model; run again, it resumes"),
     "pretrain": ("trainer.pretrain", "train", "the audio tower's body, by the classes of a mined AudioSet run"),
     "evaluate": ("trainer.evaluation.cli", "evaluate", "the paper's tables for any model, and the leakage check"),
+    "embed": ("trainer.embed", "embed", "files, folders or a mined run to a table of vectors; run again, it resumes"),
     "demo": ("openmulan:demo", "mine", "the whole way on a small corpus that it makes itself, offline"),
 }
 

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from transformers.audio_utils import mel_filter_bank
 
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
+from trainer.cuts import INT16_SCALE
 
 FRAME_SAMPLES = 400
 HOP_SAMPLES = 160
 FFT_SAMPLES = 512
 _FLOOR = 1.192092955078125e-07  # Kaldi's: the float32 epsilon
-_INT16_SCALE = 32768.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +87,7 @@ class LogMel(nn.Module):
 
 def float_wave(wave_BS: Tensor, dtype: torch.dtype) -> Tensor:
     """In [−1, 1], of floats or int16."""
-    return wave_BS.to(dtype) / (_INT16_SCALE if wave_BS.dtype == torch.int16 else 1.0)
+    return wave_BS.to(dtype) / (INT16_SCALE if wave_BS.dtype == torch.int16 else 1.0)
 
 
 def mel_filters(config: LogMelConfig) -> NDArray[np.float64]:

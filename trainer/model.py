@@ -1,4 +1,4 @@
-"""The trained model in three functions: `load`, `embed_audio`, `embed_text`.
+"""The trained model in three functions: `load`, `embed_audio`, `embed_text`; docs/embedding.md shows them.
 
 A model folder follows the hub's conventions: `model.safetensors`, `config.json`, the tokenizer's files and a card
 (`README.md`). It needs no network and runs no code of its own when it is read.
@@ -6,25 +6,34 @@ A model folder follows the hub's conventions: `model.safetensors`, `config.json`
 Legend: N items, D embedding size (128).
 """
 
+import contextlib
 import dataclasses
 import json
+import logging
+import math
 import os
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig, ShortPolicy
 from schemas.lookup import is_factory
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from trainer.checkpoint import WEIGHTS_NAME
+from trainer.cuts import CUTS_VERSION, cut
+from trainer.hub import fetched, is_hub_name, push
+from trainer.onnx_export import export_towers
 from trainer.recipes import Recipe
+from trainer.recordings import MAX_FILE_S, Audio, Item, Reader, Recording, UnusableAudioError, Wave
 from trainer.tokens import load_tokenizer, text_chunks, tokenize
 from trainer.towers import EMBEDDING_SIZE, AudioTower, MuLan, TextTower
 from trainer.trained_on import Training
@@ -32,19 +41,23 @@ from trainer.trained_on import Training
 CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 FORMAT_VERSION = 2
 _WITH_OPTIONS = 1  # the version whose bodies are what their `options` were
-MAX_FILE_S = 600.0
 _WINDOWS_AT_ONCE = 32
 _TEXTS_AT_ONCE = 256
 
-Audio = NDArray[Any] | torch.Tensor | str | os.PathLike[str] | bytes
+log = logging.getLogger(__name__)
 
 
 class Model:
     """Audio and text in one space of 128 dimensions; a dot product is a cosine.
 
-    `embed_audio` takes 16 kHz mono waves (float in [−1, 1], or int16), files, or the bytes of one (a shard's `audio`).
-    Longer ones are cut into the recipe's windows side by side, whose mean is the recording's embedding; shorter ones
-    are padded with silence.
+    A recording is one of
+    - a wave, float in [-1, 1] or int16, of 16 kHz or the `sampling_rate` that is given: one row of samples, or channels
+      by samples either way round, with at most 8 channels, whose mean is taken
+    - a file by its path, or the bytes of one (a shard's `audio`)
+
+    Its embedding is the mean over its windows (trainer/cuts.py), made unit length again. Once a call, a warning counts
+    what was not embedded as it is: samples beyond ±1 are clipped (beyond ±4 the wave is refused), a file is cut after
+    its first ten minutes, a recording shorter than a window is padded with silence.
     """
 
     def __init__(
@@ -57,28 +70,82 @@ class Model:
     def device(self) -> torch.device:
         return self.towers.log_temperature.device
 
-    @torch.inference_mode()
-    def embed_audio(self, audio: Sequence[Audio]) -> NDArray[np.float32]:
-        """(N, 128), unit rows. Raises ValueError that names the item which cannot be used."""
-        windows, owners = [], []
-        rows = np.zeros((len(audio), EMBEDDING_SIZE), np.float32)
-        with _Evaluating(self.towers), ClipDecoder(_FILES) as decoder:
-            for i, item in enumerate(audio):
-                wave = _wave(item, decoder, f"item {i}")
-                for window in _windows(wave, self.recipe.data.window_samples):
-                    windows.append(window)
-                    owners.append(i)
-                if len(windows) >= _WINDOWS_AT_ONCE:
-                    self._add_windows(rows, windows, owners)
-                    windows, owners = [], []
-            self._add_windows(rows, windows, owners)
-        return _unit_rows(rows)
+    @property
+    def window_s(self) -> float:
+        return self.recipe.data.window_s
+
+    def embed_audio(
+        self,
+        audio: Iterable[Audio],
+        *,
+        sampling_rate: int | None = None,
+        workers: int = 1,
+        progress: bool = False,
+    ) -> NDArray[np.float32]:
+        """(N, 128), unit rows. Raises UnusableAudioError, a ValueError, that names the recording which cannot be used.
+
+        `sampling_rate` in Hz is that of all waves; files have their own. `workers` processes decode files. `progress`
+        shows a bar on a terminal.
+        """
+        rows = []
+        _refuse_one("embed_audio", audio)
+        for _, found in self.iter_audio(audio, sampling_rate=sampling_rate, workers=workers, progress=progress):
+            if isinstance(found, UnusableAudioError):
+                raise found
+            rows.append(found)
+        return np.stack(rows) if rows else np.zeros((0, EMBEDDING_SIZE), np.float32)
+
+    def iter_audio(
+        self,
+        audio: Iterable[Recording],
+        *,
+        sampling_rate: int | None = None,
+        workers: int = 2,
+        progress: bool = False,
+    ) -> Generator[tuple[Recording, NDArray[np.float32] | UnusableAudioError], None, None]:
+        """Each recording with its unit row, or with why it has none, in the order given: for as many as there are,
+        since a few are held at once. Otherwise as `embed_audio`."""
+        _refuse_one("iter_audio", audio)
+        total = len(audio) if isinstance(audio, Sized) else None
+        changes = Changes()
+        with Reader(workers) as reader:
+            waves = reader.waves(audio, lambda item: item, sampling_rate)
+            for item, found in tqdm(self.embed_waves(waves), total=total, disable=None if progress else True):
+                if isinstance(found, UnusableAudioError):
+                    yield item, found
+                else:
+                    changes.add(found)
+                    yield item, found.row
+        changes.warn()
+
+    def embed_waves(
+        self, waves: Iterable[tuple[Item, Wave | UnusableAudioError]]
+    ) -> Iterator[tuple[Item, "Embedded | UnusableAudioError"]]:
+        """What a `Reader` reads, embedded in its order; windows of several recordings share a batch."""
+        size = self.recipe.data.window_samples
+        waiting: deque[_Waiting[Item]] = deque()
+        batch: list[tuple[_Waiting[Item], NDArray[Any]]] = []
+        for item, wave in waves:
+            windows = [] if isinstance(wave, UnusableAudioError) else cut(wave.pcm_T, size)
+            waiting.append(_Waiting(item, wave, len(windows)))
+            for window in windows:
+                batch.append((waiting[-1], window))
+                if len(batch) == _WINDOWS_AT_ONCE:
+                    self._embed(batch)
+                    batch = []
+            while waiting and not waiting[0].left:
+                yield waiting.popleft().done(size)
+        self._embed(batch)
+        for entry in waiting:
+            yield entry.done(size)
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """(N, 128), unit rows."""
-        if isinstance(texts, str):
-            raise ValueError("embed_text takes a list of texts, not one text")
+        """(N, 128), unit rows; of a text, the recipe's `max_tokens` WordPieces are read."""
+        _refuse_one("embed_text", texts)
+        for number, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise ValueError(f"embed_text: item {number} is a {type(text).__name__}, not a text")
         rows = np.zeros((len(texts), EMBEDDING_SIZE), np.float32)
         config = self.recipe.text
         chunks = text_chunks(
@@ -88,7 +155,7 @@ class Model:
             max_tokens=config.max_tokens,
             pad_id=pad_id(self.tokenizer),
         )
-        with _Evaluating(self.towers):
+        with self.evaluating():
             for chunk in chunks:
                 placed = chunk.to(self.device)
                 rows[chunk.order_B.numpy()] = self.towers.text(placed.tokens_BL, placed.attention_BL).cpu().numpy()
@@ -101,6 +168,7 @@ class Model:
         save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
         config = {
             "format_version": FORMAT_VERSION,
+            "cuts_version": CUTS_VERSION,
             "recipe": self.recipe.to_json(),
             "bodies": {"audio": _shape(self.towers.audio), "text": _shape(self.towers.text)},
             "trained_on": list(self.training.manifests),
@@ -111,24 +179,115 @@ class Model:
         if card is not None:
             (folder / CARD_NAME).write_text(card, encoding="utf-8")
 
-    def _add_windows(self, rows: NDArray[np.float32], windows: list[NDArray[Any]], owners: list[int]) -> None:
-        for start in range(0, len(windows), _WINDOWS_AT_ONCE):
-            part = slice(start, start + _WINDOWS_AT_ONCE)
-            z_ND = self.towers.audio(torch.from_numpy(np.stack(windows[part])).to(self.device))
-            np.add.at(rows, owners[part], z_ND.cpu().numpy())
+    def export_onnx(self, folder: Path) -> None:
+        """`audio.onnx` (from samples) and `text.onnx` (from WordPieces); needs the extra `onnx`."""
+        sizes = {"window_samples": self.recipe.data.window_samples, "max_tokens": self.recipe.text.max_tokens}
+        with self.evaluating():
+            export_towers(self.towers, folder, **sizes)
+        self.tokenizer.save_pretrained(folder)
+
+    def push_to_hub(
+        self, name: str, *, card: str | None = None, private: bool = False, revision: str | None = None
+    ) -> str:
+        """Commit the model's files to `user/name` on the hub; returns the commit's address. Raises ValueError."""
+        return push(name, lambda folder: self.save(folder, card), private=private, revision=revision)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Evaluation mode inside, the mode from before outside."""
+        before = self.towers.training
+        self.towers.eval()
+        try:
+            yield
+        finally:
+            self.towers.train(before)
+
+    @torch.inference_mode()
+    def _embed(self, batch: "Sequence[tuple[_Waiting[Any], NDArray[Any]]]") -> None:
+        if not batch:
+            return
+        wave_NS = torch.from_numpy(np.stack([window for _, window in batch]))
+        with self.evaluating():
+            z_ND = self.towers.audio(wave_NS.to(self.device)).cpu().numpy()
+        for (entry, _), z_D in zip(batch, z_ND, strict=True):
+            entry.add(z_D)
 
 
-_FILES = DecodeConfig(short_policy=ShortPolicy.PAD)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Embedded:
+    """A recording's unit row, how many seconds it stands for, and what was changed of it before."""
+
+    row: NDArray[np.float32]
+    duration_s: float
+    clipped: bool
+    shortened: bool
+    padded: bool
 
 
-def load(folder: str | Path, device: str = "cpu") -> Model:
-    """A model folder, as `mulan train` writes it (checkpoints too). Raises ValueError where it is none."""
-    path = Path(folder)
+class Changes:
+    """How many recordings were not embedded as they are."""
+
+    def __init__(self) -> None:
+        self.counts = dict.fromkeys(_CHANGES, 0)
+
+    def add(self, found: Embedded) -> None:
+        for name in _CHANGES:
+            self.counts[name] += getattr(found, name)
+
+    def warn(self) -> None:
+        for name, count in self.counts.items():
+            if count:
+                log.warning("%d recordings %s", count, _CHANGES[name])
+
+
+_CHANGES = {
+    "clipped": "have samples beyond [-1, 1], which were clipped",
+    "shortened": f"are longer than {MAX_FILE_S:g} s: what comes after was not embedded",
+    "padded": "are shorter than one window and were padded with silence",
+}
+
+
+class _Waiting(Generic[Item]):
+    """A recording of whose windows `left` are not embedded yet."""
+
+    def __init__(self, item: Item, wave: Wave | UnusableAudioError, windows: int) -> None:
+        self._item, self._wave, self.left = item, wave, windows
+        self._sum = np.zeros(EMBEDDING_SIZE, np.float32)
+
+    def add(self, z_D: NDArray[np.float32]) -> None:
+        self._sum += z_D
+        self.left -= 1
+
+    def done(self, window: int) -> tuple[Item, Embedded | UnusableAudioError]:
+        wave = self._wave
+        if isinstance(wave, UnusableAudioError):
+            return self._item, wave
+        length = float(np.linalg.norm(self._sum))
+        if not math.isfinite(length):
+            raise ValueError("the model's embedding is not finite: its training went wrong, or its weights are damaged")
+        found = Embedded(
+            row=self._sum / max(length, 1e-12),
+            duration_s=len(wave.pcm_T) / CLIP_SAMPLE_RATE_HZ,
+            clipped=wave.clipped,
+            shortened=wave.shortened,
+            padded=len(wave.pcm_T) < window,
+        )
+        return self._item, found
+
+
+def load(name: str | Path, device: str = "cpu", *, revision: str | None = None) -> Model:
+    """A model folder, as `mulan train` writes it (checkpoints too), or `user/name` on the hub, there at `revision`.
+
+    Raises ValueError where it is none.
+    """
+    path = model_folder(name, revision)
     try:
         value = json.loads((path / CONFIG_NAME).read_text(encoding="utf-8"))
         version, bodies = value.get("format_version"), value["bodies"]
         if version not in (_WITH_OPTIONS, FORMAT_VERSION):
             raise ValueError(f"format_version {version!r}, this openmulan reads {FORMAT_VERSION}")
+        if value.get("cuts_version", CUTS_VERSION) > CUTS_VERSION:
+            raise ValueError("a newer openmulan made it, which cuts recordings in another way")
         _refuse_unknown_code(value["recipe"]["audio"]["body"])
         recipe = Recipe.from_json(value["recipe"])
         # The weights are in the folder, so nothing is to be warm-started.
@@ -145,6 +304,15 @@ def load(folder: str | Path, device: str = "cpu") -> Model:
         raise ValueError(f"{path}: not a model folder of `mulan train` ({reason})") from error
     training = Training(data=recipe.data, manifests=tuple(value.get("trained_on", ())))
     return Model(towers.to(device).eval(), load_tokenizer(str(path)), recipe, training)
+
+
+def model_folder(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of that name, which is fetched where the name is one of the hub. Raises ValueError."""
+    if isinstance(name, str) and is_hub_name(name):
+        return fetched(name, revision)
+    if revision is not None:
+        raise ValueError(f"{name}: is a folder, which has no revision {revision}")
+    return Path(name)
 
 
 def build(recipe: Recipe, device: torch.device, training: Training | None = None) -> Model:
@@ -175,45 +343,7 @@ def _refuse_unknown_code(body: str) -> None:
         raise ValueError(f"its audio body is {body}: import {module} first, if you trust that code")
 
 
-class _Evaluating:
-    """Evaluation mode inside, the mode from before outside."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module
-
-    def __enter__(self) -> None:
-        self._was = self._module.training
-        self._module.eval()
-
-    def __exit__(self, *_: object) -> None:
-        self._module.train(self._was)
-
-
-def _wave(item: Audio, decoder: ClipDecoder, name: str) -> NDArray[Any]:
-    """One row of samples; a file is decoded by the mining job's guarded decoder, up to its first ten minutes."""
-    if isinstance(item, str | os.PathLike | bytes):
-        try:
-            media = item if isinstance(item, bytes) else Path(item).read_bytes()
-            clip = decoder.cut(media, ClipSpec(start_s=0.0, duration_s=MAX_FILE_S))
-        except (OSError, ClipError) as error:
-            where = name if isinstance(item, bytes) else os.fspath(item)
-            raise ValueError(f"{where}: cannot be decoded ({error})") from error
-        return clip.pcm_T[: len(clip.pcm_T) - clip.padded_samples]
-    wave = np.asarray(item.detach().cpu() if isinstance(item, torch.Tensor) else item)
-    if wave.ndim != 1 or not len(wave):
-        raise ValueError(f"{name}: a wave is one row of samples, not an array of shape {wave.shape}")
-    if wave.dtype == np.int16:
-        return wave
-    if not np.issubdtype(wave.dtype, np.floating) or not np.isfinite(wave).all():
-        raise ValueError(f"{name}: a wave holds finite floats in [-1, 1] or int16 at {CLIP_SAMPLE_RATE_HZ} Hz")
-    return np.round(wave.clip(-1, 1) * 32767).astype(np.int16)
-
-
-def _windows(wave: NDArray[Any], samples: int) -> list[NDArray[Any]]:
-    """Windows side by side; a rest of less than half a window is left out where there is a whole one."""
-    starts = [start for start in range(0, len(wave), samples) if start == 0 or len(wave) - start >= samples / 2]
-    return [np.pad(wave[s : s + samples], (0, max(0, samples - len(wave[s : s + samples])))) for s in starts]
-
-
-def _unit_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12), np.float32)
+def _refuse_one(name: str, given: object) -> None:
+    """One thing where a list is taken would be embedded letter by letter or row by row."""
+    if isinstance(given, str | bytes | bytearray | os.PathLike | np.ndarray | torch.Tensor):
+        raise ValueError(f"{name} takes a list, not one {type(given).__name__}; put it in a list: {name}([…])")

@@ -22,6 +22,7 @@ from typing import Any
 from pipeline import storage
 from pipeline.catalogue import MAX_LINE_BYTES, is_utf8
 from pipeline.media.fetching.youtube import video_id
+from pipeline.media.protocol import MEDIA_SUFFIXES
 from pipeline.plan import read_part
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import RunState
@@ -36,7 +37,6 @@ from schemas.suppression import SuppressionList
 
 CLIP_S = 10.0
 MAX_ID_BYTES = 128
-MEDIA_SUFFIXES = (".flac", ".wav", ".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".oga", ".opus", ".webm", ".mkv", ".mka")
 SUFFIX_ORDER = {suffix: order for order, suffix in enumerate(MEDIA_SUFFIXES)}
 NO_CLASS = "(none known)"
 PENDING = "pending"

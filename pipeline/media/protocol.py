@@ -28,6 +28,8 @@ MAX_JSON_BYTES = 65_536
 LIFELINE = "MULAN_LIFELINE"
 
 LONGEST_CLIP_S = 3_600.0
+# What files of recordings are called, where a folder is looked through; the decoder itself goes by their content.
+MEDIA_SUFFIXES = (".flac", ".wav", ".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".oga", ".opus", ".webm", ".mkv", ".mka")
 MIB = 1 << 20
 
 

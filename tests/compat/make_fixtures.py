@@ -163,9 +163,11 @@ def smallest_recipe(tokenizer: str, vocab_size: int) -> Any:
     )
 
 
-def waves() -> list[NDArray[np.float32]]:
+def waves() -> list[NDArray[np.int16]]:
+    """int16 of the scale that commits before `trainer/cuts.py` gave to floats."""
     time_T = np.arange(8000) / 16_000
-    return [(0.3 * np.sin(2 * np.pi * pitch * time_T)).astype(np.float32) for pitch in (220.0, 1760.0)]
+    floats = [(0.3 * np.sin(2 * np.pi * pitch * time_T)).astype(np.float32) for pitch in (220.0, 1760.0)]
+    return [np.round(wave * 32767).astype(np.int16) for wave in floats]
 
 
 def make_classifier(folder: Path, checkpoint: Path) -> None:

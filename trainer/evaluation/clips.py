@@ -1,9 +1,6 @@
-"""Clips of an evaluation set: where their audio is, which 10 s windows are embedded, and what is missing.
+"""Clips of an evaluation set: where their audio is, what is embedded of them, and what is missing.
 
-A clip's embedding is the mean over its non-overlapping 10 s windows, made unit length again, as in the paper.
-The paper does not say what becomes of a shorter rest, as in the 29 s clips of MagnaTagATune. Here: a rest of at least
-half a window adds the clip's last 10 s as a window of its own (so a 29 s clip gives 0-10, 10-20 and 19-29 s), a
-shorter rest is dropped, and a clip below 10 s is padded with zeros at its end.
+`trainer/cuts.py` says which windows those are. Their length is the model's own.
 """
 
 import atexit
@@ -22,6 +19,7 @@ from tqdm import tqdm
 from schemas.reasons import Reason
 from schemas.run import RowGroup, Run, RunError
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
+from trainer.cuts import cut, to_float
 from trainer.evaluation.evaluator import Unmeasured
 from trainer.evaluation.model import FloatArray, JointModel, unit_rows
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SHOWN_MISSING = 20
+PAPER_WINDOW_S = 10.0
 
 
 class EvaluationDataError(ValueError):
@@ -70,15 +69,23 @@ class ClipSource(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class WindowConfig:
-    """How a clip becomes windows, and how many are embedded at once."""
+    """How long a clip's windows are, and how many are embedded at once; `window_s` None is what the model says."""
 
-    window_s: float = 10.0
-    min_rest_share: float = 0.5
+    window_s: float | None = None
     batch_windows: int = 32
 
     def __post_init__(self) -> None:
-        if self.window_s <= 0 or not 0 < self.min_rest_share <= 1 or self.batch_windows < 1:
-            raise ValueError("windows: window_s > 0, 0 < min_rest_share <= 1 and batch_windows >= 1 are needed")
+        if (self.window_s is not None and self.window_s <= 0) or self.batch_windows < 1:
+            raise ValueError("windows: window_s > 0 and batch_windows >= 1 are needed")
+
+    def of(self, model: JointModel) -> "WindowConfig":
+        """With the length that the model takes, which is the paper's where it says nothing (`window_s`)."""
+        own = getattr(model, "window_s", None) or PAPER_WINDOW_S
+        return self if self.window_s is not None else WindowConfig(window_s=own, batch_windows=self.batch_windows)
+
+    @property
+    def samples(self) -> int:
+        return round((self.window_s or PAPER_WINDOW_S) * CLIP_SAMPLE_RATE_HZ)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,27 +167,6 @@ def row_group_name(group: RowGroup) -> str:
     return f"row group {group.index} of {group.shard.path}"
 
 
-def window_starts(samples: int, window: int, min_rest_share: float) -> list[int]:
-    """First samples of the windows of a clip; a clip shorter than a window has the one window at 0."""
-    if samples <= window:
-        return [0]
-    starts = list(range(0, samples - window + 1, window))
-    rest = samples - (starts[-1] + window)
-    if rest >= min_rest_share * window:
-        starts.append(samples - window)
-    return starts
-
-
-def windows_of(wave: FloatArray, config: WindowConfig) -> list[FloatArray]:
-    """The windows of one clip, each of exactly `window_s` seconds."""
-    length = round(config.window_s * CLIP_SAMPLE_RATE_HZ)
-    if not wave.size:
-        raise UndecodableError("the clip", "it has no samples")
-    if wave.size < length:
-        wave = np.pad(wave, (0, length - wave.size))
-    return [wave[start : start + length] for start in window_starts(wave.size, length, config.min_rest_share)]
-
-
 class FrozenModel:
     """A model whose weights will not change, so that a clip that several tables share is embedded once.
 
@@ -191,6 +177,7 @@ class FrozenModel:
         self._model = model
         self.embed_audio = model.embed_audio
         self.embed_text = model.embed_text
+        self.window_s = getattr(model, "window_s", None)
         self.clip_rows: dict[Hashable, FloatArray] = {}
         self.failures: dict[Hashable, str] = {}
 
@@ -212,6 +199,7 @@ def embed_clips(model: JointModel, clips: ClipSource, config: WindowConfig) -> E
     ids = clips.ids
     if not ids:
         raise EvaluationDataError("the evaluation set has no clips")
+    config = config.of(model)
     known, failed = (model.clip_rows, model.failures) if isinstance(model, FrozenModel) else ({}, {})
     keys = [(clips.key(i), config) for i in range(len(ids))]
     waiting = [i for i in range(len(ids)) if keys[i] not in known and keys[i] not in failed]
@@ -248,7 +236,10 @@ def _batches(
     owners: list[int] = []
     for index in tqdm(wanted, desc="embedding clips", unit="clip", disable=None):
         try:
-            windows = windows_of(clips.wave(index), config)
+            wave = clips.wave(index)
+            if not wave.size:
+                raise UndecodableError("the clip", "it has no samples")
+            windows = cut(wave, config.samples)
         except UndecodableError as error:
             reasons[index] = error.reason
             continue
@@ -349,11 +340,6 @@ def _decoder() -> "ClipDecoder":
     decoder = ClipDecoder(DecodeConfig(short_policy=ShortPolicy.PAD))
     atexit.register(decoder.close)
     return decoder
-
-
-def to_float(pcm: NDArray[np.int16]) -> FloatArray:
-    """int16 samples as float32 in [-1, 1)."""
-    return pcm.astype(np.float32) / np.float32(1 << 15)
 
 
 def whole_file_sha256(path: Path) -> str:

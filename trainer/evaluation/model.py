@@ -32,7 +32,8 @@ class TextModel(Protocol):
 
 
 class JointModel(TextModel, Protocol):
-    """Embeds audio and text into one space."""
+    """Embeds audio and text into one space. One that has `window_s` is given windows of that many seconds, any other
+    of 10."""
 
     def embed_audio(self, waves: Sequence[Any], /) -> FloatArray:
         """(N, D) float32 of N mono waves: float32 arrays at 16 kHz, or paths of files."""

@@ -156,7 +156,7 @@ class TextToMusicRetrieval(Evaluator[JointModel]):
             },
             settings={
                 "query": config.query,
-                "windows": dataclasses.asdict(config.windows),
+                "windows": dataclasses.asdict(config.windows.of(model)),
                 "bootstrap": dataclasses.asdict(config.bootstrap),
             },
             sources={config.playlists.name: digest_of(config.playlists), **config.collection.sources()},

@@ -55,11 +55,11 @@ class ProbeConfig(TaggingConfig):
             raise ValueError("probe: inverse_penalties must be above 0 and max_iterations at least 1")
 
 
-def _settings(config: TaggingConfig) -> dict[str, Any]:
+def _settings(config: TaggingConfig, model: JointModel) -> dict[str, Any]:
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.name not in ("data", "split")}
     return {
         **fields,
-        "windows": dataclasses.asdict(config.windows),
+        "windows": dataclasses.asdict(config.windows.of(model)),
         "bootstrap": dataclasses.asdict(config.bootstrap),
     }
 
@@ -116,7 +116,7 @@ class ZeroShotTagging(_Tagging):
                 "failed_clips": failed_clips(unmeasured),
                 "classes": len(scores.classes),
             },
-            settings=_settings(self.config),
+            settings=_settings(self.config, model),
             sources=data.sources,
             notes={**data.notes, "text_template": self.config.text_template},
             skipped=scores.skipped,
@@ -165,7 +165,7 @@ class LinearProbe(_Tagging):
                 "failed_clips": failed_clips(unmeasured),
                 "classes": len(result.classes),
             },
-            settings={**_settings(self.config), "chosen_inverse_penalties": chosen},
+            settings={**_settings(self.config, model), "chosen_inverse_penalties": chosen},
             sources=data.sources,
             notes=data.notes,
             skipped={**unfit, **result.skipped},

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tests.trainer.evaluation.tone_sets import RATE_HZ, Tones, tone
+from trainer.cuts import cut, window_starts
 from trainer.evaluation.clips import (
     EvaluationDataError,
     FileClip,
@@ -19,40 +20,10 @@ from trainer.evaluation.clips import (
     decode_file,
     embed_clips,
     require_audio,
-    window_starts,
-    windows_of,
 )
 from trainer.evaluation.model import EmbeddingError, FloatArray, RandomModel, embed_texts, unit_rows
 
 CONFIG = WindowConfig()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "starts_s"),
-    [
-        (29, [0, 10, 19]),
-        (30, [0, 10, 20]),
-        (10, [0]),
-        (3, [0]),
-        (14.9, [0]),
-        (15, [0, 5]),
-        (24, [0, 10]),
-        (25, [0, 10, 15]),
-    ],
-)
-def test_rest_of_half_a_window_becomes_the_last_ten_seconds(seconds: float, starts_s: list[int]) -> None:
-    starts = window_starts(round(seconds * RATE_HZ), 10 * RATE_HZ, 0.5)
-    assert starts == [round(s * RATE_HZ) for s in starts_s]
-
-
-def test_windows_have_one_length_and_a_short_clip_is_padded() -> None:
-    wave = np.ones(3 * RATE_HZ, np.float32)
-    (window,) = windows_of(wave, CONFIG)
-    assert len(window) == 10 * RATE_HZ
-    assert window[: len(wave)].all()
-    assert not window[len(wave) :].any()
-    with pytest.raises(EvaluationDataError, match="no samples"):
-        windows_of(np.zeros(0, np.float32), CONFIG)
 
 
 class Recorder:
@@ -81,9 +52,24 @@ def test_clip_is_the_unit_mean_of_its_windows_whatever_the_batch(tmp_path: Path)
     )
     np.testing.assert_allclose(one, many, atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1, atol=1e-6)
-    rows = [Recorder().embed_audio([w])[0] for w in windows_of(decode_file(clips[0].path), CONFIG)]
+    rows = [Recorder().embed_audio([w])[0] for w in cut(decode_file(clips[0].path), 10 * RATE_HZ)]
     mean = unit_rows(np.stack(rows), "rows", 3).sum(axis=0)
     np.testing.assert_allclose(one[0], mean / np.linalg.norm(mean), atol=1e-6)
+
+
+class FiveSeconds(Recorder):
+    window_s = 5.0
+
+
+def test_a_model_gets_the_windows_that_it_asks_for(tmp_path: Path, tones: Tones) -> None:
+    tones.write(tmp_path / "a.flac", [])
+    seconds = len(decode_file(tmp_path / "a.flac")) / RATE_HZ
+    clips = FileClips(clips=(FileClip(clip_id="a", path=tmp_path / "a.flac"),))
+    found = []
+    for model, config in ((Recorder(), CONFIG), (FiveSeconds(), CONFIG), (FiveSeconds(), WindowConfig(window_s=2.0))):
+        embed_clips(FrozenModel(model), clips, config)
+        found.append(sum(model.batches))
+    assert found == [len(window_starts(round(seconds * RATE_HZ), w * RATE_HZ)) for w in (10, 5, 2)]
 
 
 def test_frozen_model_embeds_a_shared_clip_once(tmp_path: Path, tones: Tones) -> None:
