@@ -6,7 +6,6 @@ depends on the number of pairs.
 Legend: R pairs of this rank, D embedding size.
 """
 
-import itertools
 import logging
 
 import torch
@@ -14,17 +13,15 @@ from torch import Tensor
 
 from schemas.sources import TextSource
 from trainer import dist
-from trainer.audio import Audio
 from trainer.data import Corpus
 from trainer.dist import Ranks
 from trainer.gradcache import autocast
-from trainer.loader import Batch, Loader
+from trainer.loader import Batch, Texts, read_batch
 from trainer.loss import chance_loss, contrastive_loss
 from trainer.mixture import Mixture, MixtureError
-from trainer.model import Model, pad_id
+from trainer.model import Model
 from trainer.split import Split
 from trainer.streams import Lanes
-from trainer.tokens import text_chunks
 
 log = logging.getLogger(__name__)
 
@@ -47,32 +44,14 @@ class Validation:
             return cls(model, None, 0)
         missing = {source for source in TextSource if not corpus.rows_of(source, Split.VALIDATION)}
         try:
-            audio = Audio(corpus)
-            batches = Lanes(
-                corpus,
-                mixture.without(missing),
-                pairs,
-                model.recipe.lanes,
-                _SEED,
-                ranks=ranks,
-                split=Split.VALIDATION,
-                audio=audio,
-            )
+            left, lanes = mixture.without(missing), model.recipe.lanes
+            planned = Lanes(corpus, left, pairs, lanes, _SEED, ranks=ranks, split=Split.VALIDATION)
         except (MixtureError, ZeroDivisionError):
             log.warning("the %d validation recordings have too little text: no validation loss", pairs)
             return cls(model, None, 0)
-        loader = Loader(
-            batches,
-            audio,
-            model.tokenizer,
-            max_tokens=model.recipe.text.max_tokens,
-            window_samples=model.recipe.data.window_samples,
-            workers=0,
-        )
-        try:
-            return cls(model, next(itertools.islice(loader, 1)), pairs)
-        finally:
-            loader.close()
+        texts = Texts(tokenizer=model.tokenizer, recipe=model.recipe)
+        batch = read_batch(planned, corpus, texts, window_samples=model.recipe.data.window_samples)
+        return cls(model, batch, pairs)
 
     @torch.no_grad()
     def run(self) -> dict[str, float]:
@@ -91,16 +70,9 @@ def embeddings(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
     """(audio, text) of this rank's pairs as they are, without augmentation or dropout; the towers then train on."""
     compute, towers, device = model.recipe.compute, model.towers, model.device
     towers.eval()
-    chunks = text_chunks(
-        batch.tokens,
-        chunk=compute.text_chunk,
-        bucket=compute.text_bucket,
-        max_tokens=model.recipe.text.max_tokens,
-        pad_id=pad_id(model.tokenizer),
-    )
     with autocast(device, compute.precision):
         audio_RD = torch.cat([towers.audio(part.to(device)) for part in batch.wave_RS.split(compute.audio_chunk)])
-        placed = [chunk.to(device) for chunk in chunks]
+        placed = [chunk.to(device) for chunk in batch.chunks]
         text_RD = torch.empty_like(audio_RD)
         for chunk in placed:
             text_RD[chunk.order_B] = towers.text(chunk.tokens_BL, chunk.attention_BL)

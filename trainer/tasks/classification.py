@@ -9,7 +9,6 @@ Legend: R recordings of this rank, C classes.
 
 import csv
 import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -22,12 +21,11 @@ from torch.nn import functional
 
 from schemas.sources import TextSource
 from trainer import dist
-from trainer.audio import Audio
 from trainer.batchnorm import recorded
 from trainer.checkpoint import WEIGHTS_NAME
 from trainer.data import Corpus
 from trainer.gradcache import autocast
-from trainer.loader import Batch, Loader
+from trainer.loader import Batch, read_batch
 from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.mixture import Mixture
 from trainer.recipes import Recipe
@@ -173,19 +171,8 @@ def _validation_batch(setup: Setup) -> Batch | None:
     if not rows:
         log.warning("no validation recordings: no validation loss")
         return None
-    audio = Audio(setup.corpus)
-    loader = Loader(
-        Lanes(setup.corpus, setup.mixture, rows, 1, 0, split=Split.VALIDATION, audio=audio),
-        audio,
-        None,
-        max_tokens=0,
-        window_samples=setup.recipe.data.window_samples,
-        workers=0,
-    )
-    try:
-        return next(itertools.islice(loader, 1))
-    finally:
-        loader.close()
+    planned = Lanes(setup.corpus, setup.mixture, rows, 1, 0, split=Split.VALIDATION)
+    return read_batch(planned, setup.corpus, None, window_samples=setup.recipe.data.window_samples)
 
 
 def class_rates(corpus: Corpus) -> dict[str, float]:

@@ -12,10 +12,9 @@ from trainer.initial import fine_tuned
 from trainer.loader import Batch
 from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.loss import chance_loss
-from trainer.model import build, pad_id
+from trainer.model import build
 from trainer.recipes import Recipe
 from trainer.split import Split
-from trainer.tokens import text_chunks
 from trainer.validation_loss import Validation, embeddings
 
 
@@ -53,26 +52,18 @@ class Contrastive(Task):
     def step(self, batch: Batch, number: int) -> Step:
         """By GradCache."""
         recipe, towers = self._recipe, self._towers
-        chunks = text_chunks(
-            batch.tokens,
-            chunk=recipe.compute.text_chunk,
-            bucket=recipe.compute.text_bucket,
-            max_tokens=recipe.text.max_tokens,
-            pad_id=pad_id(self.learned.tokenizer),
-            by_length=recipe.compute.sort_texts,
-        )
         result = accumulate_gradients(
             towers,
             batch.wave_RS,
             batch.masks_R4,
-            chunks,
+            batch.chunks,
             batch.text_ids_R,
             loss=recipe.loss,
             compute=recipe.compute,
             seed=recipe.seed,
             step=number,
         )
-        padded = [chunk.tokens_BL.shape[1] for chunk in chunks for _ in range(len(chunk.order_B))]
+        padded = [chunk.tokens_BL.shape[1] for chunk in batch.chunks for _ in range(len(chunk.order_B))]
         return Step(
             values={
                 "loss": result.loss,
