@@ -9,6 +9,7 @@ the batch that the loop has used.
 Legend: R pairs of this rank, S samples of a window.
 """
 
+import dataclasses
 import logging
 import os
 import queue
@@ -28,6 +29,7 @@ from schemas.digest import hash64
 from schemas.run import RunError
 from schemas.sources import TextSource
 from trainer.audio import Audio
+from trainer.cuts import window_starts
 from trainer.data import Corpus, Place
 from trainer.decoders import DECODED_TOGETHER, Decoders, Reasons
 from trainer.model import pad_id
@@ -196,21 +198,27 @@ class Loader:
             return
 
 
-def read_batch(lanes: Lanes, corpus: Corpus, texts: Texts | None, *, window_samples: int) -> Batch:
-    """The next mini-batch of lanes that expect no audio: of the rows that they have looked at, only the clips of those
-    that are in it are read. Closes the lanes."""
+def read_batch(lanes: Lanes, corpus: Corpus, texts: Texts | None, *, window_samples: int) -> tuple[Batch, Tensor]:
+    """The next mini-batch of lanes that expect no audio, with all windows of its clips (trainer/cuts.py), and which
+    pair each window belongs to: of the rows that they have looked at, only the clips of those that are in it are read.
+    Closes the lanes."""
     step, examples, audio = lanes.step, lanes.next(), Audio(corpus)
     decoders = Decoders(audio.take, workers=0, window_samples=window_samples, mean_clip_bytes=audio.mean_clip_bytes)
     try:
+        owners, windows = [], []
+        for owner, example in enumerate(examples):
+            for start in window_starts(example.row.samples, window_samples):
+                owners.append(owner)
+                windows.append(dataclasses.replace(example, start_sample=start))
         wanted: dict[int, list[int]] = {}
-        for example in examples:
-            wanted.setdefault(example.row.place.group, []).append(example.row.place.row)
+        for window in windows:
+            wanted.setdefault(window.row.place.group, []).append(window.row.place.row)
         for group, rows in wanted.items():
             audio.expect(group, rows)
-        wave_RS = _waves(len(examples), window_samples)
-        reasons = decoders.submit(*windows_of(examples), wave_RS.numpy()).result()
-        _refuse_undecoded(lanes, examples, reasons)
-        return _batch(step, examples, wave_RS, texts)
+        wave_NS = _waves(len(windows), window_samples)
+        reasons = decoders.submit(*windows_of(windows), wave_NS.numpy()).result()
+        _refuse_undecoded(lanes, windows, reasons)
+        return _batch(step, examples, wave_NS, texts), torch.tensor(owners)
     finally:
         decoders.close()
         audio.close()

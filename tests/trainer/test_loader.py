@@ -254,7 +254,7 @@ def test_validation_reads_the_clips_that_it_keeps(tmp_path: Path) -> None:
 
     def read() -> None:
         lanes = Lanes(corpus, Mixture.of({TextSource.SF: 1}), pairs, 8, 0, split=Split.VALIDATION)
-        batches.append(read_batch(lanes, corpus, None, window_samples=160_000))
+        batches.append(read_batch(lanes, corpus, None, window_samples=160_000)[0])
 
     clip_bytes = 320_000
     assert pairs * clip_bytes < read_by(read) < 1.25 * pairs * clip_bytes < 20 * 16 * clip_bytes / 4

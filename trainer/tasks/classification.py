@@ -130,11 +130,12 @@ class Classification(Task):
         return Step(values={"loss": float(total), "chance": self._chance})
 
     def validate(self) -> dict[str, float]:
-        """Every rank looks at all of it."""
-        batch = self._validation
-        if batch is None:
+        """Every rank looks at all of it, at each window of a clip by itself."""
+        if self._validation is None:
             return {}
-        loss = functional.binary_cross_entropy_with_logits(self._logits(batch), self._targets(batch))
+        batch, owners_N = self._validation
+        targets_NC = self._targets(batch)[owners_N.to(self._device)]
+        loss = functional.binary_cross_entropy_with_logits(self._logits(batch), targets_NC)
         return {"loss": float(loss), "chance": self._chance}
 
     def not_finite(self, batch: Batch) -> list[int]:
@@ -166,7 +167,7 @@ class Classification(Task):
         return target_RC.to(self._device)
 
 
-def _validation_batch(setup: Setup) -> Batch | None:
+def _validation_batch(setup: Setup) -> tuple[Batch, Tensor] | None:
     rows = min(setup.corpus.rows_of(TextSource.ASET, Split.VALIDATION), _MAX_VALIDATION)
     if not rows:
         log.warning("no validation recordings: no validation loss")
