@@ -74,7 +74,7 @@ class recorded:
     """Within it, forward passes add to the step's statistics; on leaving, all layers take one step together."""
 
     def __init__(self, module: nn.Module) -> None:
-        self._layers = [m for m in module.modules() if isinstance(m, GhostBatchNorm2d) and not m.frozen]
+        self._layers = [m for m in module.modules() if isinstance(m, GhostBatchNorm2d) and m.training and not m.frozen]
 
     def record(self, on: bool) -> None:
         """Switched on for one of GradCache's two passes, so that nothing is counted twice."""

@@ -18,6 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from trainer.optimizer import named_parameters
+
 log = logging.getLogger(__name__)
 
 STATE_NAME, WEIGHTS_NAME, OPTIMIZER_NAME = "state.json", "model.safetensors", "optimizer.safetensors"
@@ -26,6 +28,11 @@ _PREFIX, _PARTIAL_SUFFIX = "step-", ".tmp"
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be written; the ones before it are whole."""
+
+
+def step_of(checkpoint: Path) -> int:
+    """Of a folder that `checkpoints` names."""
+    return int(checkpoint.name.removeprefix(_PREFIX))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -61,7 +68,9 @@ def save_checkpoint(
 ) -> Path:
     """`model_files` is a folder of `partial_checkpoint` with the model's files, which becomes the checkpoint; `state`
     must hold `step`."""
-    save_file(_optimizer_tensors(optimizer), model_files / OPTIMIZER_NAME)
+    save_file(
+        {name: value.contiguous() for name, value in optimizer_tensors(optimizer).items()}, model_files / OPTIMIZER_NAME
+    )
     (model_files / STATE_NAME).write_text(json.dumps(state, allow_nan=False), encoding="utf-8")
     for path in model_files.iterdir():
         _sync(path)
@@ -86,12 +95,29 @@ def load_checkpoint(path: Path, model: torch.nn.Module, optimizer: torch.optim.O
         raise ValueError(
             f"{path}: not a checkpoint of this model ({reason}); remove it to go on from an earlier one"
         ) from error
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for i, parameter in enumerate(parameters):
-        names = [name for name in tensors if name.startswith(f"{i}.")]
-        if names:
-            optimizer.state[parameter] = {name.split(".", 1)[1]: _placed(tensors[name], parameter) for name in names}
+    parameters = named_parameters(optimizer)
+    for key, value in tensors.items():
+        name, _, kind = key.rpartition(".")
+        if (parameter := parameters.get(name)) is not None:  # or it learns no more
+            optimizer.state[parameter][kind] = placed(value, parameter)
     return state
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """All numbers that it keeps of its parameters, by name."""
+    return {
+        f"{name}.{kind}": value
+        for name, parameter in named_parameters(optimizer).items()
+        for kind, value in sorted(optimizer.state.get(parameter, {}).items())
+    }
+
+
+def placed(value: Tensor, parameter: Tensor) -> Tensor:
+    """A number of the optimizer where its parameter is, and laid out like it."""
+    if value.shape == parameter.shape and parameter.dim() == 4:
+        # Convolutions of a channels_last model have moments in the same layout.
+        return value.to(parameter.device).contiguous(memory_format=torch.channels_last)
+    return value.to(parameter.device)
 
 
 def replace_text(path: Path, content: str) -> None:
@@ -117,22 +143,6 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-
-
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    return {
-        f"{i}.{name}": value.contiguous()
-        for i, parameter in enumerate(parameters)
-        for name, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _placed(value: Tensor, parameter: Tensor) -> Tensor:
-    if value.shape == parameter.shape and parameter.dim() == 4:
-        # Convolutions of a channels_last model have moments in the same layout.
-        return value.to(parameter.device).contiguous(memory_format=torch.channels_last)
-    return value.to(parameter.device)
 
 
 def _sync(path: Path) -> None:

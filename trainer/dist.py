@@ -4,8 +4,10 @@ Started by `torchrun`, a process finds its rank in the environment; started plai
 *summed* over ranks: each rank's loss is its share of the global loss, so N ranks equal one process exactly.
 """
 
+import importlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -15,7 +17,9 @@ from torch import Tensor
 from torch.distributed._functional_collectives import all_gather_single, wait_tensor
 
 from schemas.run import RunError
+from trainer.devices import device_of
 
+TIMEOUT_S = 1800.0
 _BUCKET_ELEMENTS = 16_000_000  # gradients are flattened and summed in pieces of this size
 
 
@@ -28,19 +32,49 @@ class Ranks:
     local_rank: int = 0
 
 
-def start(device: str, timeout_s: float = 1800.0) -> Ranks:
-    """Join the group that `torchrun` describes in the environment; without one, be alone."""
+class RanksError(Exception):
+    """A rank that did not come, ended or did not answer: nobody can go on without it."""
+
+
+def start(device: str, timeout_s: float = TIMEOUT_S) -> Ranks:
+    """Join the group that `torchrun` describes in the environment; without one, be alone.
+
+    A GPU becomes the current one. Raises ValueError where there is no such device, RanksError where a rank does not
+    come.
+    """
+    place = device_of(device)
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:
         return Ranks()
     if not dist.is_initialized():
         # Checkpointing and optimizers import this. Imported once a group exists it keeps the group for good: gloo's
         # threads outlive `stop`, and now and then one of them aborts the interpreter that is shutting down.
-        import torch._dynamo  # noqa: F401
+        importlib.import_module("torch._dynamo")
 
         # With a GPU, gloo stays for what is on the host: texts and states.
-        backend = "cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo"
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s))
+        gpu = place if place.type == "cuda" else None
+        backend = "cpu:gloo,cuda:nccl" if gpu is not None else "gloo"
+        with naming_lost_ranks(timeout_s):
+            dist.init_process_group(backend, timeout=timedelta(seconds=timeout_s), device_id=gpu)
     return Ranks(rank=dist.get_rank(), count=dist.get_world_size(), local_rank=int(os.environ.get("LOCAL_RANK", "0")))
+
+
+@contextmanager
+def naming_lost_ranks(timeout_s: float) -> Iterator[None]:
+    """What torch says of a rank that is gone, as RanksError with one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        # gloo has no type of its own.
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise RanksError(
+            f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}: another rank did not come, ended, or did not "
+            f"answer for {timeout_s:g} s ({reason}); its own words say why; the same command goes on from the last "
+            "checkpoint"
+        ) from error
 
 
 def stop() -> None:
@@ -98,6 +132,15 @@ def sum_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
         parameter.grad = grad
 
 
+@torch.no_grad()
+def broadcast(tensors: Iterable[Tensor]) -> None:
+    """The first rank's numbers, in place, on every rank; all ranks have to ask with the same shapes."""
+    for tensor in tensors if rank_count() > 1 else ():
+        flat = tensor.contiguous()
+        dist.broadcast(flat, 0)
+        tensor.copy_(flat)
+
+
 def gather_texts(text: str) -> list[str]:
     """The text of every rank, in rank order, on every rank; all ranks have to ask. JSON is how values travel."""
     if rank_count() == 1:
@@ -116,6 +159,10 @@ def broadcast_text(text: str) -> str:
     return _broadcast(text.encode()).decode()
 
 
+class SaidByFirst(ValueError):
+    """What all ranks end with; the first one says it."""
+
+
 def from_first(read: Callable[[], bytes]) -> bytes:
     """What the first rank reads, on every rank; all ranks have to ask. Its RunError or ValueError ends all."""
     if rank_count() == 1:
@@ -127,7 +174,7 @@ def from_first(read: Callable[[], bytes]) -> bytes:
         except (RunError, ValueError) as error:
             failure = error
     if said := broadcast_text(str(failure or "")):
-        raise failure or ValueError(said)
+        raise failure or SaidByFirst(said)
     return _broadcast(content)
 
 

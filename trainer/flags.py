@@ -54,6 +54,20 @@ FLAGS: dict[str, Flag] = {
     "batch_size": Flag(setting="batch_size", help="pairs of a global mini-batch, over all ranks"),
     "seed": Flag(setting="seed", help="of weights, draws and dropout"),
     "learning_rate": Flag(setting="optimizer.learning_rate", help="at the first step"),
+    "schedule": Flag(
+        setting="optimizer.schedule", help="of the learning rate; step is the paper's", metavar="step|cosine|constant"
+    ),
+    "warmup_steps": Flag(setting="optimizer.warmup_steps", help="in which the learning rate rises"),
+    "weight_decay": Flag(setting="optimizer.weight_decay", help="AdamW's, of matrices and kernels alone"),
+    "clip_norm": Flag(setting="optimizer.clip_norm", help="of the gradient"),
+    "audio_rate": Flag(setting="optimizer.audio_rate", help="multiplies the learning rate of the audio tower"),
+    "text_rate": Flag(setting="optimizer.text_rate", help="multiplies the learning rate of the text tower"),
+    "lock": Flag(
+        setting="optimizer.locked",
+        help="what stays as it is",
+        metavar="audio|audio.body|text|text.body",
+        read=lambda names: json.dumps(names.split(",")),
+    ),
     "mixture": Flag(setting="data.mixture", help="of every batch", metavar=NAMES),
     "missing_sources": Flag(
         setting="data.missing_sources", help="where no row has text of a source", metavar="refuse|reweight"

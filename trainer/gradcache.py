@@ -99,6 +99,8 @@ class _Pass:
         done = 0
         for k in range(self._chunks):
             z = self._kept if self._kept is not None else self._counted(k)
+            if not z.requires_grad:
+                return  # all of the tower is locked
             z.backward(gradient[done : done + len(z)])
             done += len(z)
 

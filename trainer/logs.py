@@ -4,7 +4,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tqdm import tqdm
 
 from trainer.checkpoint import naming, replace_text
 from trainer.finite import as_json
+from trainer.trackers import Tracker
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +27,10 @@ _BAR_WIDTH = 60  # a loss of zero
 class MetricLog:
     """`write(step, kind, values)`; numbers that are None are left out, those that are not finite are null."""
 
-    def __init__(self, folder: Path, *, first_step: int, steps: int, log_every: int) -> None:
+    def __init__(
+        self, folder: Path, *, first_step: int, steps: int, log_every: int, tracker: Tracker | None = None
+    ) -> None:
+        self._tracker = tracker
         folder.mkdir(parents=True, exist_ok=True)
         self._log_every, self._steps = log_every, steps
         self._path = folder / METRICS_NAME
@@ -46,6 +51,8 @@ class MetricLog:
             self._lines.write(json.dumps(line, allow_nan=False) + "\n")
             self._lines.flush()
             self._event(Event(wall_time=time.time(), step=step, summary=summary))
+        if self._tracker is not None:
+            self._tracker.log({f"{kind}/{name}": value for name, value in known.items()}, step)
         if kind == "train":
             self._bar.update(step + 1 - self._bar.n)
             self._bar.set_postfix_str(f"loss {known['loss']:.3f}")
@@ -55,6 +62,8 @@ class MetricLog:
 
     def close(self) -> None:
         self._bar.close()
+        if self._tracker is not None:
+            self._tracker.close()
         with naming(self._path):
             self._lines.close()
             self._events.close()
@@ -66,8 +75,19 @@ class MetricLog:
 
 def read_metrics(folder: Path, kind: str) -> list[dict[str, Any]]:
     """The lines of one kind, in order."""
-    lines = (folder / METRICS_NAME).read_text(encoding="utf-8").splitlines()
-    return [value for value in map(json.loads, lines) if value["kind"] == kind]
+    return [value for value in _lines(folder) if value["kind"] == kind]
+
+
+def last_results(folder: Path, step: int) -> dict[str, float]:
+    """`kind/name` and the last figure before a step, of all that is no training."""
+    if not (folder / METRICS_NAME).exists():
+        return {}
+    results: dict[str, float] = {}
+    for line in _lines(folder):
+        kind, at = line.pop("kind"), line.pop("step")
+        if kind != "train" and at < step:
+            results |= {f"{kind}/{name}": value for name, value in line.items() if value is not None}
+    return results
 
 
 def loss_table(folder: Path, rows: int = 10) -> str:
@@ -86,15 +106,14 @@ def loss_table(folder: Path, rows: int = 10) -> str:
 def _drop_from(path: Path, first_step: int) -> None:
     """Steps after the checkpoint that a run resumes from will be written again."""
     if path.exists():
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                value = json.loads(line)
-            except ValueError:  # the line that a kill cut off
-                continue
-            if value["step"] < first_step:
-                kept.append(line + "\n")
+        kept = [json.dumps(line) + "\n" for line in _lines(path.parent) if line["step"] < first_step]
         replace_text(path, "".join(kept))
+
+
+def _lines(folder: Path) -> Iterator[dict[str, Any]]:
+    for line in (folder / METRICS_NAME).read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # the line that a kill cut off
+            yield json.loads(line)
 
 
 def _short(value: float) -> str:

@@ -15,6 +15,7 @@ from trainer.tasks.classification import for_classes, pretrain, read_classes
 
 _FLAGS = (
     *("epochs", "batch_size", "seed", "learning_rate", "buffer_rows", "hold_out", "verify_shards", "skip_corrupt"),
+    *("schedule", "warmup_steps", "weight_decay", "clip_norm"),
     *("ghost_batch_size", "audio_chunk", "precision", "compile"),
 )
 

@@ -14,27 +14,9 @@ from trainer.bodies.body import AudioTowerConfig
 from trainer.data import DataConfig
 from trainer.logmel import LogMelConfig
 from trainer.loss import LossConfig
+from trainer.optimizer import OptimizerConfig
 from trainer.settings import from_plain
 from trainer.towers import TextTowerConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """Adam; the learning rate falls to `decay` of itself every `decay_every_steps`. Gradients are clipped to a norm."""
-
-    learning_rate: float = 5e-5
-    decay: float = 0.9
-    decay_every_steps: int = 40_000
-    clip_norm: float = 1.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-
-    def __post_init__(self) -> None:
-        if self.learning_rate <= 0 or self.clip_norm <= 0 or self.decay_every_steps < 1 or not 0 < self.decay <= 1:
-            raise ValueError("learning rate, clip norm and decay must be positive (decay at most 1)")
-
-    def rate(self, step: int) -> float:
-        return self.learning_rate * self.decay ** (step // self.decay_every_steps)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 Config = TypeVar("Config")
@@ -34,6 +34,16 @@ def with_settings(config: Config, settings: Iterable[tuple[str, str]]) -> Config
         except ValueError as error:
             raise ValueError(f"{name}={text}: {error}") from error
     return from_plain(kind, plain)
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, value before, value now) of all plain values that differ; None where there is none."""
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}", old, new
 
 
 def _structured(kind: Any, value: Any) -> Any:

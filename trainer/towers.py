@@ -8,8 +8,9 @@ Legend: B examples, S samples, L WordPieces, H width of the body, D embedding si
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,19 @@ class MuLan(nn.Module):
         super().__init__()
         self.audio, self.text = audio, text
         self.log_temperature = nn.Parameter(torch.tensor(math.log(initial_temperature)))
+        self._locked: tuple[str, ...] = ()
+
+    def lock(self, names: Sequence[str]) -> None:
+        """Parts that learn no more, as `audio` or `text.body` (LiT, Zhai et al. 2022): they stay in evaluation mode."""
+        self._locked = tuple(names)
+        for name in names:
+            self.get_submodule(name).requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self._locked:
+            self.get_submodule(name).eval()
+        return self
 
     @torch.no_grad()
     def clamp_temperature(self, low: float, high: float) -> None:

@@ -26,6 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         recipe = recipe_from(arguments)
         options = dataclasses.replace(
             options_from(arguments),
+            init_from=arguments.init_from,
             evaluate_every=arguments.evaluate_every,
             evaluators=tuple(read_evaluators(arguments.evaluators)) if arguments.evaluators else (),
         )
@@ -41,6 +42,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="mulan train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_run_arguments(parser)
+    parser.add_argument(
+        "--init_from", metavar="DIR|NAME", help="fine-tune this model: its weights, tokenizer and front end"
+    )
     add_recipe_arguments(parser, tuple(FLAGS))
     evaluation = parser.add_argument_group("evaluation")
     evaluation.add_argument("--evaluators", type=Path, metavar="FILE", help="what to measure, see docs/evaluation.md")

@@ -2,11 +2,14 @@
 
 One batch of at most 1,024 pairs, kept in memory. Its loss stands beside its own chance line, because a contrastive loss
 depends on the number of pairs.
+
+Legend: R pairs of this rank, D embedding size.
 """
 
 import logging
 
 import torch
+from torch import Tensor
 
 from schemas.sources import TextSource
 from trainer import dist
@@ -54,16 +57,24 @@ class Validation:
     def run(self) -> dict[str, float]:
         if self._batch is None:
             return {}
-        model, compute, batch = self._model, self._model.recipe.compute, self._batch
-        towers, device = model.towers, model.device
-        towers.eval()
-        with autocast(device, compute.precision):
-            audio = torch.cat([towers.audio(part.to(device)) for part in batch.wave_RS.split(compute.audio_chunk)])
-            placed = [chunk.to(device) for chunk in batch.chunks]
-            text = torch.empty_like(audio)
-            for chunk in placed:
-                text[chunk.order_B] = towers.text(chunk.tokens_BL, chunk.attention_BL)
-        towers.train()
-        result = contrastive_loss(audio, text, towers.log_temperature, batch.text_ids_R.to(device), model.recipe.loss)
-        loss = dist.sum_over_ranks(result.loss.double())
+        model, batch = self._model, self._batch
+        audio_RD, text_RD = embeddings(model, batch)
+        text_ids_R = batch.text_ids_R.to(model.device)
+        result = contrastive_loss(audio_RD, text_RD, model.towers.log_temperature, text_ids_R, model.recipe.loss)
+        loss = dist.sum_over_ranks(result.loss.cpu().double())  # MPS has no float64
         return {"loss": float(loss), "chance": chance_loss(model.recipe.loss.kind, self._pairs)}
+
+
+@torch.no_grad()
+def embeddings(model: Model, batch: Batch) -> tuple[Tensor, Tensor]:
+    """(audio, text) of this rank's pairs as they are, without augmentation or dropout; the towers then train on."""
+    compute, towers, device = model.recipe.compute, model.towers, model.device
+    towers.eval()
+    with autocast(device, compute.precision):
+        audio_RD = torch.cat([towers.audio(part.to(device)) for part in batch.wave_RS.split(compute.audio_chunk)])
+        placed = [chunk.to(device) for chunk in batch.chunks]
+        text_RD = torch.empty_like(audio_RD)
+        for chunk in placed:
+            text_RD[chunk.order_B] = towers.text(chunk.tokens_BL, chunk.attention_BL)
+    towers.train()
+    return audio_RD, text_RD

@@ -56,7 +56,7 @@ def test_a_setting_is_read_by_the_type_of_its_field(setting: str, value: Any) ->
     ("setting", "message"),
     [
         ("optimiser.beta2=1", "optimiser.beta2=1: Recipe has no 'optimiser'; it has name, audio, text, batch_size, "),
-        ("optimizer.beta3=1", "optimizer has no 'beta3'; it has learning_rate, decay, "),
+        ("optimizer.beta3=1", "optimizer has no 'beta3'; it has learning_rate, schedule, "),
         ("audio.log_mel.bins=1", "log_mel has no 'bins'; it has mel_bins, frames, "),
         ("audio.log_mel=1", "log_mel is a section; set one of log_mel.mel_bins, "),
         ("seed.x=1", "seed has no 'x'; it is a value"),

@@ -86,6 +86,10 @@ class Classification(Task):
         recipe, corpus = setup.recipe, setup.corpus
         if {source for source, weight in setup.mixture.weights.items() if weight} != {TextSource.ASET}:
             raise ValueError(f"classes are learned from ASET alone, and the mixture is {setup.mixture.text}")
+        if recipe.optimizer.locked or recipe.optimizer.tower_rate("audio") != recipe.optimizer.tower_rate("text"):
+            raise ValueError("one tower learns classes: optimizer.locked, audio_rate and text_rate have no part in it")
+        if setup.init_from is not None:
+            raise ValueError("classes are learned from a body: give --set audio.warm_start instead of --init_from")
         self._recipe, self._device = recipe, setup.device
         self.name = f"pretrain {recipe.name}"
         self.rows = corpus.rows_of(TextSource.ASET, Split.TRAIN)
@@ -125,19 +129,17 @@ class Classification(Task):
         dist.sum_over_ranks(total)
         return Step(values={"loss": float(total), "chance": self._chance})
 
-    @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Every rank looks at all of it."""
         batch = self._validation
         if batch is None:
             return {}
-        self._classifier.eval()
-        with autocast(self._device, self._recipe.compute.precision):
-            parts = batch.wave_RS.split(self._recipe.compute.audio_chunk)
-            logits_RC = torch.cat([self._classifier(part.to(self._device)) for part in parts])
-        self._classifier.train()
-        loss = functional.binary_cross_entropy_with_logits(logits_RC, self._targets(batch))
+        loss = functional.binary_cross_entropy_with_logits(self._logits(batch), self._targets(batch))
         return {"loss": float(loss), "chance": self._chance}
+
+    def not_finite(self, batch: Batch) -> list[int]:
+        places: list[int] = (~self._logits(batch).isfinite().all(dim=1)).nonzero().flatten().tolist()
+        return places
 
     def save(self, folder: Path) -> None:
         weights = {name: value.contiguous() for name, value in self._classifier.state_dict().items()}
@@ -146,6 +148,16 @@ class Classification(Task):
     def finish(self, folder: Path, steps: int, results: Mapping[str, float]) -> None:
         self._classifier.tower.body.save_pretrained(folder)
         (folder / _CLASSES_NAME).write_text("".join(f"{name}\n" for name in self._classes), encoding="utf-8")
+
+    @torch.no_grad()
+    def _logits(self, batch: Batch) -> Tensor:
+        """Without augmentation; the classifier then trains on."""
+        self._classifier.eval()
+        with autocast(self._device, self._recipe.compute.precision):
+            parts = batch.wave_RS.split(self._recipe.compute.audio_chunk)
+            logits_RC = torch.cat([self._classifier(part.to(self._device)) for part in parts])
+        self._classifier.train()
+        return logits_RC
 
     def _targets(self, batch: Batch) -> Tensor:
         target_RC = torch.zeros(len(batch.examples), len(self._classes))

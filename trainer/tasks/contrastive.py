@@ -3,16 +3,19 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
+
 from trainer.card import write_card
 from trainer.estimate import StepFlops, estimate_memory
 from trainer.gradcache import accumulate_gradients
+from trainer.initial import fine_tuned
 from trainer.loader import Batch
 from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.loss import chance_loss
 from trainer.model import build
 from trainer.recipes import Recipe
 from trainer.split import Split
-from trainer.validation_loss import Validation
+from trainer.validation_loss import Validation, embeddings
 
 
 def train(recipe: Recipe, options: TrainOptions) -> Ending:
@@ -27,10 +30,16 @@ class Contrastive(Task):
         self._setup, self._recipe = setup, setup.recipe
         self.name = setup.recipe.name
         self.rows = setup.corpus.rows_of(setup.mixture.sources, Split.TRAIN)
-        self.learned = build(setup.recipe, setup.device, setup.training)
+        _check_locked(setup)
+        self.learned = (
+            fine_tuned(setup.recipe, setup.init_from, setup.device, setup.training)
+            if setup.init_from is not None
+            else build(setup.recipe, setup.device, setup.training)
+        )
         self.tokenizer = self.learned.tokenizer
+        self.learned.towers.lock(setup.recipe.optimizer.locked)
         self.module = self._towers = self.learned.towers.train()
-        self.parameters = list(self._towers.parameters())
+        self.parameters = [p for p in self._towers.parameters() if p.requires_grad]
         if setup.recipe.compute.compile:
             self._towers.audio.body.compile()
             self._towers.text.body.compile()
@@ -66,6 +75,11 @@ class Contrastive(Task):
             padded_flops=self._flops.training(len(batch.tokens), padded),
         )
 
+    def not_finite(self, batch: Batch) -> list[int]:
+        whole_2R = torch.stack([z_RD.isfinite().all(dim=1) for z_RD in embeddings(self.learned, batch)])
+        places: list[int] = (~whole_2R.all(dim=0)).nonzero().flatten().tolist()
+        return places
+
     def updated(self) -> None:
         """τ stays within its bounds."""
         self._towers.clamp_temperature(self._recipe.loss.min_temperature, self._recipe.loss.max_temperature)
@@ -78,3 +92,14 @@ class Contrastive(Task):
 
     def finish(self, folder: Path, steps: int, results: Mapping[str, float]) -> None:
         write_card(self.learned, folder, self._setup.corpus, self._setup.mixture, steps, results)
+
+
+def _check_locked(setup: Setup) -> None:
+    """What is locked has to know something. Raises ValueError."""
+    starts = {"audio": setup.recipe.audio.warm_start, "text": setup.recipe.text.warm_start}
+    for name in () if setup.init_from is not None or setup.goes_on else setup.recipe.optimizer.locked:
+        tower, _, part = name.partition(".")
+        if starts[tower] is None:
+            raise ValueError(f"{name} is locked at random weights; give --init_from, or --{tower}_checkpoint")
+        if not part:
+            raise ValueError(f"the head of {name} is locked at random weights; give --init_from, or lock {name}.body")

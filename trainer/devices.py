@@ -1,0 +1,30 @@
+"""Where a rank computes: `cpu`, `cuda` (each rank of a machine its own GPU), `cuda:1` (a rank that is alone), `mps`."""
+
+import os
+
+import torch
+
+
+def device_of(name: str) -> torch.device:
+    """That of this process, by the ranks that `torchrun` says there are. Raises ValueError, one line."""
+    try:
+        asked = torch.device(name)
+    except RuntimeError:
+        asked = torch.device("meta")
+    if asked.type not in ("cpu", "cuda", "mps") or (asked.type != "cuda" and asked.index is not None):
+        raise ValueError(f"device {name!r}: it may be cpu, cuda, cuda:N or mps")
+    several = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if asked.type == "mps" and (several or not torch.backends.mps.is_available()):
+        raise ValueError("device mps: it takes one rank alone" if several else "device mps: this machine has none")
+    if asked.type != "cuda":
+        return asked
+    if several and asked.index is not None:
+        raise ValueError(f"device {name}: ranks cannot share one GPU; give cuda, and each takes its own")
+    index, there = (
+        int(os.environ.get("LOCAL_RANK", "0")) if asked.index is None else asked.index,
+        torch.cuda.device_count(),
+    )
+    if index >= there:
+        advice = f"; start at most {there} ranks on it" if there and asked.index is None else ""
+        raise ValueError(f"device {name}: this machine has {there} GPUs, and number {index} is asked for{advice}")
+    return torch.device("cuda", index)
