@@ -8,10 +8,12 @@ import hashlib
 import json
 import re
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
+from threading import Lock
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -26,6 +28,7 @@ _REPAIR = "mine again to repair the run"
 _READ_ERRORS = (OSError, pa.ArrowException, RecordError)
 # pyarrow asks a store again by itself, but not where the answer is shorter than the store's complaint: a small file.
 _WAITS_S = (0.5, 1.0, 2.0)
+_OPEN_SHARDS = 64  # of a run
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +52,29 @@ class RowGroup:
     max_lf_score: float | None
 
 
+class _OpenShards:
+    """The shards that were read last stay open, so that a footer is read once for the texts and the audio of a group.
+
+    A shard is read by one thread at a time; another that asks meanwhile opens it for itself.
+    """
+
+    def __init__(self) -> None:
+        self._idle: OrderedDict[str, Shard] = OrderedDict()
+        self._lock = Lock()
+
+    def ask(self, path: str, open_file: Callable[[str], Any], read: Callable[[Shard], Answer]) -> Answer:
+        with self._lock:
+            shard = self._idle.pop(path, None)
+        if shard is None:
+            shard = open_shard(path, open_file)
+        answer = read(shard)
+        with self._lock:
+            self._idle[path] = shard
+            if len(self._idle) > _OPEN_SHARDS:
+                self._idle.popitem(last=False)
+        return answer
+
+
 class Run:
     """`Run.open(folder)` reads the newest manifest, `Run.open(folder, number=3)` an older one.
 
@@ -60,6 +86,7 @@ class Run:
         self.root = root
         self.filesystem = filesystem
         self.manifest = manifest
+        self._opened = _OpenShards()
 
     @classmethod
     def open(cls, folder: str | Path, number: int | None = None) -> "Run":
@@ -110,9 +137,11 @@ class Run:
                     max_lf_score=found.max_lf_score,
                 )
 
-    def read(self, group: RowGroup, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a group; `columns` None reads all. Raises RunError."""
-        return self._ask(group.shard, lambda file: file.read(group.index, columns))
+    def read(
+        self, group: RowGroup, columns: Sequence[str] | None = None, rows: Sequence[int] | None = None
+    ) -> pa.Table:
+        """The rows of a group, or `rows` of it in the order given; `columns` None reads all. Raises RunError."""
+        return self._ask(group.shard, lambda file: file.read(group.index, columns, rows))
 
     def groups(self) -> pa.Table:
         """The near-duplicate groups: `recording_id`, `group`."""
@@ -155,11 +184,15 @@ class Run:
         """What a shard answers. Raises RunError."""
         path = f"{self.root}/{shard.path}"
         try:
-            return asked(self.filesystem, lambda: read(open_shard(path, self.filesystem.open_input_file)))
+            return asked(self.filesystem, lambda: self._opened.ask(path, self._open_file, read))
         except UnknownFormatError as error:
             raise RunError(str(error)) from error
         except _READ_ERRORS as error:
             raise self._unreadable(shard, error) from error
+
+    def _open_file(self, path: str) -> pa.NativeFile:
+        # Its type tells a reader that small reads cost next to nothing.
+        return pa.OSFile(path) if self.filesystem.type_name == "local" else self.filesystem.open_input_file(path)
 
     def _sha256(self, path: str) -> str:
         digest = hashlib.sha256()

@@ -48,8 +48,8 @@ class ShardReader(Protocol):
 
     def groups(self) -> list[GroupStatistics]: ...
 
-    def read(self, group: int, columns: Sequence[str]) -> pa.Table:
-        """The rows of a group, with those of `columns` that the file has."""
+    def read(self, group: int, columns: Sequence[str], rows: Sequence[int] | None = None) -> pa.Table:
+        """The rows of a group, or `rows` of it in the order given, with those of `columns` that the file has."""
         ...
 
 
@@ -125,12 +125,12 @@ class Shard:
     def groups(self) -> list[GroupStatistics]:
         return self._reader.groups()
 
-    def read(self, group: int, columns: Sequence[str] | None = None) -> pa.Table:
-        """The rows of a group; `columns` None reads all."""
+    def read(self, group: int, columns: Sequence[str] | None = None, rows: Sequence[int] | None = None) -> pa.Table:
+        """The rows of a group, or `rows` of it in the order given; `columns` None reads all."""
         names = SHARD_SCHEMA.names if columns is None else columns
         schema = pa.schema([SHARD_SCHEMA.field(name) for name in names])
         try:
-            return completed(self._reader.read(group, names), schema)
+            return completed(self._reader.read(group, names, rows), schema)
         except (ValueError, TypeError, OverflowError) as error:
             raise RecordError(f"not shard rows: {error}") from error
 

@@ -43,8 +43,3 @@ def prepare(device: torch.device, precision: str) -> None:
     rounded = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = rounded
     torch.backends.cudnn.allow_tf32 = rounded  # torch would round convolutions by default
-
-
-def pins(device: torch.device) -> bool:
-    """Whether what is read goes to pinned memory, from which a copy to the device waits for nothing."""
-    return device.type == "cuda"

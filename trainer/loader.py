@@ -1,59 +1,62 @@
-"""Mini-batches of one rank, ready for the device: windows decoded by worker processes, texts cut to WordPieces.
+"""Mini-batches of one rank, ready for the device: windows decoded, texts cut to WordPieces and chunks.
 
-The rank's process plans and reads shards; workers get encoded clips and decode a window of each, nothing else, so what
-a batch holds does not depend on how many workers there are. A thread keeps batches ahead of the loop. The state that a
-checkpoint takes is the planner's as it was after the batch that the loop has used.
+Three stages, each ahead of the next, none of them on the thread that trains. A thread plans some batches, which is
+cheap, and so the clips that they need are asked for long before (`trainer.audio`): an object store's delay is hidden.
+Others decode (`trainer.decoders`), in worker processes where there are workers. A thread puts the batches together, in
+order. What a batch holds depends on none of that. The state that a checkpoint takes is the planner's as it was after
+the batch that the loop has used.
 
 Legend: R pairs of this rank, S samples of a window.
 """
 
-import multiprocessing
+import dataclasses
+import logging
 import os
 import queue
 import threading
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase
 
 from schemas.digest import hash64
 from schemas.run import RunError
 from schemas.sources import TextSource
 from trainer.audio import Audio
+from trainer.cuts import window_starts
+from trainer.data import Corpus, Place
+from trainer.decoders import DECODED_TOGETHER, Decoders, Reasons
+from trainer.model import pad_id
+from trainer.recipes import Recipe
 from trainer.streams import Example, Lanes, LanesState
-from trainer.tokens import tokenize
-from trainer.windows import Window, WindowChunk, Windows, window_chunk
+from trainer.tokens import TextChunk, text_chunks, tokenize
+from trainer.windows import Window
 
-_DECODE_CHUNK = 32  # windows that a worker decodes at once
-_CHUNKS_AHEAD = 4  # of a worker
-_BATCHES_AHEAD = 2
+log = logging.getLogger(__name__)
 
-
-def _end_with_parent(worker: int) -> None:
-    """A trainer that is killed takes its workers along: they hang on the fork server, which nobody tells."""
-
-    def wait() -> None:
-        if (parent := multiprocessing.parent_process()) is not None:
-            parent.join()
-        os._exit(0)
-
-    threading.Thread(target=wait, name="end-with-parent", daemon=True).start()
+_PLANNED_AHEAD = 4  # batches, and as many more as hold
+_PAIRS_AHEAD = 1024  # so that a GPU that takes 3,000 pairs/s does not wait for an object store
+_DECODED_AHEAD = 2  # batches that are decoded at once, so that nobody waits for the last windows of one
+_READY_AHEAD = 1
+_LOOK_UP_S = 0.1  # how soon a waiting thread sees that the loader is closed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """This rank's pairs of a global mini-batch. `text_ids_R` names texts, equal where texts are; `recording_ids_R`
-    names recordings."""
+    """This rank's pairs of a global mini-batch. `text_ids_R` names texts, equal where texts are;
+    `recording_ids_R` names recordings."""
 
     step: int
     wave_RS: Tensor  # int16
     masks_R4: Tensor
     tokens: list[list[int]]  # empty where no text is needed
+    chunks: list[TextChunk]  # of the tokens, padded
     text_ids_R: Tensor
     recording_ids_R: Tensor
     examples: tuple[Example, ...]
@@ -63,49 +66,72 @@ class Batch:
         return dict(Counter(example.source for example in self.examples))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Texts:
+    """How texts become tokens, and tokens chunks."""
+
+    tokenizer: PreTrainedTokenizerBase
+    recipe: Recipe
+
+    def __call__(self, texts: Sequence[str]) -> tuple[list[list[int]], list[TextChunk]]:
+        compute, max_tokens = self.recipe.compute, self.recipe.text.max_tokens
+        tokens = tokenize(self.tokenizer, texts, max_tokens)
+        return tokens, text_chunks(
+            tokens,
+            budget=compute.text_tokens,
+            bucket=compute.text_bucket,
+            max_tokens=max_tokens,
+            pad_id=pad_id(self.tokenizer),
+            by_length=compute.sort_texts,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Decoding:
+    """A batch whose windows are on their way."""
+
+    batch: Batch
+    parts: "list[Future[Reasons]]"
+
+
 class Loader:
     """`for batch in loader`: endless, in order. `state(step)` is where its lanes were after that step.
 
-    Without a tokenizer, batches have no tokens. `pinned` has their waves in memory that a GPU copies from meanwhile.
+    The lanes expect their rows of `audio`; both are closed with the loader. Without `texts`, batches have no tokens.
+    `pin` puts waves where a CUDA device reads them at full speed.
     """
 
     def __init__(
         self,
-        batches: Lanes,
+        lanes: Lanes,
         audio: Audio,
-        tokenizer: PreTrainedTokenizerBase | None,
+        texts: Texts | None,
         *,
-        max_tokens: int,
         window_samples: int,
         workers: int,
-        pinned: bool = False,
+        pin: bool = False,
     ) -> None:
-        self._audio = audio
-        self._batches, self._tokenizer, self._max_tokens = batches, tokenizer, max_tokens
-        self._window_samples, self._pinned = window_samples, pinned
+        self._lanes, self._audio, self._texts = lanes, audio, texts
+        self._window_samples, self._pin = window_samples, pin
         self._states: dict[int, LanesState] = {}
-        self._planned: queue.SimpleQueue[tuple[int, list[Example]]] = queue.SimpleQueue()
-        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_BATCHES_AHEAD)
+        self._planned: queue.Queue[tuple[int, list[Example]] | BaseException] = queue.Queue(_planned_ahead(lanes))
+        self._ready: queue.Queue[Batch | BaseException] = queue.Queue(_READY_AHEAD)
         self._stopped = threading.Event()
-        self._decoder: DataLoader[Any] = DataLoader(
-            # A worker is at most the chunks that it was asked for ahead of the one that `_run` copies.
-            Windows(outputs=_CHUNKS_AHEAD + 2),
-            batch_size=None,
-            sampler=self._plan(shared=workers > 0),
-            num_workers=workers,
-            multiprocessing_context="forkserver" if workers else None,
-            prefetch_factor=_CHUNKS_AHEAD if workers else None,
-            worker_init_fn=_end_with_parent,
+        _say_what_is_held(lanes, audio)
+        self._decoders = Decoders(
+            audio.take, workers=workers, window_samples=window_samples, mean_clip_bytes=audio.mean_clip_bytes
         )
-        self._thread = threading.Thread(target=self._run, name="loader", daemon=True)
-        self._thread.start()
+        self._planner = threading.Thread(target=self._plan, name="planner", daemon=True)
+        self._assembler = threading.Thread(target=self._assemble, name="loader", daemon=True)
+        self._planner.start()
+        self._assembler.start()
 
     def __iter__(self) -> Iterator[Batch]:
         while True:
             item = self._ready.get()
             if isinstance(item, BaseException):
                 raise item
-            for step in [step for step in self._states if step < item.step]:
+            for step in [step for step in list(self._states) if step < item.step]:
                 del self._states[step]
             yield item
 
@@ -114,81 +140,147 @@ class Loader:
         return self._states[step]
 
     def close(self) -> None:
-        """Stop the thread and the workers."""
+        """Leaves no thread, no worker and no shared memory."""
         self._stopped.set()
-        while self._thread.is_alive():
-            try:
-                self._ready.get(timeout=0.05)
-            except queue.Empty:
-                continue
-        self._thread.join()
-        self._batches.close()
+        self._planner.join()
         self._audio.close()
+        self._decoders.close()
+        self._assembler.join()
+        self._lanes.close()
 
-    def _plan(self, *, shared: bool) -> Iterator[WindowChunk]:
-        while not self._stopped.is_set():
-            step = self._batches.step
-            mine = self._batches.next()
-            self._states[step] = self._batches.state()
-            self._planned.put((step, mine))
-            for start in range(0, len(mine), _DECODE_CHUNK):
-                part = mine[start : start + _DECODE_CHUNK]
-                windows = [
-                    Window(
-                        encoding=example.row.encoding,
-                        start_sample=example.start_sample,
-                        clip_samples=example.row.samples,
-                    )
-                    for example in part
-                ]
-                yield window_chunk(
-                    [self._audio.take(example.row.place) for example in part],
-                    windows,
-                    self._window_samples,
-                    shared=shared,
-                )
-
-    def _run(self) -> None:
+    def _plan(self) -> None:
         try:
-            wave_RS = torch.empty(0)
-            examples: list[Example] = []
-            step, decoded = -1, 0
-            for wave_NS, reasons in self._decoder:
-                if decoded == len(examples):
-                    step, examples = self._planned.get()
-                    shape = (len(examples), self._window_samples)
-                    wave_RS, decoded = torch.empty(shape, dtype=torch.int16, pin_memory=self._pinned), 0
-                for example, reason in zip(examples[decoded : decoded + len(reasons)], reasons, strict=True):
-                    if reason is not None:
-                        raise RunError(self._batches.name_of(example) + f" cannot be decoded ({reason})")
-                wave_RS[decoded : decoded + len(reasons)] = wave_NS
-                decoded += len(reasons)
-                if decoded == len(examples) and not self._put(self._batch(step, examples, wave_RS)):
-                    return
+            while not self._stopped.is_set():
+                step = self._lanes.step
+                examples = self._lanes.next()
+                self._states[step] = self._lanes.state()
+                self._put(self._planned, (step, examples))
+        except BaseException as error:  # the loop raises it, after the batches before
+            self._put(self._planned, error)
+
+    def _assemble(self) -> None:
+        decoding: deque[_Decoding | BaseException] = deque()
+        try:
+            while not self._stopped.is_set():
+                if len(decoding) < _DECODED_AHEAD:
+                    try:
+                        planned = self._planned.get(block=not decoding, timeout=_LOOK_UP_S)
+                    except queue.Empty:
+                        pass
+                    else:
+                        decoding.append(planned if isinstance(planned, BaseException) else self._begin(*planned))
+                        continue
+                if decoding:
+                    self._put(self._ready, self._finish(decoding.popleft()))
         except BaseException as error:  # the loop raises it
-            self._put(error)
+            self._put(self._ready, error)
 
-    def _batch(self, step: int, examples: list[Example], wave_RS: Tensor) -> Batch:
-        texts = [example.text for example in examples]
-        return Batch(
-            step=step,
-            wave_RS=wave_RS,
-            masks_R4=torch.tensor([example.masks for example in examples]),
-            tokens=tokenize(self._tokenizer, texts, self._max_tokens) if self._tokenizer is not None else [],
-            text_ids_R=_ids(texts),
-            recording_ids_R=_ids([example.row.recording_id for example in examples]),
-            examples=tuple(examples),
-        )
+    def _begin(self, step: int, examples: list[Example]) -> _Decoding:
+        wave_RS = _waves(len(examples), self._window_samples, pin=self._pin)
+        parts = [
+            self._decoders.submit(*windows_of(examples[part]), wave_RS[part].numpy())
+            for start in range(0, len(examples), DECODED_TOGETHER)
+            for part in [slice(start, start + DECODED_TOGETHER)]
+        ]
+        return _Decoding(batch=_batch(step, examples, wave_RS, self._texts), parts=parts)
 
-    def _put(self, item: Batch | BaseException) -> bool:
+    def _finish(self, decoding: _Decoding | BaseException) -> Batch:
+        if isinstance(decoding, BaseException):
+            raise decoding
+        reasons = [reason for part in decoding.parts for reason in part.result()]
+        _refuse_undecoded(self._lanes, decoding.batch.examples, reasons)
+        return decoding.batch
+
+    def _put(self, target: "queue.Queue[Any]", item: Any) -> None:
         while not self._stopped.is_set():
             try:
-                self._ready.put(item, timeout=0.1)
+                target.put(item, timeout=_LOOK_UP_S)
             except queue.Full:
                 continue
-            return True
-        return False
+            return
 
 
-def _ids(names: list[str]) -> Tensor:
+def read_batch(lanes: Lanes, corpus: Corpus, texts: Texts | None, *, window_samples: int) -> tuple[Batch, Tensor]:
+    """The next mini-batch of lanes that expect no audio, with all windows of its clips (trainer/cuts.py), and which
+    pair each window belongs to: of the rows that they have looked at, only the clips of those that are in it are read.
+    Closes the lanes."""
+    step, examples, audio = lanes.step, lanes.next(), Audio(corpus)
+    decoders = Decoders(audio.take, workers=0, window_samples=window_samples, mean_clip_bytes=audio.mean_clip_bytes)
+    try:
+        owners, windows = [], []
+        for owner, example in enumerate(examples):
+            for start in window_starts(example.row.samples, window_samples):
+                owners.append(owner)
+                windows.append(dataclasses.replace(example, start_sample=start))
+        wanted: dict[int, list[int]] = {}
+        for window in windows:
+            wanted.setdefault(window.row.place.group, []).append(window.row.place.row)
+        for group, rows in wanted.items():
+            audio.expect(group, rows)
+        wave_NS = _waves(len(windows), window_samples)
+        reasons = decoders.submit(*windows_of(windows), wave_NS.numpy()).result()
+        _refuse_undecoded(lanes, windows, reasons)
+        return _batch(step, examples, wave_NS, texts), torch.tensor(owners)
+    finally:
+        decoders.close()
+        audio.close()
+        lanes.close()
+
+
+def _planned_ahead(lanes: Lanes) -> int:
+    return max(_PLANNED_AHEAD, -(-_PAIRS_AHEAD // lanes.pairs))
+
+
+def _say_what_is_held(lanes: Lanes, audio: Audio) -> None:
+    """The memory of the clips that streams hold in their buffers, and that planned batches need."""
+    rows = lanes.rows_held + lanes.pairs * (_planned_ahead(lanes) + _DECODED_AHEAD)
+    held, memory = rows * audio.mean_clip_bytes, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    log.info("at most %d clips of this rank are in memory, about %.1f GiB", rows, held / 2**30)
+    if held * ranks > memory / 2:
+        log.warning(
+            "the clips of %d ranks take %.1f GiB of this machine's %.1f: make --buffer_rows smaller",
+            ranks,
+            held * ranks / 2**30,
+            memory / 2**30,
+        )
+
+
+def _waves(pairs: int, samples: int, *, pin: bool = False) -> Tensor:
+    if pin:
+        return torch.empty(pairs, samples, dtype=torch.int16, pin_memory=True)
+    # numpy asks the system for huge pages, torch does not.
+    return torch.from_numpy(np.empty((pairs, samples), np.int16))
+
+
+def windows_of(examples: Sequence[Example]) -> tuple[list[Place], list[Window]]:
+    """Which clips examples need, and which windows of them."""
+    return [example.row.place for example in examples], [
+        Window(encoding=example.row.encoding, start_sample=example.start_sample, clip_samples=example.row.samples)
+        for example in examples
+    ]
+
+
+def _batch(step: int, examples: Sequence[Example], wave_RS: Tensor, texts: Texts | None) -> Batch:
+    said = [example.text for example in examples]
+    tokens, chunks = texts(said) if texts is not None else ([], [])
+    return Batch(
+        step=step,
+        wave_RS=wave_RS,
+        masks_R4=torch.tensor([example.masks for example in examples]),
+        tokens=tokens,
+        chunks=chunks,
+        text_ids_R=_ids(said),
+        recording_ids_R=_ids([example.row.recording_id for example in examples]),
+        examples=tuple(examples),
+    )
+
+
+def _ids(names: Sequence[str]) -> Tensor:
     return torch.tensor([hash64(name) - 2**63 for name in names])
+
+
+def _refuse_undecoded(lanes: Lanes, examples: Sequence[Example], reasons: Reasons) -> None:
+    for example, reason in zip(examples, reasons, strict=True):
+        if reason is not None:
+            raise RunError(f"{lanes.name_of(example)} cannot be decoded ({reason})")

@@ -27,12 +27,12 @@ from trainer.agreement import agree, agree_on_start, from_first, spread
 from trainer.audio import Audio
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus
-from trainer.devices import device_of, pins, prepare
+from trainer.devices import device_of, prepare
 from trainer.dist import TIMEOUT_S, Ranks
 from trainer.estimate import peak_flops
 from trainer.finite import has_lost_weights, is_lost, what_to_do
 from trainer.identity import RunFolder, open_run, write_identity
-from trainer.loader import Batch, Loader
+from trainer.loader import Batch, Loader, Texts
 from trainer.logs import MetricLog, last_results
 from trainer.mixture import NAMES, Mixture
 from trainer.optimizer import OptimizerConfig, optimizer_of
@@ -422,11 +422,10 @@ class _Loop:
         return Loader(
             self.batches,
             self.audio,
-            self.task.tokenizer,
-            max_tokens=self.recipe.text.max_tokens,
+            Texts(tokenizer=tokenizer, recipe=self.recipe) if (tokenizer := self.task.tokenizer) is not None else None,
             window_samples=self.recipe.data.window_samples,
             workers=self.options.workers,
-            pinned=pins(self.device),
+            pin=self.device.type == "cuda",
         )
 
     def _announce(self) -> None:

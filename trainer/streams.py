@@ -242,10 +242,10 @@ class Lanes:
         self.passes = [
             Passes(corpus.index, source, split, lanes, seed) for source, weight in mixture.weights.items() if weight
         ]
-        buffer_rows = -(-corpus.config.buffer_rows // lanes)
+        self._buffer_rows = -(-corpus.config.buffer_rows // lanes)
         self._lanes = lanes_of(lanes, ranks or Ranks())
         self._streams = {
-            (lane, passes.source): Stream(corpus, passes, lane, buffer_rows, self._pool, audio)
+            (lane, passes.source): Stream(corpus, passes, lane, self._buffer_rows, self._pool, audio)
             for lane in self._lanes
             for passes in self.passes
         }
@@ -258,6 +258,14 @@ class Lanes:
     def shared_groups(self) -> list[Passes]:
         """Sources with so few row groups that those at the ends of lanes' shares count: each is read by two lanes."""
         return [passes for passes in self.passes if len(passes.groups) < _FEW_GROUPS * self.count]
+
+    @property
+    def rows_held(self) -> int:
+        """In the buffers of this rank, at most: a buffer is filled by whole row groups."""
+        return len(self._lanes) * sum(
+            min(self._buffer_rows + passes.rows // max(len(passes.groups), 1), -(-passes.rows // self.count))
+            for passes in self.passes
+        )
 
     def next(self) -> list[Example]:
         """This rank's part of the next step's mini-batch, lane after lane."""

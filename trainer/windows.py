@@ -1,20 +1,21 @@
-"""What a worker process does: decode windows of encoded clips. It imports little, so workers start quickly.
+"""What a worker process does: decode windows of encoded clips. It imports no torch, so that it starts quickly.
 
-Clips go to the worker, and windows come back, in shared memory, some at a time: a pipe would copy half a megabyte a
-clip, which takes a third of the time that decoding does.
-
-Legend: N windows, S samples of a window.
+Clips come and windows go in memory that the worker shares with the trainer, since a pipe would copy half a megabyte a
+clip; what is to be decoded comes as a line of JSON on standard input, and each line is answered by one.
 """
 
+import json
+import mmap
+import os
+import signal
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.utils.data import Dataset, get_worker_info
+from numpy.typing import NDArray
 
-from pipeline.media.encode import UnreadableClipError, decode_clip
+from pipeline.media.encode import decode_clip
 from schemas.shard import AudioEncoding
 
 
@@ -27,71 +28,76 @@ class Window:
     clip_samples: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class WindowChunk:
-    """Windows that are decoded together; `audio` holds their encoded clips end to end, `ends` where each ends."""
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How shared memory is cut: slots, each with room for the clips and then for the windows of one request."""
 
-    audio: Tensor
-    ends: tuple[int, ...]
-    windows: tuple[Window, ...]
+    slots: int
+    windows: int
     window_samples: int
+    clip_bytes: int  # of all clips of a slot; even, as samples follow
+
+    @property
+    def bytes(self) -> int:
+        return self.slots * self._slot_bytes
+
+    def clips(self, memory: mmap.mmap, slot: int) -> NDArray[np.uint8]:
+        return np.frombuffer(memory, np.uint8, self.clip_bytes, slot * self._slot_bytes)
+
+    def waves(self, memory: mmap.mmap, slot: int) -> NDArray[np.int16]:
+        """Windows × samples."""
+        at = slot * self._slot_bytes + self.clip_bytes
+        flat = np.frombuffer(memory, np.int16, self.windows * self.window_samples, at)
+        return flat.reshape(self.windows, self.window_samples)
+
+    @property
+    def _slot_bytes(self) -> int:
+        return self.clip_bytes + 2 * self.windows * self.window_samples
 
 
-def window_chunk(
-    clips: Sequence[bytes], windows: Sequence[Window], window_samples: int, *, shared: bool
-) -> WindowChunk:
-    """`shared` puts the clips where another process can read them without a copy."""
-    ends, end = [], 0
-    for clip in clips:
-        end += len(clip)
-        ends.append(end)
-    audio = torch.empty(end, dtype=torch.uint8)
-    if shared:
-        audio.share_memory_()
-    target = audio.numpy()
-    for end, clip in zip(ends, clips, strict=True):
-        target[end - len(clip) : end] = np.frombuffer(clip, np.uint8)
-    return WindowChunk(audio=audio, ends=tuple(ends), windows=tuple(windows), window_samples=window_samples)
+def decode_window(clip: bytes | memoryview, window: Window, out_T: NDArray[np.int16]) -> str | None:
+    """Write a window, with zeros behind a clip that is shorter. Gives why it cannot be decoded, or None."""
+    length = min(window.clip_samples - window.start_sample, len(out_T))
+    out_T[length:] = 0
+    try:
+        decode_clip(clip, AudioEncoding(window.encoding), window.start_sample, length, out_T=out_T[:length])
+    except ValueError as error:
+        return str(error)
+    return None
 
 
-class Windows(Dataset[tuple[Tensor, list[str | None]]]):
-    """`windows[chunk]` is wave_NS, int16, and for each window None or why it cannot be decoded.
+def request(slot: int, windows: Sequence[Window], ends: Sequence[int]) -> bytes:
+    """A line: windows of the clips that lie in a slot end to end; `ends` says where each ends."""
+    parts = [[window.encoding, window.start_sample, window.clip_samples] for window in windows]
+    return json.dumps([slot, parts, list(ends)]).encode() + b"\n"
 
-    A worker writes into `outputs` blocks of shared memory in turn, since new memory costs a sixth of the time that
-    decoding does: what it gave is overwritten so many chunks later, and has to be copied before.
+
+def arguments(descriptor: int, layout: Layout) -> list[str]:
+    return [str(descriptor), json.dumps(asdict(layout))]
+
+
+def serve(descriptor: str, layout_json: str) -> None:
+    """Answer requests until the trainer closes the pipe, or ends: with the reasons for what could not be decoded.
+
+    A signal to the whole group is the trainer's to handle, which may have a checkpoint to save.
     """
-
-    def __init__(self, outputs: int) -> None:
-        self._blocks: list[Tensor | None] = [None] * outputs
-        self._next = 0
-
-    def __getitem__(self, chunk: WindowChunk) -> tuple[Tensor, list[str | None]]:
-        wave_NS = self._output(len(chunk.windows), chunk.window_samples)
-        rows = wave_NS.numpy()
-        clips = chunk.audio.numpy()
-        reasons: list[str | None] = []
-        for row, window, first, end in zip(rows, chunk.windows, (0, *chunk.ends), chunk.ends, strict=False):
-            length = min(window.clip_samples - window.start_sample, chunk.window_samples)
-            row[length:] = 0
-            try:
-                decode_clip(
-                    clips[first:end].tobytes(),
-                    AudioEncoding(window.encoding),
-                    window.start_sample,
-                    length,
-                    out_T=row[:length],
-                )
-            except (UnreadableClipError, ValueError) as error:
-                reasons.append(str(error))
-            else:
-                reasons.append(None)
-        return wave_NS, reasons
-
-    def _output(self, windows: int, samples: int) -> Tensor:
-        if get_worker_info() is None:
-            return torch.empty(windows, samples, dtype=torch.int16)
-        block, place = self._blocks[self._next], self._next
-        self._next = (place + 1) % len(self._blocks)
-        if block is None or block.shape[0] < windows or block.shape[1] != samples:
-            block = self._blocks[place] = torch.empty(windows, samples, dtype=torch.int16).share_memory_()
-        return block[:windows]
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    layout = Layout(**json.loads(layout_json))
+    memory = mmap.mmap(int(descriptor), layout.bytes)
+    os.close(int(descriptor))
+    for line in sys.stdin.buffer:
+        slot, windows, ends = json.loads(line)
+        clips, waves = layout.clips(memory, slot).data, layout.waves(memory, slot)
+        reasons = [
+            decode_window(
+                clips[first:end],
+                Window(encoding=encoding, start_sample=start_sample, clip_samples=clip_samples),
+                wave_T,
+            )
+            for wave_T, (encoding, start_sample, clip_samples), first, end in zip(
+                waves, windows, (0, *ends), ends, strict=False
+            )
+        ]
+        sys.stdout.buffer.write(json.dumps(reasons).encode() + b"\n")
+        sys.stdout.buffer.flush()

@@ -45,7 +45,7 @@ def encode(pcm_T: NDArray[np.int16], encoding: AudioEncoding) -> bytes:
 
 
 def decode_clip(
-    audio: bytes,
+    audio: bytes | memoryview,
     encoding: AudioEncoding,
     start_sample: int = 0,
     samples: int | None = None,
@@ -73,7 +73,7 @@ def decode_clip(
 
 
 def _decode_file(
-    audio: bytes, encoding: AudioEncoding, start: int, samples: int | None, out_T: NDArray[np.int16] | None
+    audio: bytes | memoryview, encoding: AudioEncoding, start: int, samples: int | None, out_T: NDArray[np.int16] | None
 ) -> NDArray[np.int16]:
     expected = {AudioEncoding.FLAC: ("FLAC", "PCM_16"), AudioEncoding.OPUS: ("OGG", "OPUS")}[encoding]
     try:

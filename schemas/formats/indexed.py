@@ -37,12 +37,13 @@ class IndexedReader(ABC):
     def groups(self) -> list[GroupStatistics]:
         return self._index.groups()
 
-    def read(self, group: int, columns: Sequence[str]) -> pa.Table:
+    def read(self, group: int, columns: Sequence[str], rows: Sequence[int] | None = None) -> pa.Table:
         if set(columns) <= set(LIGHT_COLUMNS):
-            return self._index.read(group, columns)
-        places = completed(self._index.read(group, PLACE_SCHEMA.names), PLACE_SCHEMA).to_pylist()
-        rows = [self.row(place["offset"], place["length"]) for place in places]
-        return pa.Table.from_pylist(rows, schema=SHARD_SCHEMA).select(list(columns))
+            return self._index.read(group, columns, rows)
+        places = completed(self._index.read(group, PLACE_SCHEMA.names, rows), PLACE_SCHEMA).to_pylist()
+        found = [self.row(place["offset"], place["length"]) for place in places]
+        schema = pa.schema([SHARD_SCHEMA.field(name) for name in columns])
+        return pa.Table.from_pylist([{name: row[name] for name in columns} for row in found], schema=schema)
 
     def row(self, offset: int, length: int) -> dict[str, Any]:
         """The row at a place that the index names. Raises RecordError."""

@@ -1,4 +1,7 @@
-"""Shards as Parquet: a row group is one of Parquet's own, whose statistics let a reader skip it."""
+"""Shards as Parquet: a row group is one of Parquet's own, whose statistics let a reader skip it.
+
+Audio is neither compressed nor encoded, so that single clips can be read (`schemas.formats.plain_values`).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.formats.plain_values import plain_values
 from schemas.shard_format import GroupStatistics, RecordError
 
 STATISTICS = ["recording_id", "text_sources", "max_lf_score"]
@@ -13,7 +17,9 @@ STATISTICS = ["recording_id", "text_sources", "max_lf_score"]
 
 class ParquetReader:
     def __init__(self, source: Any) -> None:
-        self._file = pq.ParquetFile(source)
+        self._source = source
+        # Far away, the columns of a group are asked for at once.
+        self._file = pq.ParquetFile(source, pre_buffer=not isinstance(source, pa.OSFile))
 
     def groups(self) -> list[GroupStatistics]:
         """From the footer alone."""
@@ -37,8 +43,15 @@ class ParquetReader:
             )
         return found
 
-    def read(self, group: int, columns: Sequence[str]) -> pa.Table:
-        return self._file.read_row_group(group, columns=list(columns))
+    def read(self, group: int, columns: Sequence[str], rows: Sequence[int] | None = None) -> pa.Table:
+        if rows is None:
+            return self._file.read_row_group(group, columns=list(columns))
+        if (
+            len(columns) == 1
+            and (values := plain_values(self._file, self._source, group, columns[0], rows)) is not None
+        ):
+            return pa.table({columns[0]: values})
+        return self._file.read_row_group(group, columns=list(columns)).take(list(rows))
 
 
 class ParquetWriter:

@@ -46,7 +46,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def test_a_format_is_one_file_and_its_record(package: Path, tmp_path: Path) -> None:
-    assert touched(package) == {"schemas/formats/arrow.py": 48, "schemas/shard_format.py": 6}
+    assert touched(package) == {"schemas/formats/arrow.py": 49, "schemas/shard_format.py": 6}
     catalogue = write_catalogue(tmp_path, [row(i) for i in range(6)])
     mine = ("-m", "openmulan", "mine", "--catalog", str(catalogue), "--output", str(tmp_path / "run"))
     options = ("--format=arrow", "--rows_per_shard=4", "--tokenizer=none", "--quiet")

@@ -10,21 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from scipy import stats
 
 from schemas.run import RunError
 from schemas.shard_format import FORMATS
 from schemas.sources import TextSource
-from tests.trainer.fixture_runs import shard_row, tone_flac, write_run
+from tests.trainer.fixture_runs import shard_row, write_run
 from trainer.audio import Audio
 from trainer.data import Corpus, DataConfig
 from trainer.dist import Ranks
-from trainer.loader import Batch, Loader
 from trainer.mixture import Mixture, MixtureError
 from trainer.split import Split, Splitter
 from trainer.streams import Example, Lanes, lanes_of
-from trainer.tokens import load_tokenizer
 
 pytestmark = pytest.mark.slow
 
@@ -221,51 +218,6 @@ def test_a_broken_shard_is_named_and_refused_or_skipped(tmp_path: Path, damage: 
         Corpus.open([run], DataConfig(**EVERYTHING, verify_shards=True))
     corpus = Corpus.open([run], DataConfig(**EVERYTHING, verify_shards=True, skip_corrupt=True))
     assert corpus.recordings[Split.TRAIN] == 75
-
-
-def test_a_clip_that_cannot_be_decoded_is_named(tmp_path: Path, text_checkpoint: Path) -> None:
-    rows = [shard_row(f"r{i}", sf=["x"], audio=tone_flac(440, 12), duration_s=12.0) for i in range(8)]
-    rows[3]["audio"] = rows[3]["audio"][:2000]
-    corpus = Corpus.open([write_run(tmp_path / "run", rows)], DataConfig(**EVERYTHING))
-    loader = load(corpus, Mixture.of({TextSource.SF: 1}), 8, text_checkpoint, workers=0)
-    with pytest.raises(RunError, match=r"shards/g0001-00001\.parquet.*recording r3"):
-        next(iter(loader))
-
-
-def load(
-    corpus: Corpus, mixture: Mixture, pairs: int, tokenizer: Path, workers: int, state: dict[str, Any] | None = None
-) -> Loader:
-    audio = Audio(corpus)
-    lanes = Lanes(corpus, mixture, pairs, 2, seed=0, audio=audio)
-    if state is not None:
-        lanes.restore([state])
-    return Loader(lanes, audio, load_tokenizer(str(tokenizer)), max_tokens=16, window_samples=160_000, workers=workers)
-
-
-def test_batches_do_not_depend_on_workers_and_resume(tone_run: Path, text_checkpoint: Path) -> None:
-    corpus = Corpus.open([tone_run], DataConfig(**EVERYTHING, buffer_rows=32))
-
-    def take(loader: Loader, count: int) -> list[Batch]:
-        return list(itertools.islice(loader, count))
-
-    plain = load(corpus, Mixture(), 12, text_checkpoint, workers=0)
-    alone = take(plain, 6)
-    plain.close()
-    loader = load(corpus, Mixture(), 12, text_checkpoint, workers=2)
-    first = take(loader, 3)
-    state = Lanes(corpus, Mixture(), 12, 2, seed=0).to_json(loader.state(2))
-    loader.close()
-    resumed = load(corpus, Mixture(), 12, text_checkpoint, workers=1, state=state)
-    rest = take(resumed, 3)
-    resumed.close()
-    for ours, theirs in zip(first + rest, alone, strict=True):
-        assert ours.step == theirs.step
-        assert torch.equal(ours.wave_RS, theirs.wave_RS)
-        assert torch.equal(ours.masks_R4, theirs.masks_R4)
-        assert torch.equal(ours.text_ids_R, theirs.text_ids_R)
-        assert ours.tokens == theirs.tokens
-    assert alone[0].wave_RS.shape == (12, 160_000)
-    assert alone[0].wave_RS.float().std(dim=1).min() > 1000
 
 
 def drawn_by(ranks: int, corpus: Corpus, steps: int, parts: list[Any] | None = None) -> tuple[list[Any], list[Any]]:

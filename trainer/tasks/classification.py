@@ -9,7 +9,6 @@ Legend: R recordings of this rank, C classes.
 
 import csv
 import dataclasses
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -23,12 +22,11 @@ from torch.nn import functional
 
 from schemas.sources import TextSource
 from trainer import dist
-from trainer.audio import Audio
 from trainer.batchnorm import recorded
 from trainer.checkpoint import WEIGHTS_NAME
 from trainer.data import Corpus
 from trainer.gradcache import autocast
-from trainer.loader import Batch, Loader
+from trainer.loader import Batch, read_batch
 from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.mixture import Mixture
 from trainer.recipes import Recipe
@@ -139,11 +137,12 @@ class Classification(Task):
         return Step(values={"loss": float(total), "chance": self._chance})
 
     def validate(self) -> dict[str, float]:
-        """Every rank looks at all of it."""
-        batch = self._validation
-        if batch is None:
+        """Every rank looks at all of it, at each window of a clip by itself."""
+        if self._validation is None:
             return {}
-        loss = functional.binary_cross_entropy_with_logits(self._logits(batch), self._targets(batch))
+        batch, owners_N = self._validation
+        targets_NC = self._targets(batch)[owners_N.to(self._device)]
+        loss = functional.binary_cross_entropy_with_logits(self._logits(batch), targets_NC)
         return {"loss": float(loss), "chance": self._chance}
 
     def not_finite(self, batch: Batch) -> list[int]:
@@ -175,24 +174,13 @@ class Classification(Task):
         return target_RC.to(self._device)
 
 
-def _validation_batch(setup: Setup) -> Batch | None:
+def _validation_batch(setup: Setup) -> tuple[Batch, Tensor] | None:
     rows = min(setup.corpus.rows_of(TextSource.ASET, Split.VALIDATION), _MAX_VALIDATION)
     if not rows:
         log.warning("no validation recordings: no validation loss")
         return None
-    audio = Audio(setup.corpus)
-    loader = Loader(
-        Lanes(setup.corpus, setup.mixture, rows, 1, 0, split=Split.VALIDATION, audio=audio),
-        audio,
-        None,
-        max_tokens=0,
-        window_samples=setup.recipe.data.window_samples,
-        workers=0,
-    )
-    try:
-        return next(itertools.islice(loader, 1))
-    finally:
-        loader.close()
+    planned = Lanes(setup.corpus, setup.mixture, rows, 1, 0, split=Split.VALIDATION)
+    return read_batch(planned, setup.corpus, None, window_samples=setup.recipe.data.window_samples)
 
 
 def class_rates(corpus: Corpus) -> dict[str, float]:

@@ -12,10 +12,9 @@ from trainer.initial import fine_tuned
 from trainer.loader import Batch
 from trainer.loop import Ending, Setup, Step, Task, TrainOptions, log, run
 from trainer.loss import chance_loss
-from trainer.model import build, pad_id
+from trainer.model import build
 from trainer.recipes import Recipe
 from trainer.split import Split
-from trainer.tokens import text_chunks
 from trainer.validation_loss import Validation, embeddings
 
 # Of the pairs of a batch; below it, these false negatives are few beside those of shared texts.
@@ -60,19 +59,11 @@ class Contrastive(Task):
     def step(self, batch: Batch, number: int) -> Step:
         """By GradCache."""
         recipe, towers = self._recipe, self._towers
-        chunks = text_chunks(
-            batch.tokens,
-            budget=recipe.compute.text_tokens,
-            bucket=recipe.compute.text_bucket,
-            max_tokens=recipe.text.max_tokens,
-            pad_id=pad_id(self.learned.tokenizer),
-            by_length=recipe.compute.sort_texts,
-        )
         result = accumulate_gradients(
             towers,
             batch.wave_RS,
             batch.masks_R4,
-            chunks,
+            batch.chunks,
             batch.text_ids_R,
             batch.recording_ids_R,
             loss=recipe.loss,
@@ -80,7 +71,7 @@ class Contrastive(Task):
             seed=recipe.seed,
             step=number,
         )
-        padded = [chunk.tokens_BL.shape[1] for chunk in chunks for _ in range(len(chunk.order_B))]
+        padded = [chunk.tokens_BL.shape[1] for chunk in batch.chunks for _ in range(len(chunk.order_B))]
         shared_recordings = float(result.shared_recording_rate)
         self._warn_of(shared_recordings)
         return Step(
