@@ -35,7 +35,7 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--tokenizer", required=True, metavar="DIR|NAME")
     parser.add_argument("--batch_size", type=int, default=48)
-    parser.add_argument("--text_chunk", type=int, default=16)
+    parser.add_argument("--text_tokens", type=int, default=8192, help="padded, of a chunk")
     parser.add_argument("--mixture", type=Mixture.parse, default=Mixture())
     parser.add_argument("--repeats", type=int, default=3)
     given = parser.parse_args()
@@ -56,7 +56,7 @@ def main() -> int:
         for name in seconds:
             chunks = text_chunks(
                 tokens,
-                chunk=recipe.compute.text_chunk,
+                budget=recipe.compute.text_tokens,
                 bucket=recipe.compute.text_bucket,
                 max_tokens=MAX_TOKENS,
                 pad_id=pad_id(model.tokenizer),
@@ -65,10 +65,10 @@ def main() -> int:
             model.towers.zero_grad()
             started = time.perf_counter()
             result = accumulate_gradients(
-                model.towers, wave_RS, None, chunks, ids, loss=recipe.loss, compute=recipe.compute, seed=0, step=0
+                model.towers, wave_RS, None, chunks, ids, ids, loss=recipe.loss, compute=recipe.compute, seed=0, step=0
             )
             seconds[name].append(time.perf_counter() - started)
-            loss[name] = result.loss
+            loss[name] = float(result.loss)
             gradients[name] = torch.cat([p.grad.flatten() for p in model.towers.parameters() if p.grad is not None])
             padded_tokens[name] = [chunk.tokens_BL.shape[1] for chunk in chunks for _ in range(len(chunk.order_B))]
     difference = (gradients["bucketed"] - gradients["padded"]).norm() / gradients["padded"].norm()
@@ -101,7 +101,7 @@ def recipe_from(given: argparse.Namespace) -> Recipe:
             recipe.data, mixture=given.mixture, missing_sources="reweight", validation_fraction=0.0
         ),
         batch_size=given.batch_size,
-        compute=dataclasses.replace(recipe.compute, audio_chunk=given.batch_size, text_chunk=given.text_chunk),
+        compute=dataclasses.replace(recipe.compute, audio_chunk=given.batch_size, text_tokens=given.text_tokens),
     )
 
 

@@ -1,177 +1,265 @@
-"""M-ResNet-50 (6144 pairs) and M-AST (3072 pairs) at full shape, bf16, by GradCache, on one GPU: how fast?
+"""M-ResNet-50 (6144 pairs) and M-AST (3072 pairs) at full shape by `mulan train`'s own loop, on one GPU: how fast?
 
     python -m benchmarks.train_gpu                  # full shape on a GPU, toy size on a CPU
     python -m benchmarks.train_gpu --recipes m_ast --audio_chunk 192
+    python -m benchmarks.train_gpu --pairs 7        # toy size: beside `mulan train`, in turns
 
-One call, within ten minutes on an H100. Weights and waves are random, which changes no speed; texts have the lengths
-that the quotas of 2:2:1:1 give with short forms, sentences, playlist titles and labels of typical lengths (`LENGTHS`).
-Prints pairs/s, MFU of useful work (padding and GradCache's second forward pass excluded), MFU with padding, the peak of
-memory beside its estimate, and a profile of one step that names what the time goes to.
+One call, within ten minutes on an H100. It writes a run of made-up clips by the writer of the shards, calls the
+trainer (`trainer.tasks.contrastive.train`) on it and looks at the clock after each step, as an evaluator: there is no
+other step and no other loader here. Weights are random, which changes no speed; texts have the lengths that short
+forms, sentences, playlist titles and labels typically have (`LENGTHS`), by a tokenizer of made-up words.
+
+Prints pairs/s, MFU of useful work (padding and GradCache's second forward pass excluded), MFU with padding, the
+share of time that waits for data, the peak of memory beside its estimate, and a profile of one step. Needs torch,
+transformers, pyarrow, soundfile and safetensors, and no network.
 """
 
 import argparse
 import dataclasses
+import itertools
+import os
+import statistics
 import sys
+import tempfile
 import time
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.profiler import ProfilerActivity, profile
+from transformers.models.bert import BertTokenizer
 
 from benchmarks.machine import write_result
-from trainer.estimate import StepFlops, estimate_memory, peak_flops
+from tests.trainer.fixture_runs import shard_row, tone_flac, write_run
+from trainer.estimate import estimate_memory
 from trainer.flags import find_recipe
-from trainer.gradcache import accumulate_gradients
-from trainer.mixture import Mixture, Quotas
+from trainer.logs import read_metrics
+from trainer.loop import Ending, TrainOptions
 from trainer.model import Model
 from trainer.recipes import Recipe
-from trainer.tokens import TextChunk, text_chunks
-from trainer.towers import AudioTower, MuLan, TextTower
+from trainer.tasks.contrastive import train
+from trainer.train import main as mulan_train
 
 NAME = "train_gpu"
 # WordPieces with [CLS] and [SEP]: mean and largest, by source.
-LENGTHS = {"SF": (6, 32), "LF": (22, 128), "PL": (6, 32), "ASET": (5, 12)}
+LENGTHS = {"sf": (6, 32), "lf": (22, 128), "pl": (6, 32), "aset": (5, 12)}
+WORDS = 30_000
+TEXTS = {"sf": 3, "lf": 3, "pl": 1, "aset": 1}  # of a recording
 TOY_BODIES: dict[str, dict[str, Any]] = {
     "resnet": {"embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1]},
     "ast": {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96},
 }
 TOY_BERT = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 128}
-TOY_BATCH, TOY_CHUNK = 32, 16
+TOY_BATCH, TOY_CHUNK, TOY_WINDOW_S = 32, 16, 2.0
+UNTIMED = 2  # first steps: convolutions are tried out, and the loader starts
 PROFILE_ROWS = 14
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipes", nargs="+", default=["m_resnet50", "m_ast"], choices=("m_resnet50", "m_ast"))
-    parser.add_argument("--steps", type=int, default=3, help="that are timed, after one that is not")
+    parser.add_argument("--steps", type=int, default=4, help=f"that are timed, after {UNTIMED} that are not")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+    parser.add_argument("--rows", type=int, help="recordings of the made-up run")
     parser.add_argument("--audio_chunk", type=int)
-    parser.add_argument("--text_chunk", type=int)
+    parser.add_argument("--text_tokens", type=int)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--pairs", type=int, default=0, help="at toy size, so many turns of this and `mulan train`")
     given = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.backends.cuda.matmul.allow_tf32 = True
-    torch.backends.cudnn.benchmark = True
-    results = {name: measure(recipe_from(name, given, device), device, given) for name in given.recipes}
-    full = device.type == "cuda"
-    result = {
-        "device": torch.cuda.get_device_name(device) if full else "CPU, toy size: says that the script runs, no more",
-        "recipes": results,
-    }
-    name = NAME if full else f"{NAME}_toy"
-    write_result(name, result, packages=("torch", "transformers"), command="python -m benchmarks.train_gpu")
+    full = torch.cuda.is_available() and not given.pairs
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        tokenizer = make_tokenizer(work / "tokenizer")
+        run = make_run(work / "run", given.rows or (2048 if full else 64), clip_s=30.0 if full else 4.0)
+        if given.pairs:
+            result, name = beside_mulan_train(given, run, tokenizer, work), f"{NAME}_pairs"
+        else:
+            device = "cuda" if full else "cpu"
+            results = {
+                recipe: measure(recipe_from(recipe, given, tokenizer, full=full), run, work / recipe, device, given)
+                for recipe in given.recipes
+            }
+            said = torch.cuda.get_device_name() if full else "CPU, toy size: says that the script runs, no more"
+            result, name = {"device": said, "recipes": results}, NAME if full else f"{NAME}_toy"
+    command = "python -m benchmarks.train_gpu" + (
+        f" --pairs {given.pairs} --steps {given.steps}" if given.pairs else ""
+    )
+    write_result(name, result, packages=("torch", "transformers"), command=command)
     return 0
 
 
-def recipe_from(name: str, given: argparse.Namespace, device: torch.device) -> Recipe:
-    recipe = find_recipe(name)
-    # No checkpoint and no tokenizer are at hand on a bare machine, and neither changes the speed.
-    text = dataclasses.replace(recipe.text, warm_start=None, tokenizer="none")
-    chunks = {key: value for key in ("audio_chunk", "text_chunk") if (value := getattr(given, key)) is not None}
-    compute = dataclasses.replace(recipe.compute, compile=given.compile, **chunks)
-    if device.type == "cuda":
-        return dataclasses.replace(recipe, text=text, compute=compute)
-    body = recipe.audio.body
-    audio = dataclasses.replace(recipe.audio, options=TOY_BODIES[body], ghost_batch_size=TOY_CHUNK)
-    compute = dataclasses.replace(compute, audio_chunk=TOY_CHUNK, text_chunk=TOY_CHUNK)
-    text = dataclasses.replace(text, options=TOY_BERT)
-    return dataclasses.replace(recipe, audio=audio, text=text, compute=compute, batch_size=TOY_BATCH)
-
-
-def measure(recipe: Recipe, device: torch.device, given: argparse.Namespace) -> dict[str, Any]:
-    torch.manual_seed(0)
-    towers = MuLan(AudioTower(recipe.audio), TextTower(recipe.text), recipe.loss.initial_temperature).to(device).train()
-    model = Model(towers, None, recipe)  # type: ignore[arg-type]  # tokens are made here
-    flops, peak = StepFlops(model), peak_flops(device)
-    estimate = estimate_memory(model, recipe, ranks=1)
-    if recipe.compute.compile:
-        towers.audio.body.compile()
-        towers.text.body.compile()
-    optimizer = torch.optim.Adam(towers.parameters(), lr=recipe.optimizer.learning_rate, fused=True)
-    tokens = texts(recipe)
-    chunks = text_chunks(
-        tokens,
-        chunk=recipe.compute.text_chunk,
-        bucket=recipe.compute.text_bucket,
-        max_tokens=recipe.text.max_tokens,
-        pad_id=0,
+def recipe_from(name: str, given: argparse.Namespace, tokenizer: Path, *, full: bool) -> Recipe:
+    recipe = find_recipe(name) if full else toy(name)
+    # No checkpoint is at hand on a bare machine, and it does not change the speed.
+    text = dataclasses.replace(recipe.text, warm_start=None, tokenizer=str(tokenizer))
+    chunks = {key: value for key in ("audio_chunk", "text_tokens") if (value := getattr(given, key)) is not None}
+    return dataclasses.replace(
+        recipe, text=text, compute=dataclasses.replace(recipe.compute, compile=given.compile, **chunks)
     )
-    wave_RS = torch.randint(-3000, 3000, (recipe.batch_size, recipe.data.window_samples), dtype=torch.int16)
-    if device.type == "cuda":
-        wave_RS = wave_RS.pin_memory()
+
+
+def toy(name: str) -> Recipe:
+    recipe = find_recipe(name)
+    audio = dataclasses.replace(
+        recipe.audio,
+        options=TOY_BODIES[recipe.audio.body],
+        log_mel=dataclasses.replace(recipe.audio.log_mel, frames=round(100 * TOY_WINDOW_S)),
+        max_masked_frames=20,
+        ghost_batch_size=TOY_CHUNK,
+    )
+    return dataclasses.replace(
+        recipe,
+        audio=audio,
+        text=dataclasses.replace(recipe.text, warm_start=None, tokenizer="none", options=TOY_BERT),
+        compute=dataclasses.replace(recipe.compute, audio_chunk=TOY_CHUNK, text_tokens=512),
+        data=dataclasses.replace(recipe.data, validation_fraction=0.0, window_s=TOY_WINDOW_S),
+        batch_size=TOY_BATCH,
+        lanes=TOY_BATCH // TOY_CHUNK,
+    )
+
+
+def toy_resnet() -> Recipe:
+    """For `mulan train --recipe benchmarks.train_gpu:toy_resnet`."""
+    return toy("m_resnet50")
+
+
+def make_tokenizer(folder: Path) -> Path:
+    folder.mkdir()
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{i}" for i in range(WORDS))]
+    (folder / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
+    BertTokenizer(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def make_run(folder: Path, rows: int, *, clip_s: float) -> Path:
+    """Every recording has text of every source; some share their sound, which no one reads faster for it."""
+    rng = np.random.default_rng(0)
+    clips = [tone_flac(float(rng.uniform(80, 6000)), clip_s, seed=i) for i in range(min(rows, 64))]
+
+    def texts(source: str) -> list[str]:
+        mean, largest = LENGTHS[source]
+        lengths = np.clip(3 + rng.poisson(mean - 3, TEXTS[source]), 3, largest)
+        return [" ".join(f"w{word}" for word in rng.integers(0, WORDS, length - 2)) for length in lengths]
+
+    made = [
+        shard_row(
+            f"rec{i:06d}",
+            sf=texts("sf"),
+            lf=[(text, 0.9) for text in texts("lf")],
+            pl=texts("pl"),
+            aset=texts("aset"),
+            audio=clips[i % len(clips)],
+            duration_s=clip_s,
+        )
+        for i in range(rows)
+    ]
+    return write_run(folder, made, shards=min(64, rows // 8))
+
+
+class Clock:
+    """The time after each step; the estimate of memory before the first that counts, and a profile of the last."""
+
+    name = "clock"
+
+    def __init__(self, device: str, steps: int, *, look_closer: bool = True) -> None:
+        self._cuda, self._steps, self._look_closer = device == "cuda", steps, look_closer
+        self.times: list[float] = []
+        self.estimate = 0
+        self.profile: dict[str, float] = {}
+        self._profiler: Any = None
+
+    def run(self, model: Model) -> Iterable[tuple[str, float]]:
+        if self._cuda:
+            torch.cuda.synchronize()
+        if not self.times and self._look_closer:
+            self.estimate = estimate_memory(model, model.recipe, ranks=1).peak
+        self.times.append(time.perf_counter())
+        if self._look_closer and len(self.times) == self._steps - 1:
+            activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self._cuda else [])]
+            self._profiler = profile(activities=activities)
+            self._profiler.start()
+        elif self._profiler is not None:
+            self._profiler.stop()
+            self.profile = shares(self._profiler.key_averages(), self._cuda)
+        return ()
+
+    def step_s(self, timed: int) -> float:
+        ends = self.times[UNTIMED - 1 : UNTIMED + timed]
+        return statistics.median(end - start for start, end in itertools.pairwise(ends))
+
+
+def shares(rows: Any, cuda: bool) -> dict[str, float]:
+    """The largest shares of the time on the device, by operation."""
+    key = "self_device_time_total" if cuda else "self_cpu_time_total"
+    total = sum(getattr(row, key) for row in rows)
+    largest = sorted(rows, key=lambda row: -getattr(row, key))[:PROFILE_ROWS]
+    return {row.key[:80]: round(getattr(row, key) / total, 4) for row in largest}
+
+
+def measure(recipe: Recipe, run: Path, output: Path, device: str, given: argparse.Namespace) -> dict[str, Any]:
+    steps = UNTIMED + given.steps + 1
+    clock = Clock(device, steps)
+    if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    step_s = timed(recipe, run, output, device, given, clock, steps)
+    lines = read_metrics(output, "train")[UNTIMED : UNTIMED + given.steps]
 
-    def step(number: int) -> float:
-        optimizer.zero_grad(set_to_none=True)
-        result = one_step(towers, recipe, wave_RS, chunks, number)
-        torch.nn.utils.clip_grad_norm_(towers.parameters(), recipe.optimizer.clip_norm)
-        optimizer.step()
-        towers.clamp_temperature(recipe.loss.min_temperature, recipe.loss.max_temperature)
-        return result
+    def median(name: str) -> float | None:
+        return round(statistics.median(line[name] for line in lines), 4) if name in lines[0] else None
 
-    step(0)
-    synchronize(device)
-    started = time.perf_counter()
-    losses = [step(1 + i) for i in range(given.steps)]
-    synchronize(device)
-    step_s = (time.perf_counter() - started) / given.steps
-    with profile(
-        activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
-    ) as profiler:
-        step(given.steps + 1)
-        synchronize(device)
-    key = "self_device_time_total" if device.type == "cuda" else "self_cpu_time_total"
-    rows = sorted(profiler.key_averages(), key=lambda row: -getattr(row, key))[:PROFILE_ROWS]
-    total = sum(getattr(row, key) for row in profiler.key_averages())
-    padded = [chunk.tokens_BL.shape[1] for chunk in chunks for _ in range(len(chunk.order_B))]
-    useful = flops.training(recipe.batch_size, [len(text) for text in tokens])
-    padded_work = flops.training(recipe.batch_size, padded)
     return {
         "batch_size": recipe.batch_size,
         "audio_chunk": recipe.compute.audio_chunk,
-        "text_chunk": recipe.compute.text_chunk,
+        "text_tokens": recipe.compute.text_tokens,
         "precision": recipe.compute.precision,
+        "workers": given.workers,
         "steps": given.steps,
-        "loss": losses,
+        "loss": [line["loss"] for line in lines],
         "step_s": round(step_s, 3),
         "pairs_per_s": round(recipe.batch_size / step_s, 1),
-        "useful_tflop_a_step": round(useful / 1e12, 3),
-        "mfu_useful": round(useful / step_s / peak, 4) if peak else None,
-        "mfu_padded": round(padded_work / step_s / peak, 4) if peak else None,
-        "peak_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device.type == "cuda" else None,
-        "estimated_memory_gib": round(estimate.total / 2**30, 2),
-        "profile": {row.key[:80]: round(getattr(row, key) / total, 4) for row in rows},
-        "profile_is": "share of the time on the device" if device.type == "cuda" else "share of the time on the CPU",
+        "mfu_useful": median("mfu_useful"),
+        "mfu_padded": median("mfu_padded"),
+        "wait_share": median("wait_share"),
+        "peak_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 2) if device == "cuda" else None,
+        "estimated_memory_gib": round(clock.estimate / 2**30, 2),
+        "profile": clock.profile,
+        "profile_is": "share of the time on the device" if device == "cuda" else "share of the time on the CPU",
     }
 
 
-def one_step(towers: MuLan, recipe: Recipe, wave_RS: torch.Tensor, chunks: list[TextChunk], number: int) -> float:
-    return accumulate_gradients(
-        towers,
-        wave_RS,
-        torch.zeros(len(wave_RS), 4, dtype=torch.int64),
-        chunks,
-        torch.arange(len(wave_RS)),
-        loss=recipe.loss,
-        compute=recipe.compute,
-        seed=0,
-        step=number,
-    ).loss
+def timed(
+    recipe: Recipe, run: Path, output: Path, device: str, given: argparse.Namespace, clock: Clock, steps: int
+) -> float:
+    """Seconds a step, of the trainer."""
+    options = TrainOptions(
+        data=(str(run),), output=output, steps=steps, device=device, workers=given.workers,
+        checkpoint_every=steps, validate_every=steps, evaluate_every=1, evaluators=(clock,),
+    )  # fmt: skip
+    if train(recipe, options) != Ending.DONE:
+        raise RuntimeError(f"{recipe.name}: the training did not end well")
+    return clock.step_s(given.steps)
 
 
-def texts(recipe: Recipe) -> list[list[int]]:
-    rng = np.random.default_rng(0)
-    made = []
-    for source, seats in Quotas(Mixture(), recipe.batch_size).of(0).items():
-        mean, largest = LENGTHS[str(source.name)]
-        for length in np.clip(3 + rng.poisson(mean - 3, seats), 3, largest):
-            made.append([101, *rng.integers(1000, 30_000, length - 2).tolist(), 102])
-    return [made[i] for i in rng.permutation(len(made))]
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def beside_mulan_train(given: argparse.Namespace, run: Path, tokenizer: Path, work: Path) -> dict[str, Any]:
+    """This and the command, in turns: the seconds of a step by our clock, and by what the command logs."""
+    recipe = dataclasses.replace(toy_resnet(), text=dataclasses.replace(toy_resnet().text, tokenizer=str(tokenizer)))
+    steps, turns = UNTIMED + given.steps, []
+    for k in range(given.pairs):
+        clock = Clock("cpu", steps, look_closer=False)
+        ours = timed(recipe, run, work / f"ours-{k}", "cpu", given, clock, steps)
+        output = work / f"mulan-{k}"
+        arguments = ["--data", str(run), "--output", str(output), "--tokenizer", str(tokenizer), "--steps", str(steps)]
+        arguments += ["--recipe", "benchmarks.train_gpu:toy_resnet", "--workers", str(given.workers)]
+        if mulan_train(arguments):
+            raise RuntimeError("mulan train did not end well")
+        lines = read_metrics(output, "train")[UNTIMED:]
+        theirs = statistics.median(recipe.batch_size / line["pairs_per_s"] for line in lines)
+        turns.append({"train_gpu_step_s": round(ours, 4), "mulan_train_step_s": round(theirs, 4)})
+        sys.stderr.write(f"{turns[-1]}\n")
+    ratios = [turn["train_gpu_step_s"] / turn["mulan_train_step_s"] for turn in turns]
+    return {"steps": given.steps, "median_ratio": round(statistics.median(ratios), 3), "turns": turns}
 
 
 if __name__ == "__main__":

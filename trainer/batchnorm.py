@@ -30,7 +30,8 @@ class GhostBatchNorm2d(nn.BatchNorm2d):
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
             )
-        return torch.cat([self._normalise(ghost) for ghost in input.split(self.ghost_size)])
+        ghosts = [self._normalise(ghost) for ghost in input.split(self.ghost_size)]
+        return ghosts[0] if len(ghosts) == 1 else torch.cat(ghosts)
 
     def _normalise(self, ghost: Tensor) -> Tensor:
         # With a momentum of 1, the "running" statistics that come back are those of this ghost batch.
@@ -77,7 +78,8 @@ class recorded:
         self._layers = [m for m in module.modules() if isinstance(m, GhostBatchNorm2d) and m.training and not m.frozen]
 
     def record(self, on: bool) -> None:
-        """Switched on for one of GradCache's two passes, so that nothing is counted twice."""
+        """Switched on for one of GradCache's two passes, and off where gradient checkpointing repeats a forward pass in
+        the backward one, so that nothing is counted twice."""
         for layer in self._layers:
             layer.recording = on
 

@@ -1,4 +1,5 @@
-"""Where a rank computes: `cpu`, `cuda` (each rank of a machine its own GPU), `cuda:1` (a rank that is alone), `mps`."""
+"""Where a rank computes, and how: `cpu`, `cuda` (each rank of a machine its own GPU), `cuda:1` (a rank that is alone),
+`mps`."""
 
 import os
 
@@ -28,3 +29,17 @@ def device_of(name: str) -> torch.device:
         advice = f"; start at most {there} ranks on it" if there and asked.index is None else ""
         raise ValueError(f"device {name}: this machine has {there} GPUs, and number {index} is asked for{advice}")
     return torch.device("cuda", index)
+
+
+def prepare(device: torch.device, precision: str) -> None:
+    """On a GPU, the fastest convolutions are tried out, and float32 is float32 unless `precision` is tf32.
+
+    bfloat16 leaves log-mel and loss in float32, which rounded products would change and hardly speed up; so it does not
+    bring TF32 along. Elsewhere nothing is set.
+    """
+    if device.type != "cuda":
+        return
+    torch.backends.cudnn.benchmark = True
+    rounded = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = rounded
+    torch.backends.cudnn.allow_tf32 = rounded  # torch would round convolutions by default

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import torch
 import torch.distributed as dist
@@ -20,7 +21,10 @@ from schemas.run import RunError
 from trainer.devices import device_of
 
 TIMEOUT_S = 1800.0
-_BUCKET_ELEMENTS = 16_000_000  # gradients are flattened and summed in pieces of this size
+_BUCKET_ELEMENTS = 16_000_000  # gradients are flattened and summed over ranks in pieces of this size
+
+
+_pretended = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +87,13 @@ def stop() -> None:
 
 
 def rank_count() -> int:
+    if _pretended:
+        return 1
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if dist.is_initialized() and not _pretended else 0
 
 
 def is_first() -> bool:
@@ -95,8 +101,22 @@ def is_first() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@contextmanager
+def pretended(ranks: int) -> Iterator[None]:
+    """Within it, this process is one of so many, none of which is asked: what a step computes then has the shapes of
+    theirs, and says nothing."""
+    global _pretended
+    _pretended = ranks
+    try:
+        yield
+    finally:
+        _pretended = 0
+
+
 def gather(local: Tensor) -> Tensor:
     """Rows of all ranks, in rank order; gradients flow back, summed, to the rank that owns a row."""
+    if _pretended:
+        return torch.cat([local] * _pretended)
     if rank_count() == 1:
         return local
     group = dist.group.WORLD
@@ -112,24 +132,75 @@ def sum_over_ranks(value: Tensor) -> Tensor:
     return value
 
 
-def sum_gradients(parameters: Sequence[torch.nn.Parameter]) -> None:
-    """Sum gradients over ranks, in large flat pieces, for parameters that are trained."""
-    if rank_count() == 1:
-        return
-    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters if p.requires_grad]
-    start_at = 0
-    while start_at < len(grads):
-        end, elements = start_at, 0
-        while end < len(grads) and (end == start_at or elements + grads[end].numel() <= _BUCKET_ELEMENTS):
-            elements += grads[end].numel()
-            end += 1
-        flat = torch.cat([grad.flatten() for grad in grads[start_at:end]])
-        dist.all_reduce(flat)
-        for grad, part in zip(grads[start_at:end], flat.split([g.numel() for g in grads[start_at:end]]), strict=True):
-            grad.copy_(part.view_as(grad))
-        start_at = end
-    for parameter, grad in zip([p for p in parameters if p.requires_grad], grads, strict=True):
-        parameter.grad = grad
+class GradientSum:
+    """Sums gradients over ranks, in large flat pieces, while the backward pass that makes the last of them goes on.
+
+        total = GradientSum(parameters)
+        with total.last():
+            loss.backward()  # the last one that adds to what it reaches
+        total.finish()
+
+    A piece is sent as soon as all of its gradients are final and every piece before it was sent, so all ranks send in
+    one order. Gradients come about from a network's end to its beginning, and so do the pieces. What no `last()` has
+    seen, `finish` sends. Alone, nothing happens.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        alone = rank_count() == 1
+        self._pieces = [] if alone else _pieces([p for p in parameters if p.requires_grad])
+        self._missing = [len(piece) for piece in self._pieces]
+        self._sent: list[tuple[Tensor, dist.Work]] = []
+
+    @contextmanager
+    def last(self) -> Iterator[None]:
+        """Within it, a gradient that is added to is final."""
+        hooks = [
+            parameter.register_post_accumulate_grad_hook(partial(self._is_final, i))
+            for i, piece in enumerate(self._pieces)
+            for parameter in piece
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def finish(self) -> None:
+        """Leave the sums in the parameters; where a rank has no gradient, it counts as zero."""
+        while len(self._sent) < len(self._pieces):
+            self._send()
+        for piece, (flat, work) in zip(self._pieces, self._sent, strict=True):
+            work.wait()
+            for parameter, part in zip(piece, flat.split([p.numel() for p in piece]), strict=True):
+                assert parameter.grad is not None
+                parameter.grad.copy_(part.view_as(parameter))
+
+    def _is_final(self, piece: int, _: Tensor) -> None:
+        self._missing[piece] -= 1
+        while len(self._sent) < len(self._pieces) and not self._missing[len(self._sent)]:
+            self._send()
+
+    def _send(self) -> None:
+        piece = self._pieces[len(self._sent)]
+        for parameter in piece:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        flat = torch.cat([parameter.grad.flatten() for parameter in piece if parameter.grad is not None])
+        work = dist.all_reduce(flat, async_op=True)
+        assert work is not None
+        self._sent.append((flat, work))
+
+
+def _pieces(parameters: Sequence[torch.nn.Parameter]) -> list[list[torch.nn.Parameter]]:
+    pieces: list[list[torch.nn.Parameter]] = []
+    elements = 0
+    for parameter in reversed(parameters):
+        if not pieces or elements + parameter.numel() > _BUCKET_ELEMENTS:
+            pieces.append([])
+            elements = 0
+        pieces[-1].append(parameter)
+        elements += parameter.numel()
+    return pieces
 
 
 @torch.no_grad()

@@ -4,16 +4,20 @@ MFU is the share of the device's peak that useful work takes: three forward pass
 real WordPieces only. GradCache's second forward pass and padding are work, but not useful; `padded` counts padding too.
 """
 
+import copy
+import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeCopyMode, FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from trainer.logmel import FRAME_SAMPLES, HOP_SAMPLES
+from trainer import dist
+from trainer.gradcache import accumulate_gradients
+from trainer.live_bytes import LiveBytes
 from trainer.model import Model
 from trainer.recipes import Recipe
-from trainer.towers import EMBEDDING_SIZE
+from trainer.tokens import padded_width, text_chunks
 
 # Dense bfloat16 peaks from the vendors' data sheets, by a part of the device's name.
 _PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "GH200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
@@ -53,69 +57,67 @@ class StepFlops:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes on the device of one rank."""
+    """Bytes on the device of one rank, at the peak of a step; `kept` of them are there between steps."""
 
-    parameters: int  # weights, gradients and Adam's two moments, float32
-    activations: int  # of the largest chunk of either tower
-    batch: int  # embeddings with their gradients, and a block of scores
-
-    @property
-    def total(self) -> int:
-        return self.parameters + self.activations + self.batch
+    peak: int
+    kept: int
 
     def __str__(self) -> str:
-        parts = (("weights and optimizer", self.parameters), ("activations", self.activations), ("batch", self.batch))
-        detail = ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts)
-        return f"{self.total / 2**30:.2f} GiB ({detail})"
+        return f"{self.peak / 2**30:.2f} GiB, {self.kept / 2**30:.2f} of them weights, gradients and optimizer"
 
 
-def estimate_memory(model: Model, recipe: Recipe, ranks: int, text_tokens: int = 64) -> MemoryEstimate:
-    """From the shapes: what one example saves for its backward pass, measured once, times the chunk.
+def estimate_memory(model: Model, recipe: Recipe, ranks: int, text_tokens: int | None = None) -> MemoryEstimate:
+    """By the step itself, on tensors that have a size and no memory, with the largest chunks that it may have.
 
-    `text_tokens` is the padded length that is assumed for the longest chunk of texts.
+    Two chunks of windows stand for all of a rank's; the rest of its pairs are another rank's, so that the loss is that
+    of the whole batch. One chunk is full of texts of `text_tokens` WordPieces, as many as they may have where it is
+    None: those hold most, where attention keeps its scores. What `torch.compile` saves is not known.
     """
-    towers, device = model.towers, model.device
-    inputs = example_inputs(model, 2)
-    tokens_BL = torch.zeros(2, min(text_tokens, recipe.text.max_tokens), dtype=torch.int64, device=device)
-    was_training = towers.training
-    towers.eval()  # statistics must not move; what is saved is the same
-    audio = _saved_bytes(lambda: towers.audio.features(inputs), towers) / 2
-    text = _saved_bytes(lambda: towers.text(tokens_BL, torch.ones_like(tokens_BL)), towers) / 2
-    towers.train(was_training)
-    scale = 0.5 if recipe.compute.precision == "bfloat16" else 1.0
-    mine = recipe.batch_size // ranks
-    frames = 4 * recipe.data.window_samples * FRAME_SAMPLES / HOP_SAMPLES  # of the short-time transform, a few copies
-    per_chunk = (
-        min(recipe.compute.audio_chunk, mine) * (audio * scale + 4 * frames),
-        min(recipe.compute.text_chunk, mine) * text * scale,
-    )
-    parameters = sum(p.numel() for p in towers.parameters())
-    block = min(recipe.loss.block_rows, mine) * recipe.batch_size * 4 * 6
-    return MemoryEstimate(
-        parameters=16 * parameters,
-        activations=round(max(per_chunk)),
-        batch=recipe.batch_size * EMBEDDING_SIZE * 4 * 6 + block,
-    )
+    compute, length = recipe.compute, text_tokens or recipe.text.max_tokens
+    longest = compute.text_tokens // padded_width(length, compute.text_bucket, recipe.text.max_tokens)
+    chunks = max(2, math.ceil(longest / compute.audio_chunk))
+    pairs = min(recipe.batch_size // ranks, chunks * compute.audio_chunk)
+    live = LiveBytes(model.device)
+    fake = FakeTensorMode()
+    with FakeCopyMode(fake):
+        towers = copy.deepcopy(model.towers).train()
+    with fake, dist.pretended(recipe.batch_size // pairs):
+        texts = text_chunks(
+            [[0] * length] * min(longest, pairs) + [[0]] * max(0, pairs - longest),
+            budget=compute.text_tokens,
+            bucket=compute.text_bucket,
+            max_tokens=recipe.text.max_tokens,
+            pad_id=0,
+            by_length=compute.sort_texts,
+        )
+        optimizer = torch.optim.Adam(towers.parameters(), fused=True)
+        live.count([*towers.parameters(), *towers.buffers()])
+        with live:
+            for parameter in towers.parameters():
+                parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+            optimizer.step()
+            kept = live.now
+            optimizer.zero_grad(set_to_none=True)
+            live.peak = live.now
+            accumulate_gradients(
+                towers,
+                torch.zeros(pairs, recipe.data.window_samples, dtype=torch.int16),
+                torch.zeros(pairs, 4, dtype=torch.int64),
+                texts,
+                torch.zeros(pairs, dtype=torch.int64),
+                torch.zeros(pairs, dtype=torch.int64),
+                loss=recipe.loss,
+                compute=compute,
+                seed=0,
+                step=0,
+            )
+            optimizer.step()
+    # Ranks sum gradients in copies.
+    copies = 4 * sum(p.numel() for p in model.towers.parameters() if p.requires_grad) if ranks > 1 else 0
+    return MemoryEstimate(peak=live.peak + copies, kept=kept)
 
 
 def example_inputs(model: Model, count: int) -> torch.Tensor:
     """What the audio body sees of as many silent windows."""
     wave_BS = torch.zeros(count, model.recipe.data.window_samples, device=model.device)
     return model.towers.audio.inputs(wave_BS)
-
-
-def _saved_bytes(forward: Any, module: torch.nn.Module) -> int:
-    weights = {p.untyped_storage().data_ptr() for p in module.parameters()}
-    saved: dict[int, int] = {}
-    kept = []
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            saved[storage.data_ptr()] = storage.nbytes()
-            kept.append(tensor)  # an address must not be used again while we count
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        forward()
-    return sum(saved.values())

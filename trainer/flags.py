@@ -104,8 +104,11 @@ FLAGS: dict[str, Flag] = {
         setting="loss.mask_shared_texts", value="true", help="leave pairs of one text out of denominators"
     ),
     "audio_chunk": Flag(setting="compute.audio_chunk", help="windows that go through the tower at once"),
-    "text_chunk": Flag(setting="compute.text_chunk", help="texts that go through the tower at once"),
-    "precision": Flag(setting="compute.precision", help="of the towers", metavar="float32|bfloat16"),
+    "text_tokens": Flag(setting="compute.text_tokens", help="padded WordPieces that go through the tower at once"),
+    "precision": Flag(setting="compute.precision", help="of the towers", metavar="float32|tf32|bfloat16"),
+    "gradient_checkpointing": Flag(
+        setting="compute.gradient_checkpointing", value="true", help="less memory, a second forward pass more"
+    ),
     "compile": Flag(setting="compute.compile", value="true", help="torch.compile the towers"),
 }
 

@@ -49,7 +49,8 @@ _LOOK_UP_S = 0.1  # how soon a waiting thread sees that the loader is closed
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """This rank's pairs of a global mini-batch. `text_ids_R` names texts: equal where texts are."""
+    """This rank's pairs of a global mini-batch. `text_ids_R` names texts, equal where texts are;
+    `recording_ids_R` names recordings."""
 
     step: int
     wave_RS: Tensor  # int16
@@ -57,6 +58,7 @@ class Batch:
     tokens: list[list[int]]  # empty where no text is needed
     chunks: list[TextChunk]  # of the tokens, padded
     text_ids_R: Tensor
+    recording_ids_R: Tensor
     examples: tuple[Example, ...]
 
     @property
@@ -76,7 +78,7 @@ class Texts:
         tokens = tokenize(self.tokenizer, texts, max_tokens)
         return tokens, text_chunks(
             tokens,
-            chunk=compute.text_chunk,
+            budget=compute.text_tokens,
             bucket=compute.text_bucket,
             max_tokens=max_tokens,
             pad_id=pad_id(self.tokenizer),
@@ -268,9 +270,14 @@ def _batch(step: int, examples: Sequence[Example], wave_RS: Tensor, texts: Texts
         masks_R4=torch.tensor([example.masks for example in examples]),
         tokens=tokens,
         chunks=chunks,
-        text_ids_R=torch.tensor([hash64(text) - 2**63 for text in said]),
+        text_ids_R=_ids(said),
+        recording_ids_R=_ids([example.row.recording_id for example in examples]),
         examples=tuple(examples),
     )
+
+
+def _ids(names: Sequence[str]) -> Tensor:
+    return torch.tensor([hash64(name) - 2**63 for name in names])
 
 
 def _refuse_undecoded(lanes: Lanes, examples: Sequence[Example], reasons: Reasons) -> None:

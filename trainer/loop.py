@@ -27,7 +27,7 @@ from trainer.agreement import agree, agree_on_start, from_first, spread
 from trainer.audio import Audio
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus
-from trainer.devices import device_of
+from trainer.devices import device_of, prepare
 from trainer.dist import TIMEOUT_S, Ranks
 from trainer.estimate import peak_flops
 from trainer.finite import has_lost_weights, is_lost, what_to_do
@@ -228,6 +228,7 @@ class _Loop:
     def __init__(self, recipe: Recipe, options: TrainOptions, begin: Callable[[Setup], Task], ranks: Ranks) -> None:
         self.recipe, self.options, self.ranks = recipe, options, ranks
         self.device = device_of(options.device)
+        prepare(self.device, recipe.compute.precision)
         agree({"recipe": recipe.to_json(), "options": options.shared()})
         opened = open_run(options.output, recipe, options.data, init_from=options.init_from, fork=options.fork)
         agree({name: value for name, value in opened.identity.items() if name not in ("recipe", "data")})

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from trainer import dist
@@ -53,7 +54,7 @@ class LossResult(NamedTuple):
     """`loss` is this rank's share: the sum over ranks is the mean loss of a pair of the global mini-batch."""
 
     loss: Tensor
-    shared_text_rate: float  # share of this rank's pairs whose text stands in another pair too
+    shared_text_rate: Tensor  # share of the global mini-batch's pairs whose text stands in another pair too
 
 
 def chance_loss(kind: str, pairs: int) -> float:
@@ -78,14 +79,13 @@ def contrastive_loss(
         first = dist.rank() * mine
         inverse_temperature = torch.exp(-log_temperature.to(dtype))
         block = _mulan_block if config.kind == "mulan" else _clip_block
-        total, shared = torch.zeros((), dtype=dtype, device=audio_RD.device), 0
+        total = torch.zeros((), dtype=dtype, device=audio_RD.device)
         for start in range(0, mine, config.block_rows):
             rows = slice(start, min(start + config.block_rows, mine))
             place_C = torch.arange(first + rows.start, first + rows.stop, device=audio_RD.device)
-            same_CB = text_ids_R[rows, None] == ids_B[None, :]
-            same_CB[torch.arange(len(place_C)), place_C] = False
-            shared += int(same_CB.any(dim=1).sum())
-            masked_CB = same_CB if config.mask_shared_texts else None
+            masked_CB = None
+            if config.mask_shared_texts:
+                masked_CB = (text_ids_R[rows, None] == ids_B[None, :]) & ~_one_hot(place_C, pairs)
             total = total + checkpoint(
                 block,
                 audio_RD[rows],
@@ -98,7 +98,18 @@ def contrastive_loss(
                 use_reentrant=False,
                 preserve_rng_state=False,
             )
-        return LossResult(total / pairs, shared / mine)
+        return LossResult(total / pairs, _shared_rate(ids_B))
+
+
+def shared_rate(ids_R: Tensor) -> Tensor:
+    """Share of the global mini-batch's pairs whose id stands in another pair too; `ids_R` are those of this rank."""
+    return _shared_rate(dist.gather(ids_R))
+
+
+def _shared_rate(ids_B: Tensor) -> Tensor:
+    sorted_B = ids_B.sort().values
+    same = sorted_B[1:] == sorted_B[:-1]
+    return (functional.pad(same, (0, 1)) | functional.pad(same, (1, 0))).float().mean()
 
 
 def _mulan_block(

@@ -42,7 +42,7 @@ CONFIG_NAME, CARD_NAME = "config.json", "README.md"
 FORMAT_VERSION = 2
 _WITH_OPTIONS = 1  # the version whose bodies are what their `options` were
 _WINDOWS_AT_ONCE = 32
-_TEXTS_AT_ONCE = 256
+_TOKENS_AT_ONCE = 16_384  # padded
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Model:
         config = self.recipe.text
         chunks = text_chunks(
             tokenize(self.tokenizer, texts, config.max_tokens),
-            chunk=_TEXTS_AT_ONCE,
+            budget=_TOKENS_AT_ONCE,
             bucket=1,
             max_tokens=config.max_tokens,
             pad_id=pad_id(self.tokenizer),

@@ -18,27 +18,36 @@ from trainer.optimizer import OptimizerConfig
 from trainer.settings import from_plain
 from trainer.towers import TextTowerConfig
 
+PRECISIONS = ("float32", "tf32", "bfloat16")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputeConfig:
     """How a step is computed; but for rounding (and the masks of dropout), none of it changes the result.
 
-    `audio_chunk` and `text_chunk` are what GradCache puts through a tower at once. Texts are padded to a multiple of
-    `text_bucket` WordPieces within their chunk.
+    GradCache puts `audio_chunk` windows, and texts of at most `text_tokens` padded WordPieces, through a tower at once.
+    Texts are padded to a multiple of `text_bucket` WordPieces within their chunk. `precision` bfloat16 is autocast of
+    the towers, tf32 rounds every product of float32 matrices on a GPU to 10 bits.
     """
 
     audio_chunk: int = 256
-    text_chunk: int = 1024
+    text_tokens: int = 32_768
     text_bucket: int = 16
     precision: str = "float32"
     compile: bool = False
     sort_texts: bool = True
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision is {self.precision!r}; it may be float32 or bfloat16")
-        if min(self.audio_chunk, self.text_chunk, self.text_bucket) < 1:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision is {self.precision!r}; it may be {', '.join(PRECISIONS)}")
+        if min(self.audio_chunk, self.text_tokens, self.text_bucket) < 1:
             raise ValueError("chunks and bucket must be positive")
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "ComputeConfig":
+        """An older version had a chunk of texts in `text_chunk`, a number of texts of any length."""
+        return from_plain(cls, {name: given for name, given in value.items() if name != "text_chunk"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +80,11 @@ class Recipe:
             )
         if self.compute.audio_chunk % block:
             raise ValueError(f"audio_chunk {self.compute.audio_chunk} must be a multiple of the ghost batch of {block}")
+        if self.compute.text_tokens < self.text.max_tokens:
+            raise ValueError(
+                f"text_tokens {self.compute.text_tokens} is less than one text may have: max_tokens is "
+                f"{self.text.max_tokens}"
+            )
 
     def _fitting(self, block: int) -> str:
         """Settings by which this batch size fits, with lanes of about as much as a ghost batch."""
@@ -101,7 +115,7 @@ def m_resnet50() -> Recipe:
         text=TextTowerConfig(),
         batch_size=6144,
         lanes=64,
-        compute=ComputeConfig(audio_chunk=288, text_chunk=1536, precision="bfloat16"),
+        compute=ComputeConfig(audio_chunk=288, text_tokens=49_152, precision="bfloat16"),
     )
 
 
@@ -113,7 +127,7 @@ def m_ast() -> Recipe:
         text=TextTowerConfig(),
         batch_size=3072,
         lanes=64,
-        compute=ComputeConfig(audio_chunk=96, text_chunk=1536, precision="bfloat16"),
+        compute=ComputeConfig(audio_chunk=96, text_tokens=49_152, precision="bfloat16"),
     )
 
 
@@ -157,5 +171,5 @@ def tiny(tokenizer: str | None = None) -> Recipe:
         loss=LossConfig(block_rows=512),
         data=DataConfig(window_s=5.0, buffer_rows=256, validation_fraction=0.1),
         optimizer=OptimizerConfig(learning_rate=1e-3),
-        compute=ComputeConfig(audio_chunk=48, text_chunk=48),
+        compute=ComputeConfig(audio_chunk=48, text_tokens=3072),
     )

@@ -1,7 +1,8 @@
 """Texts to WordPieces, and WordPieces to padded chunks.
 
 Short texts are the rule (a title, a tag, a sentence), so padding to 512 would waste almost all of a step: the texts of
-a mini-batch are sorted by length and each chunk is padded to its own longest, rounded up to a bucket.
+a mini-batch are sorted by length and each chunk is padded to its own longest, rounded up to a bucket. A chunk holds as
+many texts as keep it within a budget of padded WordPieces, so one long text makes a chunk of few, not a large one.
 
 Legend: B texts, L WordPieces.
 """
@@ -58,15 +59,21 @@ class TextChunk:
 
 
 def text_chunks(
-    ids: Sequence[Sequence[int]], *, chunk: int, bucket: int, max_tokens: int, pad_id: int, by_length: bool = True
+    ids: Sequence[Sequence[int]], *, budget: int, bucket: int, max_tokens: int, pad_id: int, by_length: bool = True
 ) -> list[TextChunk]:
-    """Cut texts into chunks, shortest first; `by_length` False pads all to `max_tokens` in the given order."""
+    """Cut texts into chunks of at most `budget` padded WordPieces, shortest text first; `by_length` False pads all to
+    `max_tokens` in the given order. A text that is wider than the budget is a chunk of its own."""
     order = sorted(range(len(ids)), key=lambda i: (len(ids[i]), i)) if by_length else list(range(len(ids)))
+    widths = [padded_width(len(text), bucket, max_tokens) if by_length else max_tokens for text in ids]
+    parts: list[list[int]] = []
+    for i in order:
+        if parts and (len(parts[-1]) + 1) * widths[i] <= budget:
+            parts[-1].append(i)
+        else:
+            parts.append([i])
     chunks = []
-    for start in range(0, len(order), chunk):
-        part = order[start : start + chunk]
-        longest = max(len(ids[i]) for i in part)
-        width = min(math.ceil(longest / bucket) * bucket, max_tokens) if by_length else max_tokens
+    for part in parts:
+        width = widths[part[-1]]
         tokens_BL = torch.full((len(part), width), pad_id, dtype=torch.int64)
         attention_BL = torch.zeros((len(part), width), dtype=torch.int64)
         for row, i in enumerate(part):
@@ -74,3 +81,8 @@ def text_chunks(
             attention_BL[row, : len(ids[i])] = 1
         chunks.append(TextChunk(order_B=torch.tensor(part), tokens_BL=tokens_BL, attention_BL=attention_BL))
     return chunks
+
+
+def padded_width(tokens: int, bucket: int, max_tokens: int) -> int:
+    """Of a chunk whose longest text has so many WordPieces."""
+    return min(math.ceil(tokens / bucket) * bucket, max_tokens)

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from trainer.augment import apply_masks
-from trainer.bodies.body import AudioTowerConfig
+from trainer.bodies.body import AudioTowerConfig, checkpoint_gradients
 from trainer.bodies.pretrained import pretrained
 
 EMBEDDING_SIZE = 128
@@ -67,6 +67,10 @@ class AudioTower(nn.Module):
         """h_BH, what the head sees."""
         return self.config.kind.features(self.body, inputs)
 
+    def checkpoint_gradients(self) -> None:
+        """Less memory for a forward pass more. Raises ValueError where the body cannot."""
+        self.config.kind.checkpoint_gradients(self.body)
+
 
 class TextTower(nn.Module):
     """WordPieces to unit z_BD, by the state at [CLS]. `saved` is as of the audio tower."""
@@ -83,8 +87,12 @@ class TextTower(nn.Module):
         self.head = nn.Linear(self.body.config.hidden_size, EMBEDDING_SIZE)
 
     def forward(self, tokens_BL: Tensor, attention_BL: Tensor) -> Tensor:
-        state_BLH = self.body(input_ids=tokens_BL, attention_mask=attention_BL).last_hidden_state
+        outputs = self.body(input_ids=tokens_BL, attention_mask=attention_BL, use_cache=False)
+        state_BLH = outputs.last_hidden_state
         return unit(self.head(state_BLH[:, 0]))
+
+    def checkpoint_gradients(self) -> None:
+        checkpoint_gradients(self.body, "text tower")
 
 
 class MuLan(nn.Module):

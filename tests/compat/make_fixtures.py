@@ -159,7 +159,7 @@ def smallest_recipe(tokenizer: str, vocab_size: int) -> Any:
         ),
         data=data,
         batch_size=6,
-        compute=dataclasses.replace(recipe.compute, audio_chunk=2, text_chunk=6),
+        compute=dataclasses.replace(recipe.compute, audio_chunk=2, text_tokens=384),
     )
 
 

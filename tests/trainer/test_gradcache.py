@@ -14,13 +14,15 @@ from trainer.bodies.body import AudioTowerConfig
 from trainer.gradcache import accumulate_gradients
 from trainer.logmel import LogMelConfig
 from trainer.loss import LossConfig
-from trainer.recipes import ComputeConfig
+from trainer.recipes import ComputeConfig, Recipe, tiny
+from trainer.settings import with_settings
 from trainer.tokens import text_chunks
 from trainer.towers import AudioTower, MuLan, TextTower, TextTowerConfig
 
 pytestmark = pytest.mark.slow
 
 PAIRS = 24
+ALL_TOKENS = PAIRS * 24  # of one chunk, however it is padded
 WAV2VEC2: dict[str, Any] = {
     "model_type": "wav2vec2", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
     "intermediate_size": 32, "conv_dim": [8, 8], "conv_kernel": [40, 8], "conv_stride": [20, 8],
@@ -73,7 +75,7 @@ def small_model(
     # Random towers map everything to nearly one point, where a gradient is a small difference of large numbers and
     # float32 can show little. Heads that take the mean away spread the embeddings, as training does.
     wave, _, tokens = batch()
-    (chunk,) = text_chunks(tokens, chunk=PAIRS, bucket=4, max_tokens=24, pad_id=0)
+    (chunk,) = text_chunks(tokens, budget=ALL_TOKENS, bucket=4, max_tokens=24, pad_id=0)
     with torch.no_grad():
         model.eval()
         features = audio.features(audio.inputs(wave))
@@ -92,13 +94,13 @@ def batch() -> tuple[Tensor, Tensor, list[list[int]]]:
 
 
 def gradients(
-    model: MuLan, *, audio_chunk: int, text_chunk: int, by_length: bool = True, rows: list[int] | None = None
+    model: MuLan, *, audio_chunk: int, text_tokens: int, by_length: bool = True, rows: list[int] | None = None
 ) -> tuple[float, list[Tensor]]:
     wave, masks, tokens = batch()
     mine = rows if rows is not None else list(range(PAIRS))
-    compute = ComputeConfig(audio_chunk=audio_chunk, text_chunk=text_chunk)
+    compute = ComputeConfig(audio_chunk=audio_chunk, text_tokens=text_tokens)
     chunks = text_chunks(
-        [tokens[i] for i in mine], chunk=text_chunk, bucket=4, max_tokens=24, pad_id=0, by_length=by_length
+        [tokens[i] for i in mine], budget=text_tokens, bucket=4, max_tokens=24, pad_id=0, by_length=by_length
     )
     model.zero_grad()
     result = accumulate_gradients(
@@ -107,12 +109,13 @@ def gradients(
         masks[mine],
         chunks,
         torch.tensor(mine),
+        torch.tensor(mine),
         loss=LossConfig(block_rows=7),
         compute=compute,
         seed=0,
         step=3,
     )
-    return result.loss, [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    return float(result.loss), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
 def distance(ours: list[Tensor], theirs: list[Tensor]) -> float:
@@ -130,7 +133,7 @@ def test_gradcache_equals_the_formula_through_both_towers(body: str, dtype: torc
     """Batch norm frozen: the gradient at the embeddings by hand, carried back through one dense pass, is the truth."""
     model = small_model(freeze=True, body=body, dtype=dtype)
     wave, masks, tokens = batch()
-    (chunk,) = text_chunks(tokens, chunk=PAIRS, bucket=4, max_tokens=24, pad_id=0)
+    (chunk,) = text_chunks(tokens, budget=ALL_TOKENS, bucket=4, max_tokens=24, pad_id=0)
     audio, text = model.audio(wave, masks), model.text(chunk.tokens_BL, chunk.attention_BL)[chunk.order_B.argsort()]
     tau = float(model.log_temperature.detach().exp())
     audio_z, text_z = audio.detach().double().numpy(), text.detach().double().numpy()
@@ -141,19 +144,19 @@ def test_gradcache_equals_the_formula_through_both_towers(body: str, dtype: torc
     loss = formula_mulan(audio_z, text_z, tau)
 
     model = small_model(freeze=True, body=body, dtype=dtype)
-    for audio_chunk, text_chunk in ((PAIRS, PAIRS), (8, 24), (5, 7)):
-        ours, grads = gradients(model, audio_chunk=audio_chunk, text_chunk=text_chunk)
+    for audio_chunk, text_tokens in ((PAIRS, ALL_TOKENS), (8, ALL_TOKENS), (5, 84)):
+        ours, grads = gradients(model, audio_chunk=audio_chunk, text_tokens=text_tokens)
         assert abs(ours / loss - 1) <= bar
         assert distance(grads, truth) <= bar
 
 
 def test_ghost_batches_do_not_depend_on_chunks() -> None:
     model = small_model(freeze=False)
-    dense_loss, dense = gradients(model, audio_chunk=PAIRS, text_chunk=PAIRS)
+    dense_loss, dense = gradients(model, audio_chunk=PAIRS, text_tokens=ALL_TOKENS)
     dense_statistics = statistics(model)
     for chunk in (4, 8, 12):
         model = small_model(freeze=False)
-        loss, grads = gradients(model, audio_chunk=chunk, text_chunk=6)
+        loss, grads = gradients(model, audio_chunk=chunk, text_tokens=72)
         assert abs(loss / dense_loss - 1) < 1e-12
         assert distance(grads, dense) < 1e-12
         assert distance(statistics(model), dense_statistics) < 1e-12
@@ -177,7 +180,7 @@ def test_dropout_is_the_same_in_both_passes() -> None:
     """With dropout, a finite difference along the text tower's gradient agrees only where both passes dropped the same
     units. (The audio tower has none, and ReLUs that stand at exactly zero under SpecAugment's masks.)"""
     model = small_model(freeze=True, dropout=0.3)
-    loss, grads = gradients(model, audio_chunk=8, text_chunk=6)
+    loss, grads = gradients(model, audio_chunk=8, text_tokens=72)
     named = zip(model.named_parameters(), grads, strict=True)
     text = [(parameter, grad) for (name, parameter), grad in named if name.startswith("text.")]
     squared = sum(float(grad.square().sum()) for _, grad in text)
@@ -185,32 +188,55 @@ def test_dropout_is_the_same_in_both_passes() -> None:
     with torch.no_grad():
         for parameter, grad in text:
             parameter.add_(grad, alpha=step)
-    moved, _ = gradients(model, audio_chunk=8, text_chunk=6)
+    moved, _ = gradients(model, audio_chunk=8, text_tokens=72)
     assert (moved - loss) / step == pytest.approx(squared, rel=1e-5)
 
 
 def test_bucketing_equals_padding_to_the_full_length() -> None:
     model = small_model(freeze=True)
-    loss, grads = gradients(model, audio_chunk=PAIRS, text_chunk=5)
-    padded_loss, padded = gradients(model, audio_chunk=PAIRS, text_chunk=5, by_length=False)
+    loss, grads = gradients(model, audio_chunk=PAIRS, text_tokens=60)
+    padded_loss, padded = gradients(model, audio_chunk=PAIRS, text_tokens=60, by_length=False)
     assert abs(loss / padded_loss - 1) < 1e-12
     assert distance(grads, padded) < 1e-10
 
 
 def test_text_chunks_are_sorted_and_padded_to_their_bucket() -> None:
     _, _, tokens = batch()
-    chunks = text_chunks(tokens, chunk=10, bucket=4, max_tokens=24, pad_id=0)
+    chunks = text_chunks(tokens, budget=80, bucket=4, max_tokens=24, pad_id=0)
     assert sorted(int(i) for chunk in chunks for i in chunk.order_B) == list(range(PAIRS))
-    assert [chunk.tokens_BL.shape for chunk in chunks] == [(10, 8), (10, 12), (4, 16)]
+    assert [chunk.tokens_BL.shape for chunk in chunks] == [(10, 8), (6, 12), (6, 12), (2, 16)]
     for chunk in chunks:
         for row, i in enumerate(chunk.order_B.tolist()):
             assert chunk.tokens_BL[row][chunk.attention_BL[row].bool()].tolist() == tokens[i]
 
 
+def test_one_long_text_does_not_make_a_large_chunk() -> None:
+    """The text of 200 WordPieces among 1,000 titles has a chunk of few, and no chunk is above its budget."""
+    texts = [[1] * 200, *([1] * (3 + i % 6) for i in range(1000)), [1] * 500]
+    chunks = text_chunks(texts, budget=4096, bucket=16, max_tokens=512, pad_id=0)
+    assert all(chunk.tokens_BL.numel() <= 4096 for chunk in chunks)
+    assert [chunk.tokens_BL.shape for chunk in chunks] == [*[(256, 16)] * 3, (232, 16), (2, 512)]
+
+
+def test_a_budget_below_one_text_is_refused() -> None:
+    recipe = tiny("x")
+    assert recipe.compute.text_tokens >= recipe.text.max_tokens
+    with pytest.raises(ValueError, match="text_tokens 63 is less than one text may have: max_tokens is 64"):
+        with_settings(recipe, [("compute.text_tokens", "63")])
+    with_settings(recipe, [("compute.text_tokens", "64")])
+
+
+def test_a_chunk_of_texts_of_an_older_recipe_is_passed_over() -> None:
+    value = tiny("x").to_json()
+    value["compute"]["text_chunk"] = 6
+    del value["compute"]["text_tokens"]
+    assert Recipe.from_json(value).compute.text_tokens == ComputeConfig().text_tokens
+
+
 def test_a_bucket_is_not_wider_than_the_longest_text_may_be() -> None:
     """The body has positions for `max_tokens`, and that need not be a multiple of the bucket."""
     for by_length in (True, False):
-        (chunk,) = text_chunks([[1] * 9, [1] * 10], chunk=2, bucket=8, max_tokens=10, pad_id=0, by_length=by_length)
+        (chunk,) = text_chunks([[1] * 9, [1] * 10], budget=20, bucket=8, max_tokens=10, pad_id=0, by_length=by_length)
         assert chunk.tokens_BL.shape == chunk.attention_BL.shape == (2, 10)
 
 
@@ -220,12 +246,12 @@ from trainer import dist
 alone = {}
 for freeze in (True, False):
     model = small_model(freeze=freeze)
-    alone[freeze] = (*gradients(model, audio_chunk=4, text_chunk=6), statistics(model))
+    alone[freeze] = (*gradients(model, audio_chunk=4, text_tokens=72), statistics(model))
 ranks = dist.start("cpu")
 mine = [i for i in range(PAIRS) if i // 4 % ranks.count == ranks.rank]  # whole ghost batches
 for freeze, (loss, grads, running) in alone.items():
     model = small_model(freeze=freeze)
-    loss_N, grads_N = gradients(model, audio_chunk=8, text_chunk=5, rows=mine)
+    loss_N, grads_N = gradients(model, audio_chunk=8, text_tokens=60, rows=mine)
     assert abs(loss_N / loss - 1) <= 1e-10, (loss_N, loss)
     assert distance(grads_N, grads) <= 1e-10, distance(grads_N, grads)
     assert distance(statistics(model), running) <= 1e-10

@@ -203,7 +203,7 @@ for dtype, bar in ((torch.float64, 1e-10), (torch.float32, 1e-5)):
     log_tau = torch.nn.Parameter(torch.tensor(np.log(tau), dtype=dtype))
     loss = contrastive_loss(a, t, log_tau, torch.arange(24)[mine], LossConfig(block_rows=5)).loss
     loss.backward()
-    dist.sum_gradients([log_tau])
+    dist.GradientSum([log_tau]).finish()
     da, dt, dtau = gradient_mulan(audio, text, tau)
     whole = dist.sum_over_ranks(loss.detach().clone()).item()
     assert abs(whole / formula_mulan(audio, text, tau) - 1) <= bar

@@ -35,7 +35,7 @@ recipe = dataclasses.replace(
     batch_size=16,
     lanes=4,
     audio=dataclasses.replace(small.audio, ghost_batch_size=2),
-    compute=dataclasses.replace(small.compute, audio_chunk=16, text_chunk=16),
+    compute=dataclasses.replace(small.compute, audio_chunk=16, text_tokens=256),
 )
 start_logging()
 

@@ -128,6 +128,10 @@ class AudioBody(ABC):
         _refuse_plain_batch_norm(self.config.body, body)
         return body
 
+    def checkpoint_gradients(self, body: Any) -> None:
+        """Keep the inputs of its blocks alone, and compute the rest again in the backward pass. Raises ValueError."""
+        checkpoint_gradients(body, f"audio body {self.config.body}")
+
     def model(self, configuration: PretrainedConfig) -> Any:
         return self.architecture(configuration)
 
@@ -139,6 +143,15 @@ class AudioBody(ABC):
     def fitted(self, body: Any) -> Any:
         """A checkpoint's body, fitted to the tower's configuration. Raises ValueError where it cannot be."""
         return body
+
+
+def checkpoint_gradients(body: Any, name: str) -> None:
+    """As `transformers` does it for its model. Raises ValueError where it does not."""
+    if not body.supports_gradient_checkpointing:
+        raise ValueError(f"{name}: {type(body).__name__} of transformers has no gradient checkpointing; leave it off")
+    body.activation_checkpointing_enable({"use_reentrant": False})
+    if body.main_input_name == "input_ids":
+        body.disable_input_require_grads()  # which re-entrant checkpointing alone would need
 
 
 def _refuse_plain_batch_norm(name: str, body: nn.Module) -> None:

@@ -6,10 +6,12 @@ plain `transformers` refuses. Of the two ResNet-50 in use it is version 1.5, who
 3×3 convolution; the paper does not say which it took.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers import ResNetConfig, ResNetModel
 
 from trainer.bodies.body import AudioBody
@@ -54,6 +56,12 @@ class ResNet(AudioBody):
 
     def build(self, saved: dict[str, Any] | None = None) -> Any:
         return super().build(saved).to(memory_format=torch.channels_last)
+
+    def checkpoint_gradients(self, body: Any) -> None:
+        """`transformers` has none for a ResNet: ours is a residual block at a time."""
+        for stage in body.encoder.stages:
+            for block in stage.layers:
+                block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
     def width(self, body: Any) -> int:
         return int(body.config.hidden_sizes[-1])

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -103,6 +104,8 @@ class Classification(Task):
         self._classifier = Classifier(AudioTower(recipe.audio), len(self._classes)).to(setup.device).train()
         self.module = self.learned = self._classifier
         self.parameters = [p for p in self._classifier.parameters() if p.requires_grad]
+        if recipe.compute.gradient_checkpointing:
+            self._classifier.tower.checkpoint_gradients()
         if recipe.compute.compile:
             self._classifier.tower.body.compile()
         if setup.ranks.rank == 0:
@@ -113,19 +116,23 @@ class Classification(Task):
         recipe = self._recipe
         total = torch.zeros((), device=self._device)
         chunk = recipe.compute.audio_chunk
+        sums = dist.GradientSum(self.parameters)
+        chunks = [part.split(chunk) for part in (batch.wave_RS, batch.masks_R4, self._targets(batch))]
         with recorded(self._classifier.tower) as statistics:
-            statistics.record(True)
-            for wave_RS, masks_R4, target_RC in zip(
-                batch.wave_RS.split(chunk), batch.masks_R4.split(chunk), self._targets(batch).split(chunk), strict=True
-            ):
+            for k, (wave_RS, masks_R4, target_RC) in enumerate(zip(*chunks, strict=True), start=1):
+                statistics.record(True)
                 with autocast(self._device, recipe.compute.precision):
-                    logits_RC = self._classifier(wave_RS.to(self._device), masks_R4.to(self._device))
+                    logits_RC = self._classifier(
+                        wave_RS.to(self._device, non_blocking=True), masks_R4.to(self._device, non_blocking=True)
+                    )
+                statistics.record(False)  # gradient checkpointing goes through the tower again
                 # A rank's share of the mean, so that gradients are summed over ranks.
                 loss = functional.binary_cross_entropy_with_logits(logits_RC, target_RC, reduction="sum")
                 loss = loss / (recipe.batch_size * len(self._classes))
-                loss.backward()
+                with sums.last() if k == len(chunks[0]) else nullcontext():
+                    loss.backward()
                 total += loss.detach()
-        dist.sum_gradients(self.parameters)
+        sums.finish()
         dist.sum_over_ranks(total)
         return Step(values={"loss": float(total), "chance": self._chance})
 

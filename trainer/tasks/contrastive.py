@@ -17,6 +17,9 @@ from trainer.recipes import Recipe
 from trainer.split import Split
 from trainer.validation_loss import Validation, embeddings
 
+# Of the pairs of a batch; below it, these false negatives are few beside those of shared texts.
+MANY_SHARED_RECORDINGS = 0.05
+
 
 def train(recipe: Recipe, options: TrainOptions) -> Ending:
     """Train, or go on; leaves the model in `output/model`. Raises as `trainer.loop.run`."""
@@ -40,13 +43,17 @@ class Contrastive(Task):
         self.learned.towers.lock(setup.recipe.optimizer.locked)
         self.module = self._towers = self.learned.towers.train()
         self.parameters = [p for p in self._towers.parameters() if p.requires_grad]
+        if setup.recipe.compute.gradient_checkpointing:
+            self._towers.audio.checkpoint_gradients()
+            self._towers.text.checkpoint_gradients()
         if setup.recipe.compute.compile:
             self._towers.audio.body.compile()
             self._towers.text.body.compile()
         self._flops = StepFlops(self.learned)
         if setup.ranks.rank == 0:
             estimate = estimate_memory(self.learned, setup.recipe, setup.ranks.count)
-            log.info("memory of one rank, estimated: %s", estimate)
+            log.info("memory of one rank at the peak of a step, estimated: %s", estimate)
+        self._said_shared = False
         self._validation = Validation.open(setup.corpus, self.learned, setup.mixture, setup.ranks)
 
     def step(self, batch: Batch, number: int) -> Step:
@@ -58,22 +65,39 @@ class Contrastive(Task):
             batch.masks_R4,
             batch.chunks,
             batch.text_ids_R,
+            batch.recording_ids_R,
             loss=recipe.loss,
             compute=recipe.compute,
             seed=recipe.seed,
             step=number,
         )
         padded = [chunk.tokens_BL.shape[1] for chunk in batch.chunks for _ in range(len(chunk.order_B))]
+        shared_recordings = float(result.shared_recording_rate)
+        self._warn_of(shared_recordings)
         return Step(
             values={
-                "loss": result.loss,
+                "loss": float(result.loss),
                 "chance": chance_loss(recipe.loss.kind, recipe.batch_size),
                 "temperature": float(towers.log_temperature.detach().exp()),
-                "shared_text_rate": result.shared_text_rate,
+                "shared_text_rate": float(result.shared_text_rate),
+                "shared_recording_rate": shared_recordings,
             },
             useful_flops=self._flops.training(len(batch.tokens), [len(text) for text in batch.tokens]),
             padded_flops=self._flops.training(len(batch.tokens), padded),
         )
+
+    def _warn_of(self, shared_recordings: float) -> None:
+        if shared_recordings <= MANY_SHARED_RECORDINGS or self._said_shared:
+            return
+        self._said_shared = True
+        if self._setup.ranks.rank == 0:
+            log.warning(
+                "%.0f %% of the pairs of a batch share their recording with another pair of it, and stand as false "
+                "negatives: %d recordings are few for batches of %d",
+                100 * shared_recordings,
+                self.rows,
+                self._recipe.batch_size,
+            )
 
     def not_finite(self, batch: Batch) -> list[int]:
         whole_2R = torch.stack([z_RD.isfinite().all(dim=1) for z_RD in embeddings(self.learned, batch)])
