@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from schemas.readers import ReaderState, read_readers
 from schemas.run import Run
+from tests.trainer.fixture_runs import tone_rows, write_run
 from tests.trainer.test_loop import options, smallest
 from tests.trainer.test_pretrain import only_aset
 from trainer.card import write_card
@@ -103,6 +104,7 @@ def test_weights_that_are_no_number_are_not_saved(
 LOST_RANKS = """
 import dataclasses, logging
 from pathlib import Path
+from tests.trainer.fixture_runs import tone_rows, write_run
 from tests.trainer.test_loop import options, smallest
 from trainer.loop import Ending
 from trainer.tasks.contrastive import train
@@ -246,3 +248,26 @@ def test_a_run_that_may_only_be_read_is_trained_on_with_a_warning(
     (line,) = [record.getMessage() for record in caplog.records if "cannot be told" in record.getMessage()]
     assert line.startswith(f"{run}: ")
     assert line.endswith("keep manifest 1 of it until the end")
+
+
+@pytest.mark.parametrize("begun_with_it", [False, True])
+def test_a_lost_shard_costs_its_rows_and_no_more(
+    begun_with_it: bool, text_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, output = write_run(tmp_path / "run", tone_rows(60, duration_s=2.0), shards=4), tmp_path / "out"
+
+    def go_on(steps: int, *, skip: bool) -> int:
+        recipe = smallest(text_checkpoint)
+        recipe = dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, skip_corrupt=skip))
+        asked = options(run, output, steps=steps, workers=0, validate_every=100)
+        return exit_code("mulan train", lambda: train(recipe, asked))
+
+    assert go_on(2, skip=begun_with_it) == 0
+    (run / "shards" / "g0001-00001.parquet").unlink()
+    capsys.readouterr()
+    assert go_on(4, skip=False) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "g0001-00001.parquet" in line
+    assert "--skip_corrupt" in line
+    assert go_on(4, skip=True) == 0
+    assert [line["step"] for line in read_metrics(output, "train")] == [0, 1, 2, 3]
