@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 
 import openmulan
 from tests.trainer.fixture_runs import shard_row, tone_flac, write_run
+from trainer.bodies.resnet import MuLanResNet
 from trainer.checkpoint import checkpoints
 from trainer.cuts import to_int16
 from trainer.data import DataConfig
@@ -289,3 +290,21 @@ def test_bad_input_is_one_line_and_exit_code_2(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith("mulan train: ")
     assert message in error
+
+
+def test_a_body_that_looks_at_its_numbers_trains_without_an_estimate(
+    tone_run: Path,
+    text_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    forward = MuLanResNet.forward
+
+    def looking(body: MuLanResNet, *given: Any, **named: Any) -> Any:
+        assert given[0].sum().item() == given[0].sum().item()
+        return forward(body, *given, **named)
+
+    monkeypatch.setattr(MuLanResNet, "forward", looking)
+    assert train(smallest(text_checkpoint), options(tone_run, tmp_path, steps=1, workers=0)) == Ending.DONE
+    assert "the memory of a step cannot be estimated for this model" in caplog.text

@@ -51,10 +51,18 @@ class Contrastive(Task):
             self._towers.text.body.compile()
         self._flops = StepFlops(self.learned)
         if setup.ranks.rank == 0:
-            estimate = estimate_memory(self.learned, setup.recipe, setup.ranks.count)
-            log.info("memory of one rank at the peak of a step, estimated: %s", estimate)
+            self._say_memory()
         self._said_shared = False
         self._validation = Validation.open(setup.corpus, self.learned, setup.mixture, setup.ranks)
+
+    def _say_memory(self) -> None:
+        try:
+            estimate = estimate_memory(self.learned, self._recipe, self._setup.ranks.count)
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            # A body may look at its numbers, and those of an estimate have none.
+            log.warning("the memory of a step cannot be estimated for this model (%s)", str(error).partition("\n")[0])
+        else:
+            log.info("memory of one rank at the peak of a step, estimated: %s", estimate)
 
     def step(self, batch: Batch, number: int) -> Step:
         """By GradCache."""
