@@ -111,8 +111,9 @@ def test_threads_decode_where_no_memory_can_be_shared(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(decoders, "_shared_memory", none_left)
+    before = children()
     loader = open_loader(corpus, texts, workers=2)
-    assert not psutil.Process().children()
+    assert not children() - before
     assert_equal(take(loader, 5), plain)
     assert caplog.text.count("threads of this process decode instead") == 1
 
@@ -195,17 +196,23 @@ def test_a_shard_that_is_lost_between_planning_and_reading_is_named(tmp_path: Pa
     audio.close()
 
 
+def children() -> set[psutil.Process]:
+    """Some may be of other tests, or of a library."""
+    return set(psutil.Process().children())
+
+
 def test_closing_leaves_nothing(corpus: Corpus, texts: Texts) -> None:
+    before = children()
     threads, files = set(threading.enumerate()), os.listdir("/dev/shm") if Path("/dev/shm").is_dir() else []
     loader = open_loader(corpus, texts, workers=2)
-    assert len(psutil.Process().children()) == 2
+    assert len(children() - before) == 2
     next(iter(loader))
     loader.close()
-    assert not psutil.Process().children()
+    assert not children() - before
     assert set(threading.enumerate()) <= threads
     assert not files or os.listdir("/dev/shm") == files
     open_loader(corpus, texts, workers=2).close()  # at once, with everything still on its way
-    assert not psutil.Process().children()
+    assert not children() - before
 
 
 def test_a_killed_trainer_takes_its_workers_along() -> None:
@@ -224,11 +231,12 @@ def test_a_killed_trainer_takes_its_workers_along() -> None:
 
 
 def test_a_worker_that_is_gone_ends_the_loader(corpus: Corpus) -> None:
+    before = children()
     loader = open_loader(corpus, None, workers=1)
     batches = iter(loader)
     next(batches)
-    for worker in psutil.Process().children():
-        worker.kill()
+    (worker,) = children() - before
+    worker.kill()
     with pytest.raises(RunError, match="a decoding worker is gone"):
         list(itertools.islice(batches, 100))
     loader.close()

@@ -74,7 +74,8 @@ def test_a_warm_started_model_is_saved_and_loaded_whole(
     recipe = smallest(text_checkpoint)
     audio = dataclasses.replace(m_ast().audio, warm_start=str(ast_checkpoint), options={})
     text = TextTowerConfig(warm_start=str(text_checkpoint))
-    model = build(dataclasses.replace(recipe, audio=audio, text=text), torch.device("cpu"))
+    compute = dataclasses.replace(recipe.compute, text_tokens=text.max_tokens)
+    model = build(dataclasses.replace(recipe, audio=audio, text=text, compute=compute), torch.device("cpu"))
     model.save(tmp_path / "model")
     for file in ast_checkpoint.iterdir():  # the folder stands alone
         file.unlink()
