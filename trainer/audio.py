@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from schemas.run import RunError
@@ -81,7 +82,15 @@ class Audio:
             raise self._corpus.unreadable(group, error) from error
         # A chunk of one row has memory of its own; a part of a larger one would keep all of it.
         whole = column.num_chunks == len(rows)
-        return {row: column[i].as_buffer() if whole else column[i].as_py() for i, row in enumerate(rows)}
+        return {row: _only_value(column.chunk(i)) if whole else column[i].as_py() for i, row in enumerate(rows)}
+
+
+def _only_value(array: pa.Array) -> pa.Buffer:
+    """Of an array of one byte string, without the copy that a scalar of it would be."""
+    _, ends, content = array.buffers()
+    width = np.int64 if pa.types.is_large_binary(array.type) else np.int32
+    start, end = np.frombuffer(ends, width, 2, array.offset * np.dtype(width).itemsize)
+    return content.slice(start, end - start)
 
 
 def _keep_freed_blocks() -> None:
