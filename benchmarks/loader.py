@@ -68,7 +68,7 @@ def main() -> int:
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--groups", type=int, default=256)
-    parser.add_argument("--pairs", type=int, default=384, help="of a measurement")
+    parser.add_argument("--pairs", type=int, default=480, help="of a measurement")
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     torch.set_num_threads(1)
