@@ -7,7 +7,6 @@ Train, validation and held-out come from the hash of a recording's near-duplicat
 never on both sides.
 """
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from schemas.run import RowGroup, Run, RunError
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from schemas.sources import Source, TextSource
 from trainer import dist
+from trainer.agreement import from_first
 from trainer.checkpoint import replace_file
 from trainer.mixture import Mixture, MixtureError
 from trainer.row_index import SCAN_THREADS, RowIndex, ScanRules, scan
@@ -123,7 +123,7 @@ class Corpus:
             raise RunError(f"this rank has other data than the first one ({error})") from error
         # A scan has verified what it has read.
         verify = config.verify_shards and known
-        lost = json.loads(dist.from_first(lambda: json.dumps(_lost(index, runs, config, verify=verify)).encode()))
+        lost = from_first(lambda: _lost(index, runs, config, verify=verify))
         return cls(runs, config, index, {int(shard): why for shard, why in lost.items()})
 
     @property

@@ -8,7 +8,7 @@ import pytest
 
 from schemas.run import Run
 from schemas.sources import TextSource
-from tests.trainer.evaluation.tone_sets import WriteRun, tone
+from tests.trainer.evaluation.tone_sets import IN_SMALL_BATCHES, WriteRun, tone
 from trainer import train
 from trainer.data import Corpus, DataConfig
 from trainer.evaluation.cli import main
@@ -70,23 +70,7 @@ def test_ablation_trains_and_measures_its_rows(
     output = tmp_path / "ablation"
     command = [
         *("ablation", "--recipe", "tiny", "--data", str(run), "--tokenizer", str(tokenizer), "--epochs", "2"),
-        *(
-            "--batch_size",
-            "16",
-            "--set",
-            "lanes=2",
-            "--set",
-            "audio.ghost_batch_size=8",
-            "--workers",
-            "0",
-            "--output",
-            str(output),
-            "--mined",
-            str(run),
-            "--rows",
-            "1",
-            "5",
-        ),
+        *(*IN_SMALL_BATCHES, "--output", str(output), "--mined", str(run), "--rows", "1", "5"),
         *("--split", "all"),
     ]
     assert main(command) == 0
@@ -146,19 +130,7 @@ def test_training_measures_the_evaluators_of_a_file(
     (tmp_path / "evaluators.json").write_text(json.dumps({"evaluators": [declared]}))
     output = tmp_path / "out"
     command = ["--recipe", "tiny", "--tokenizer", str(tokenizer), "--data", str(run), "--output", str(output)]
-    command += [
-        "--steps",
-        "2",
-        "--batch_size",
-        "16",
-        "--set",
-        "lanes=2",
-        "--set",
-        "audio.ghost_batch_size=8",
-        "--workers",
-        "0",
-        "--evaluators",
-    ]
+    command += ["--steps", "2", *IN_SMALL_BATCHES, "--evaluators"]
     assert train.main([*command, str(tmp_path / "evaluators.json"), "--evaluate_every", "1"]) == 0
     looks = [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
     assert [look["step"] for look in looks if look["kind"] == "zero_shot"] == [0, 1]

@@ -13,6 +13,7 @@ import pytest
 
 from schemas.digest import hash64
 from schemas.manifest import Manifest, manifest_name
+from tests.trainer.evaluation.tone_sets import IN_SMALL_BATCHES
 from tests.trainer.fixture_runs import shard_row, tone_flac, write_run
 from trainer import train
 from trainer.evaluation.cli import main
@@ -66,12 +67,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = ["--recipe", "tiny", "--tokenizer", str(folder / "tokenizer"), "--data", str(folder / "run")]
     command += ["--output", str(folder / "out"), "--hold_out", str(folder / "held_out.txt"), "--steps", "1"]
     command += ["--validation_fraction", str(VALIDATION), "--missing_sources", "reweight"]
-    assert (
-        train.main(
-            [*command, "--batch_size", "16", "--set", "lanes=2", "--set", "audio.ghost_batch_size=8", "--workers", "0"]
-        )
-        == 0
-    )
+    assert train.main([*command, *IN_SMALL_BATCHES]) == 0
     return folder
 
 
@@ -214,12 +210,7 @@ def test_copies_in_another_run_of_the_training_count(folder: Path, caplog: pytes
     command = ["--recipe", "tiny", "--tokenizer", str(folder / "tokenizer"), "--data", str(folder / "run")]
     command += ["--data", str(other), "--output", str(folder / "two"), "--hold_out", str(folder / "held_out.txt")]
     command += ["--validation_fraction", str(VALIDATION), "--missing_sources", "reweight", "--steps", "1"]
-    assert (
-        train.main(
-            [*command, "--batch_size", "16", "--set", "lanes=2", "--set", "audio.ghost_batch_size=8", "--workers", "0"]
-        )
-        == 0
-    )
+    assert train.main([*command, *IN_SMALL_BATCHES]) == 0
     assert held < late
     expected = UNSEEN | {late}
     model = str(folder / "two" / "model")
@@ -237,18 +228,7 @@ def test_evaluators_of_a_training_leave_out_what_it_trains_on(folder: Path) -> N
     command = ["--recipe", "tiny", "--tokenizer", str(folder / "tokenizer"), "--data", str(folder / "run")]
     command += ["--output", str(folder / "looked"), "--hold_out", str(folder / "held_out.txt"), "--steps", "1"]
     command += ["--validation_fraction", str(VALIDATION), "--missing_sources", "reweight"]
-    command += [
-        "--evaluators",
-        str(folder / "evaluators.json"),
-        "--batch_size",
-        "16",
-        "--set",
-        "lanes=2",
-        "--set",
-        "audio.ghost_batch_size=8",
-        "--workers",
-        "0",
-    ]
+    command += ["--evaluators", str(folder / "evaluators.json"), *IN_SMALL_BATCHES]
     assert train.main(command) == 0
     (look,) = [json.loads(line) for line in (folder / "looked" / "metrics.jsonl").read_text().splitlines()][-1:]
     found = evaluate(folder, models=[str(folder / "looked" / "model")])

@@ -12,6 +12,11 @@ from trainer.evaluation.model import FloatArray, RandomModel, unit_rows
 
 RATE_HZ = 16_000
 FIRST_HZ, STEP_HZ = 200, 30
+# Options of a training of `tiny` on a few recordings.
+IN_SMALL_BATCHES = (
+    *("--batch_size", "16", "--set", "lanes=2", "--set", "audio.ghost_batch_size=8"),
+    *("--workers", "0"),
+)
 DIM = 1024  # wide, so that directions at random hardly meet and an oracle can be perfect
 
 
