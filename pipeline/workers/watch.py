@@ -31,6 +31,7 @@ LOOK_EVERY_S = 1.0
 # Without a beat for so long, while both it and the launcher were running, a worker hangs.
 SILENT_S = 60.0
 END_WITHIN_S = 5.0
+HEAR_WITHIN_S = 2.0
 # Threads of Beam: the first waits for one worker process, and raises when that fails; the others read from it.
 WORKER_THREAD = "run_worker"
 READER_THREADS = ("beam_control_read", "read_grpc_client_inputs")
@@ -73,11 +74,18 @@ class Watch:
         lost = [sign for sign in signs if not state_of(sign.pid).is_alive]
         # One that ended in peace has nothing in hand, and Beam does not complain of it.
         if self._died or any(sign.recording_id is not None for sign in lost):
+            self._hear_how()
             raise WorkerLostError(_how_lost(self._died, lost))
         for sign in signs:
             if sign not in lost:
                 self._raise_if_overdue(sign)
                 self._raise_if_silent(sign, passed_s)
+
+    def _hear_how(self) -> None:
+        """A process is gone a moment before Beam, which waits for it, says how it went."""
+        deadline = time.monotonic() + HEAR_WITHIN_S
+        while not self._died and time.monotonic() < deadline:
+            time.sleep(0.05)
 
     def _raise_if_overdue(self, sign: Sign) -> None:
         if sign.overdue:
