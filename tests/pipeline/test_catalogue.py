@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.catalogue import CATALOGUE, COMMENTS, MAX_LINE_BYTES, PLAYLISTS, Reject, find_tables, read_table
 from pipeline.settings import InputError
-from schemas.catalogue import CatalogueRow, RowError, parse_catalogue_row, row_json_schema
+from schemas.catalogue import CatalogueRow, parse_catalogue_row, row_json_schema
+from schemas.cells import RowError
 from schemas.reasons import Reason
 
 ROW: dict[str, Any] = {
