@@ -31,7 +31,7 @@ PREVIEW_ROWS = 100_000  # of a table; what stands behind them is not read for th
 SAMPLES = 3
 SHOWN_COLUMNS = 20
 SAMPLE_CHARS = 240
-_SEVERAL_TAGS = re.compile(r"\S\s*[,;|/]\s*\S")
+_SEVERAL_TAGS = re.compile(r"\S\s*[,;|]\s*\S")
 _FROM_A_FRAME = re.compile(r"nan|none|null|-?\d+\.0", re.IGNORECASE)
 
 
@@ -90,7 +90,7 @@ class Preview:
             lines.append(f"  not used       {', '.join(unused[:SHOWN_COLUMNS])}{more}")
         lines += [f"  attention      {said}" for said in self._attention()]
         lines += [f"  sample         {self._sample(sample)}" for sample in self.samples]
-        return "".join(f"{_legible(line)}\n" for line in lines)
+        return "".join(f"{_legible(line).rstrip()}\n" for line in lines)
 
     def _origin(self, name: str) -> str:
         column = self.column(name)
@@ -105,17 +105,15 @@ class Preview:
     def _attention(self) -> Iterator[str]:
         if (first := self.first_reject) is not None:
             where = f"{first.file}:{first.line}: {first.reason}: {without_secrets(first.detail)}"
-            yield f"{self.rejects:,} rows cannot be used; the first: {where}"
+            yield f"rows that cannot be used: {self.rejects:,}; the first: {where}"
         if self.several_tags:
-            yield f"{self.several_tags:,} rows have one tag that looks like several; --tags_separator splits it"
+            yield f"rows with one tag that looks like several: {self.several_tags:,}; --tags_separator splits it"
         if self.python_tags:
-            yield f"{self.python_tags:,} cells of tags are lists as Python writes them; write them by json.dumps"
+            yield f"cells of tags that are lists as Python writes them: {self.python_tags:,}; write them by json.dumps"
         if self.array_tags:
-            yield f"{self.array_tags:,} cells of tags begin as a JSON array and are read as one"
+            yield f"cells of tags that are read as a JSON array: {self.array_tags:,}"
         if self.frame_ids:
-            yield (
-                f"{self.frame_ids:,} ids are texts such as 12.0 or nan, and stay so; write the column as whole numbers"
-            )
+            yield f"ids that are texts such as 12.0 or nan, and stay so: {self.frame_ids:,}; write whole numbers"
 
     def _sample(self, values: Mapping[str, Any]) -> str:
         text = without_secrets(json.dumps(values, ensure_ascii=False, default=str))

@@ -42,15 +42,12 @@ def _as_named(base: str, audio_uri: str) -> bytes:
     stored = _as_stored(path)
     if audio_uri.isascii() or os.path.lexists(stored):
         return stored
-    found = "" if os.path.isabs(audio_uri) else base
+    found = ["" if os.path.isabs(audio_uri) else base]
     for name in audio_uri.strip("/").split("/"):
-        forms = (name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name))
-        paths = [f"{found}/{form}" for form in forms]
-        there = next((path for path in paths if os.path.lexists(_as_stored(path))), None)
-        if there is None:
-            return stored
-        found = there
-    return _as_stored(found)
+        forms = dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
+        paths = (f"{folder}/{form}" for folder in found for form in forms)
+        found = [path for path in paths if os.path.lexists(_as_stored(path))]
+    return _as_stored(found[0]) if found else stored
 
 
 def resolve(audio_uri: str, *, base_uri: str, allow_roots: Sequence[str]) -> bytes:
