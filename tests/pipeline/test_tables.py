@@ -28,7 +28,7 @@ from tests.pipeline.mining import mine, write_catalogue
 from tests.pipeline.mining import row as made_row
 
 HEADER = "recording_id,audio_uri,title,tags"
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"recording_id": "01", "audio_uri": "a.ogg", "title": "Été", "tags": ["rock", "slow piano"]},
     {"recording_id": "1", "audio_uri": "b.ogg"},
 ]
@@ -236,8 +236,8 @@ def test_media_of_a_folder_of_parts(tmp_path: Path) -> None:
     part.mkdir(parents=True)
     for place in (tmp_path / "in" / "a.ogg", part / "b.ogg", tmp_path / "c.ogg"):
         place.write_bytes(b"x")
-    for uri, place in (("a.ogg", "in/a.ogg"), ("../../a.ogg", "in/a.ogg"), ("b.ogg", f"{part}/b.ogg")):
-        assert resolve(uri, base_uri=str(part), allow_roots=()) == bytes(tmp_path / place)
+    for uri, there in (("a.ogg", "in/a.ogg"), ("../../a.ogg", "in/a.ogg"), ("b.ogg", f"{part}/b.ogg")):
+        assert resolve(uri, base_uri=str(part), allow_roots=()) == bytes(tmp_path / there)
     with pytest.raises(FetchError, match="outside_root"):
         resolve("../c.ogg", base_uri=str(part), allow_roots=())
 
