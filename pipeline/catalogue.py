@@ -116,12 +116,17 @@ def table_format(path: str) -> str:
     return suffix
 
 
-def read_table(table: Table[Record], path: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record] | Reject]:
-    """Every row of a file as (line, record), or as a Reject. Line numbers start at 1; in Parquet they count rows."""
+def read_table(
+    table: Table[Record], path: str, columns: Mapping[str, str], meter: Callable[[Any], Any] = lambda stream: stream
+) -> Iterator[tuple[int, Record] | Reject]:
+    """Every row of a file as (line, record), or as a Reject. Line numbers start at 1; in Parquet they count rows.
+
+    `meter` is given the file's stream, and gives one that is read in its place.
+    """
     line = rejects = 0
     try:
         wanted = frozenset(columns.get(field, field) for field in table.fields)
-        for line, value in _values(path, table_format(path), wanted):
+        for line, value in _values(path, table_format(path), wanted, meter):
             item = value if isinstance(value, Reject) else _record(table, path, line, value, columns)
             yield item
             rejects += isinstance(item, Reject)
@@ -175,8 +180,10 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _values(path: str, kind: str, wanted: frozenset[str]) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
-    with storage.open_file(path) as content, _plain(path, content) as stream:
+def _values(
+    path: str, kind: str, wanted: frozenset[str], meter: Callable[[Any], Any]
+) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+    with meter(storage.open_file(path)) as content, _plain(path, content) as stream:
         lines = _lines(path, stream, content if stream is not content else None)
         if kind == "parquet":
             yield from _parquet_values(path, stream, wanted)
