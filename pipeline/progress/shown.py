@@ -2,18 +2,18 @@
 
 import contextlib
 import logging
-import shutil
-import sys
+import os
+import threading
 import time
-from typing import Any
-
-from tqdm import tqdm
-from tqdm.contrib.logging import logging_redirect_tqdm
+from collections.abc import Iterator
+from typing import TextIO
 
 from pipeline.progress.snapshot import Snapshot
 
 FIRST_LINE_S = 5.0
 LINE_EVERY_S = 30.0
+SHORTEST_BAR = 5
+USUAL_COLUMNS = 80
 log = logging.getLogger(__name__)
 
 
@@ -35,39 +35,74 @@ def say(now: Snapshot) -> None:
     log.info("%s", now.line())
 
 
+def is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
 class Bar:
-    """One line with bar, rate and time left, and for recordings one below it with what became of them."""
+    """The last lines of a terminal, drawn in place: bar, rate and time left, and below what became of recordings.
 
-    def __init__(self) -> None:
-        self._stack = contextlib.ExitStack()
+    What is logged meanwhile stands above. A terminal that was made narrower has wrapped what stood there, so that the
+    rows to draw over are counted by its width of now.
+    """
 
-    def __enter__(self) -> "Bar":
-        self._stack.enter_context(logging_redirect_tqdm())  # what is logged meanwhile stands above
-        self._bar = self._line(0)
-        self._below: tqdm[Any] | None = None
-        return self
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+        self._full = "█" if (stream.encoding or "").lower().startswith("utf") else "#"
 
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def _line(self, position: int) -> "tqdm[Any]":
-        bar: tqdm[Any] = tqdm(
-            total=1, position=position, leave=False, dynamic_ncols=True, file=sys.stderr, bar_format="{bar:0}"
-        )
-        return self._stack.enter_context(bar)
+    @contextlib.contextmanager
+    def drawn(self) -> Iterator["Bar"]:
+        """While the body runs; nothing is left of it afterwards."""
+        handlers = [one for one in logging.getLogger().handlers if isinstance(one, logging.StreamHandler)]
+        redirected = [(one, one.setStream(self)) for one in handlers if one.stream is self._stream]
+        try:
+            yield self
+        finally:
+            for handler, before in redirected:
+                handler.setStream(before)
+            with contextlib.suppress(OSError, ValueError):
+                self._draw([])
 
     def show(self, now: Snapshot) -> None:
-        said = ", ".join(filter(None, (now.amount(), now.pace())))
-        self._put(self._bar, f"{now.stage} {now.share:>4.0%}|{{bar}}| {said}")
-        self._bar.total, self._bar.n = max(now.total, 1), min(now.done, now.total)
-        self._bar.refresh()
+        width = self._columns() - 1  # what fills a row to its end may wrap
+        lines = [self._bar(now, width)]
         if now.shards is not None:
-            self._below = self._below or self._line(1)
-            columns = shutil.get_terminal_size().columns - 1
-            text = now.outcomes()
-            self._put(self._below, text if len(text) <= columns else f"{text[: columns - 1]}…")
-            self._below.refresh()
+            lines.append(now.outcomes()[:width])
+        self._draw(lines)
 
-    @staticmethod
-    def _put(bar: "tqdm[Any]", text: str) -> None:
-        bar.bar_format = text
+    def write(self, text: str) -> None:
+        """Of a log handler: whole lines."""
+        with self._lock:
+            self._stream.write(self._erasing() + text + "\n".join(self._lines))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def _bar(self, now: Snapshot, width: int) -> str:
+        head = f"{now.stage} {now.share:>4.0%}"
+        for amount in (now.amount(), now.amount().removesuffix(" recordings")):
+            said = ", ".join(filter(None, (amount, now.pace())))
+            room = width - len(head) - len(said) - 3
+            if room >= SHORTEST_BAR:
+                return f"{head}|{(self._full * int(now.share * room)).ljust(room)}| {said}"
+        return f"{head} {said}"[:width]
+
+    def _draw(self, lines: list[str]) -> None:
+        with self._lock:
+            self._stream.write(self._erasing() + "\n".join(lines))
+            self._stream.flush()
+            self._lines = lines
+
+    def _erasing(self) -> str:
+        """Go to where the lines begin, and clear from there on."""
+        columns = self._columns()
+        rows = sum(max(1, -(-len(line) // columns)) for line in self._lines)
+        return "\r" + (f"\x1b[{rows - 1}A" if rows > 1 else "") + "\x1b[J"
+
+    def _columns(self) -> int:
+        """Of the terminal, whose width may change, and to which standard output need not go."""
+        with contextlib.suppress(OSError):
+            return os.get_terminal_size(self._stream.fileno()).columns or USUAL_COLUMNS
+        return USUAL_COLUMNS

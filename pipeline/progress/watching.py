@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from pipeline import storage
 from pipeline.progress.counters import BYTES, PLAN, RECORDINGS, ROWS, account_of, read_counters
 from pipeline.progress.metrics_file import MetricsFile
-from pipeline.progress.shown import FIRST_LINE_S, Bar, Lines, say
+from pipeline.progress.shown import FIRST_LINE_S, Bar, Lines, is_terminal, say
 from pipeline.progress.snapshot import BUILD, FINISH, Rate, Snapshot
 from pipeline.run_folder import layout
 from pipeline.run_folder.records import committed_shard, wants_retry
@@ -101,8 +101,8 @@ class Progress:
         failed = False
         with ExitStack() as stack:
             shown: list[Lines | Bar | MetricsFile] = [self._metrics] if self._metrics is not None else []
-            if is_shown and sys.stderr.isatty():
-                shown.append(stack.enter_context(Bar()))
+            if is_shown and is_terminal(sys.stderr):
+                shown.append(stack.enter_context(Bar(sys.stderr).drawn()))
             elif is_shown:
                 shown.append(Lines())
             is_over = False
