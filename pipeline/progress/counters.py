@@ -59,6 +59,7 @@ def count_annotations(accounts: Mapping[str, Account]) -> None:
 
 def count_left_out_row(table: str, reason: Reason, count: int = 1) -> None:
     if count:
+        HEARTBEAT.count(table, str(reason), count)
         _counter(f"{ROWS}.{table}.{reason}").inc(count)
 
 

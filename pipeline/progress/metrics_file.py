@@ -22,6 +22,7 @@ METRICS = {
     "recordings_total": ("counter", "Recordings of the run that are settled, by what became of them and why."),
     "recordings_planned": ("gauge", "Recordings of the run, as far as it is planned."),
     "rows_read_total": ("counter", "Rows read in this stage, by table."),
+    "rows_left_out_total": ("counter", "Rows that were not used in this stage, by table and reason."),
     "stage_progress_ratio": ("gauge", "Share of the stage that is done: of recordings, or of bytes to read."),
     "rate_per_second": ("gauge", "Recordings (rows while tables are read) a second, over the last minute."),
     "time_left_seconds": ("gauge", "Estimate for the stage; NaN where there is none."),
@@ -51,9 +52,9 @@ class MetricsFile:
             if self._path.exists() and not self._path.is_file():
                 raise OSError(0, "is there, and is not a file")
             self._replace()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise InputError(f"--metrics_file {path}: cannot be written ({why}); name a file in a folder") from error
+        except OSError as error:
+            said = f"--metrics_file {path}: cannot be written ({error.strerror}); name a file in a folder"
+            raise InputError(said) from error
 
     def show(self, now: Snapshot) -> None:
         if self._ended:
@@ -70,6 +71,9 @@ class MetricsFile:
             self._set("shards_planned", now.shards[1])
         for table, rows in now.rows.items():
             self._set("rows_read_total", rows, table=table, stage=now.stage)
+        for table, left_out in now.rows_left_out.items():
+            for name, rows in left_out.items():
+                self._set("rows_left_out_total", rows, table=table, reason=name, stage=now.stage)
         self._set("stage_progress_ratio", now.share)
         self._set("rate_per_second", now.rate if now.rate is not None else 0.0)
         self._set("time_left_seconds", now.left_s if now.left_s is not None else float("nan"))

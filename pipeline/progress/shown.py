@@ -67,10 +67,7 @@ class Bar:
 
     def show(self, now: Snapshot) -> None:
         width = self._columns() - 1  # what fills a row to its end may wrap
-        lines = [self._bar(now, width)]
-        if now.shards is not None:
-            lines.append(now.outcomes()[:width])
-        self._draw(lines)
+        self._draw([line for line in (self._bar(now, width), now.outcomes()[:width]) if line])
 
     def write(self, text: str) -> None:
         """Of a log handler: whole lines."""

@@ -1,10 +1,11 @@
 """How far a stage of the job is at one moment: what each way of showing it is given."""
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.workers.awake import awake
-from schemas.accounting import Account
+from schemas.accounting import Account, sum_counts
 from schemas.reasons import Outcome
 
 SURVEY, PLAN, BUILD, FINISH = STAGES = ("survey", "plan", "build", "finish")
@@ -24,6 +25,7 @@ class Snapshot:
     rate: float | None = None
     left_s: float | None = None
     rows: dict[str, int] = field(default_factory=dict)  # read, by table
+    rows_left_out: dict[str, dict[str, int]] = field(default_factory=dict)  # by table and reason
     is_reading: bool = False
     account: Account = field(default_factory=Account)  # of recordings
     shards: tuple[int, int] | None = None  # committed, of all
@@ -36,7 +38,7 @@ class Snapshot:
     def amount(self) -> str:
         """What is done, of how much."""
         if self.is_reading:
-            return f"{sum(self.rows.values()):,} rows read of {mebibytes(self.total)}"
+            return f"{sum(self.rows.values()):,} rows of {self.total / 1e6:,.1f} MB"
         return f"{self.done:,} of {self.total:,} recordings"
 
     def pace(self) -> str:
@@ -46,22 +48,24 @@ class Snapshot:
         return ", ".join(filter(None, (rate, left)))
 
     def outcomes(self) -> str:
-        """Kept, dropped and failed recordings, with the reasons; the most frequent first."""
-        account, said = self.account, [f"{self.account.kept:,} kept"]
+        """Kept, dropped and failed recordings, or rows that were not used, with the reasons."""
+        if self.shards is None:
+            left_out = sum_counts(self.rows_left_out.values())
+            return with_reasons("rows not used", left_out) if left_out else ""
+        said = [f"{self.account.kept:,} kept"]
         for name, of in (
             ("dropped", (Outcome.DROPPED,)),
             ("failed", (Outcome.FAILED_TRANSIENT, Outcome.FAILED_PERMANENT)),
         ):
-            counts = sorted((-n, str(reason)) for reason, n in account.left_out.items() if reason.outcome in of)
-            reasons = ", ".join(f"{-n:,} {reason}" for n, reason in counts)
-            said.append(f"{account.total(*of):,} {name}" + (f" ({reasons})" if reasons else ""))
+            counts = {str(reason): n for reason, n in self.account.left_out.items() if reason.outcome in of}
+            said.append(with_reasons(name, counts))
         return ", ".join(said)
 
     def line(self) -> str:
         """Everything, for a log."""
-        said = [f"{self.stage}: {self.amount()} ({self.share:.0%})", self.pace()]
+        said = [f"{self.stage}: {self.amount()} ({self.share:.0%})", self.pace(), self.outcomes()]
         if self.shards is not None:
-            said += [self.outcomes(), f"{self.shards[0]:,} of {self.shards[1]:,} shards"]
+            said.append(f"{self.shards[0]:,} of {self.shards[1]:,} shards")
         return "; ".join(filter(None, said))
 
 
@@ -90,12 +94,14 @@ class Rate:
         return None if not rate else amount / rate
 
 
+def with_reasons(name: str, counts: Mapping[str, int]) -> str:
+    """The most frequent first."""
+    reasons = ", ".join(f"{-n:,} {reason}" for n, reason in sorted((-n, reason) for reason, n in counts.items()))
+    return f"{sum(counts.values()):,} {name}" + (f" ({reasons})" if reasons else "")
+
+
 def rounded(number: float) -> str:
     return f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
-
-
-def mebibytes(size: int) -> str:
-    return f"{size / (1 << 20):,.1f} MiB"
 
 
 def duration(seconds: float) -> str:

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -120,7 +121,7 @@ class Progress:
                         log.warning("progress is not shown for now: %s", error)
                     failed = True
         if is_shown and not failed and (stage.tells_at_end or awake() - since > FIRST_LINE_S):
-            say(now)
+            say(replace(now, rate=None, left_s=None))  # of what is over
 
 
 class _Stage(Protocol):
@@ -146,10 +147,9 @@ class _Reading:
             for task, more in said.items():
                 counts[task] = sum_counts([counts.get(task, {}), more])
         planned = counts.pop(PLAN, {}).get(RECORDINGS, 0)
-        rows = {table: some.get(ROWS, 0) for table, some in counts.items()}
-        if not rows:
-            rows = _rows_of(view.counters())
-        size = sum(some.get(BYTES, 0) for some in counts.values())
+        size = sum(some.pop(BYTES, 0) for some in counts.values())
+        rows = {table: some.pop(ROWS, 0) for table, some in counts.items()} or _rows_of(view.counters())
+        left_out = {table: some for table, some in counts.items() if some}
         self._read.add(size)
         self._rows.add(sum(rows.values()))
         self._planned.add(planned)
@@ -161,6 +161,7 @@ class _Reading:
                 rate=self._planned.per_s(),
                 left_s=self._planned.seconds_for(max(self._recordings - planned, 0)),
                 rows=rows,
+                rows_left_out=left_out,
             )
         return Snapshot(
             stage=self._stage,
@@ -169,6 +170,7 @@ class _Reading:
             rate=self._rows.per_s(),
             left_s=self._read.seconds_for(max(self._size - size, 0)),
             rows=rows,
+            rows_left_out=left_out,
             is_reading=True,
         )
 
@@ -198,7 +200,7 @@ class _Building:
                 self._settled.add(record.recordings)
         self._before = self._settled.read
         self._in_hand: dict[str, Account] = {}
-        self._taken: dict[int, int] = {}  # by process
+        self._made: dict[int, int] = {}  # by process
         self._rate = Rate()
         self._read: dict[str, tuple[int, float | None]] = {}  # which version of a record was read
         self._next_list = self._next_counters = 0.0
@@ -214,7 +216,7 @@ class _Building:
             self._counted = self._from_counters(view.counters())
             self._next_counters = now + COUNTERS_EVERY_S
         for sign in signs:
-            self._taken[sign.pid] = sign.taken
+            self._made[sign.pid] = sign.made
             for key, counts in sign.counts.items():
                 self._hear(key, counts)
         account = Account()
@@ -223,8 +225,9 @@ class _Building:
             account.add(some)
         if not is_over and self._before + self._counted.read > account.read:
             account = self._counted
-        # What is taken from an earlier attempt goes in no time, and says nothing of how long the rest will take.
-        self._rate.add(sum(self._taken.values()) or account.read)
+        # On this machine of what was made: what is taken from an earlier attempt goes in no time, and says nothing of
+        # how long the rest will take.
+        self._rate.add(sum(self._made.values()) if view.job is None else account.read)
         return Snapshot(
             stage=BUILD,
             done=min(account.read, self._total),

@@ -45,7 +45,7 @@ class InHand:
 class Sign:
     """What a heartbeat file says: the recording in hand and whether it is past its deadline.
 
-    `taken` is how many recordings the process has begun, `counts` what has become of those of the tasks in hand.
+    `made` is how many recordings the process is done with, `counts` what has become of those of the tasks in hand.
     """
 
     pid: int
@@ -54,7 +54,7 @@ class Sign:
     stage: str = ""
     used_s: float = 0.0
     limit_s: float = 0.0
-    taken: int = 0
+    made: int = 0
     counts: Counts = field(default_factory=dict)
 
     @property
@@ -77,7 +77,7 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._in_hand: dict[int, InHand] = {}  # by thread
         self._beats = 0
-        self._taken = 0
+        self._made = 0
         self._counts: Counts = {}
         self._file: int | None = None
         self._ending = False
@@ -87,13 +87,13 @@ class Heartbeat:
         """Say what this thread works on while the body runs. Where the job is ending, no body is begun."""
         self.stay_if_ending()
         thread = threading.get_ident()
-        self._taken += 1
         self._in_hand[thread] = InHand(recording_id=recording_id, limit_s=limit_s, since=awake())
         self._write()
         try:
             yield
         finally:
             del self._in_hand[thread]
+            self._made += 1
             self._write()
 
     def at(self, stage: str) -> None:
@@ -151,7 +151,7 @@ class Heartbeat:
         now = awake()
         held = max(list(self._in_hand.values()), key=lambda one: one.used_s(now) - one.limit_s, default=None)
         counts = {task: dict(counts) for task, counts in list(self._counts.items())}
-        sign = Sign(pid=os.getpid(), beats=self._beats, taken=self._taken, counts=counts)
+        sign = Sign(pid=os.getpid(), beats=self._beats, made=self._made, counts=counts)
         if held is None:
             return sign
         return replace(
