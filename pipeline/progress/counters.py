@@ -87,9 +87,9 @@ class TableMeter:
         self._tell(self._stream.size if self._stream is not None else 0)
 
     def _tell(self, position: int) -> None:
-        HEARTBEAT.count(self._table, ROWS, self._rows)
-        HEARTBEAT.count(self._table, BYTES, position - self._told_bytes)
-        _counter(f"{ROWS}.{self._table}").inc(self._rows)
+        for kind, more in ((ROWS, self._rows), (BYTES, position - self._told_bytes)):
+            HEARTBEAT.count(self._table, kind, more)
+            _counter(f"{kind}.{self._table}").inc(more)
         self._rows, self._told_bytes = 0, position
 
 

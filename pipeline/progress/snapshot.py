@@ -38,7 +38,7 @@ class Snapshot:
     def amount(self) -> str:
         """What is done, of how much."""
         if self.is_reading:
-            return f"{sum(self.rows.values()):,} rows of {self.total / 1e6:,.1f} MB"
+            return f"{sum(self.rows.values()):,} rows, {self.done / 1e6:,.1f} of {self.total / 1e6:,.1f} MB"
         return f"{self.done:,} of {self.total:,} recordings"
 
     def pace(self) -> str:

@@ -44,20 +44,22 @@ class View:
     def __init__(self) -> None:
         self.folder: Path | None = None
         self.job: Any = None
+        self._counters: dict[str, int] = {}
+        self._next_counters = 0.0
 
     def signs(self) -> list[Sign]:
         folder = self.folder
         return [HEARTBEAT.sign(), *(signs_in(folder) if folder is not None else ())]
 
     def counters(self) -> dict[str, int]:
-        """Of Beam, as far as an engine gives them."""
-        if self.job is None:
-            return {}
-        try:
-            return read_counters(self.job)
-        except Exception as error:  # of an engine, over the network: whatever it is, it is not worth a word
-            log.debug("no counters: %s", error)
-            return {}
+        """Of Beam, as far as an engine gives them; asked for now and then."""
+        if self.job is not None and awake() >= self._next_counters:
+            try:
+                self._counters = read_counters(self.job)
+            except Exception as error:  # of an engine, over the network: whatever it is, it is not worth a word
+                log.debug("no counters: %s", error)
+            self._next_counters = awake() + COUNTERS_EVERY_S
+        return self._counters
 
 
 class Progress:
@@ -100,6 +102,7 @@ class Progress:
         is_shown = log.isEnabledFor(logging.INFO)
         stuck, since = _Stuck(), awake()
         failed = False
+        now: Snapshot | None = None
         with ExitStack() as stack:
             shown: list[Lines | Bar | MetricsFile] = [self._metrics] if self._metrics is not None else []
             if is_shown and is_terminal(sys.stderr):
@@ -120,7 +123,7 @@ class Progress:
                     if not failed:
                         log.warning("progress is not shown for now: %s", error)
                     failed = True
-        if is_shown and not failed and (stage.tells_at_end or awake() - since > FIRST_LINE_S):
+        if now is not None and is_shown and (stage.tells_at_end or awake() - since > FIRST_LINE_S):
             say(replace(now, rate=None, left_s=None))  # of what is over
 
 
@@ -146,9 +149,10 @@ class _Reading:
         for said in self._said.values():
             for task, more in said.items():
                 counts[task] = sum_counts([counts.get(task, {}), more])
+        counts = counts or _counts_of(view.counters())
         planned = counts.pop(PLAN, {}).get(RECORDINGS, 0)
         size = sum(some.pop(BYTES, 0) for some in counts.values())
-        rows = {table: some.pop(ROWS, 0) for table, some in counts.items()} or _rows_of(view.counters())
+        rows = {table: some.pop(ROWS, 0) for table, some in counts.items()}
         left_out = {table: some for table, some in counts.items() if some}
         self._read.add(size)
         self._rows.add(sum(rows.values()))
@@ -175,9 +179,16 @@ class _Reading:
         )
 
 
-def _rows_of(counters: Mapping[str, int]) -> dict[str, int]:
-    names = {name: name.split(".") for name in counters}
-    return {parts[1]: counters[name] for name, parts in names.items() if len(parts) == 2 and parts[0] == ROWS}
+def _counts_of(counters: Mapping[str, int]) -> Counts:
+    """What workers would say of the tables, by Beam's counters."""
+    counts: Counts = {}
+    for name, number in counters.items():
+        kind, task, *reason = name.split(".")
+        if kind in (ROWS, BYTES):
+            counts.setdefault(task, {})[reason[0] if reason else kind] = number
+        elif kind == PLAN:
+            counts[PLAN] = {task: number}
+    return counts
 
 
 class _Building:
@@ -198,13 +209,12 @@ class _Building:
                 self._pending[part.key] = part, record
             else:
                 self._settled.add(record.recordings)
-        self._before = self._settled.read
+        self._before = replace(self._settled, left_out=dict(self._settled.left_out))
         self._in_hand: dict[str, Account] = {}
         self._made: dict[int, int] = {}  # by process
         self._rate = Rate()
         self._read: dict[str, tuple[int, float | None]] = {}  # which version of a record was read
-        self._next_list = self._next_counters = 0.0
-        self._counted = Account()
+        self._next_list = 0.0
 
     def look(self, signs: Sequence[Sign], view: View, *, is_over: bool) -> Snapshot:
         now = awake()
@@ -212,9 +222,6 @@ class _Building:
             self._read_records(is_over=is_over)
             took_s = awake() - now
             self._next_list = now + max(LIST_EVERY_S, took_s / LIST_SHARE)
-        if now >= self._next_counters:
-            self._counted = self._from_counters(view.counters())
-            self._next_counters = now + COUNTERS_EVERY_S
         for sign in signs:
             self._made[sign.pid] = sign.made
             for key, counts in sign.counts.items():
@@ -223,8 +230,9 @@ class _Building:
         account.add(self._settled)
         for some in self._in_hand.values():
             account.add(some)
-        if not is_over and self._before + self._counted.read > account.read:
-            account = self._counted
+        counted = self._from_counters(view.counters())
+        if counted.read > account.read and not is_over:
+            account = counted
         # On this machine of what was made: what is taken from an earlier attempt goes in no time, and says nothing of
         # how long the rest will take.
         self._rate.add(sum(self._made.values()) if view.job is None else account.read)
@@ -246,8 +254,11 @@ class _Building:
             self._in_hand[key] = account_of(counts)
 
     def _from_counters(self, counters: Mapping[str, int]) -> Account:
+        """What Beam has counted, and what was there before."""
         begin = f"{RECORDINGS}."
-        return account_of({name.removeprefix(begin): n for name, n in counters.items() if name.startswith(begin)})
+        account = account_of({name.removeprefix(begin): n for name, n in counters.items() if name.startswith(begin)})
+        account.add(self._before)
+        return account
 
     def _read_records(self, *, is_over: bool) -> None:
         for info in storage.list_folder(storage.join(self._run_dir, layout.COMMITS)):
@@ -257,7 +268,7 @@ class _Building:
             part, before = self._pending[key]
             self._read[key] = version
             record = committed_shard(self._run_dir, part, self._digest)
-            if record is not None and record != before:
+            if record is not None and (record != before or is_over):
                 del self._pending[key]
                 self._in_hand.pop(key, None)
                 self._settled.add(record.recordings)

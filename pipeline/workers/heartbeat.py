@@ -10,9 +10,8 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.workers.awake import awake
 
@@ -180,7 +179,7 @@ class Heartbeat:
         if self._file is None:
             return
         with self._lock:
-            value: dict[str, Any] = asdict(self.sign())
+            value = vars(self.sign())
             content = json.dumps(value).encode()
             if len(content) > FILE_BYTES:  # counts can wait for the commit record, a name in hand cannot
                 content = json.dumps({**value, "counts": {}}).encode()

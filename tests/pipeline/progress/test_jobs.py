@@ -15,7 +15,7 @@ import pytest
 from beam_runner import main
 from pipeline.progress import shown, watching
 from pipeline.progress.counters import NAMESPACE, RECORDINGS, account_of, read_counters
-from pipeline.progress.watching import View, _Building
+from pipeline.progress.watching import View, _Building, _Reading
 from pipeline.run_folder.generations import RunState
 from schemas.accounting import Account
 from schemas.reasons import Reason
@@ -35,6 +35,7 @@ class Mined:
     def __init__(self, folder: Path) -> None:
         rows = [row(number) for number in range(6)]
         catalogue = write_catalogue(folder, [*rows, row(40, audio_uri="audio/nothing.ogg"), row(0, title="Again")])
+        self.catalogue = catalogue
         with catalogue.open("a", encoding="utf-8") as lines:
             lines.write("not JSON\n")
         comments = folder / "comments.jsonl"
@@ -109,6 +110,11 @@ def test_an_engine_that_gives_counters_is_believed_until_records_say_more(mined:
     view.job = mined.results[2]
     assert stage.look([], view, is_over=False).account == Account(kept=6, left_out={Reason.NOT_FOUND: 1})
     assert stage.look([], view, is_over=True).account == Account()
+    view = View()
+    view.job = mined.results[0]
+    read = _Reading("survey", mined.catalogue.stat().st_size, 0).look([], view, is_over=False)
+    assert (read.rows, read.done, read.total) == ({"catalogue": 9}, *(2 * (mined.catalogue.stat().st_size,)))
+    assert read.rows_left_out == {"catalogue": {"not_json": 1, "repeated_id": 1}}
 
 
 def test_lines_tell_of_each_stage(mined: Mined) -> None:
@@ -117,7 +123,7 @@ def test_lines_tell_of_each_stage(mined: Mined) -> None:
     )
     under_way = [line for line in mined.lines if line.startswith("build: ") and "recordings" in line]
     assert any(not line.startswith(("build: 0 ", "build: 7 ")) for line in under_way)
-    assert any(line.startswith("survey: 9 rows of 0.0 MB (100%)") for line in mined.lines)
+    assert any(line.startswith("survey: 9 rows, 0.0 of 0.0 MB (100%)") for line in mined.lines)
     assert any(line.startswith("plan: 7 of 7 recordings (100%)") for line in mined.lines)
 
 

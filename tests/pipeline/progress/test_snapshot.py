@@ -58,7 +58,8 @@ def test_a_duration_is_said_in_the_unit_that_tells(seconds: float, said: str) ->
         ),
         (
             READING,
-            "survey: 12,345 rows of 100.0 MB (34%); 8,123 rows/s, 30 s left; 5 rows not used (3 bad_value, 2 not_json)",
+            "survey: 12,345 rows, 34.0 of 100.0 MB (34%); 8,123 rows/s, 30 s left; 5 rows not used (3 bad_value, "
+            "2 not_json)",
         ),
         (Snapshot(stage=BUILD, done=0, total=0, shards=(0, 0)),
          "build: 0 of 0 recordings (100%); 0 kept, 0 dropped, 0 failed; 0 of 0 shards"),

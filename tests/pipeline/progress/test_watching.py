@@ -69,6 +69,8 @@ def test_what_failed_for_now_counts_when_it_was_tried_again(hold: Hold) -> None:
     stage = _Building(hold.run_dir, [(part, before)], CONFIG)
     assert account_at(stage).read == 0
     assert account_at(stage, said(part, kept=3)).read == 3
+    # The job may end before it was tried again.
+    assert account_at(_Building(hold.run_dir, [(part, before)], CONFIG), is_over=True) == before.recordings
     after = made(hold, part, Donor.of(before), e=0.5)
     assert account_at(stage) == after.recordings
     assert after.recordings.kept == before.recordings.kept + 1
@@ -172,7 +174,7 @@ def test_a_table_is_read_to_its_last_byte(tmp_path: Path, counted: dict[str, dic
     assert seen == sorted(seen)
     assert 0 < seen[0] <= seen[-1] <= path.stat().st_size
     if "gz" not in name and "parquet" not in name:
-        assert seen[1] == pytest.approx(path.stat().st_size / 2, rel=0.2)
+        assert seen[1] == pytest.approx(768 / 2_000 * path.stat().st_size, rel=0.05)
 
 
 def test_counts_by_name_are_an_account() -> None:
