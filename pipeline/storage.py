@@ -235,14 +235,17 @@ def staged(run_dir: str) -> Iterator[str]:
 
 def file_entry(path: str, name_pattern: str, rows: int) -> FileEntry:
     """Describe a staged file; `name_pattern` has one `{}` for the start of its hash."""
+    sha256 = sha256_of(path)
+    return FileEntry(path=name_pattern.format(sha256[:12]), sha256=sha256, bytes=os.path.getsize(path), rows=rows)
+
+
+def sha256_of(path: str) -> str:
+    """Of a file's content, which is read a block at a time."""
     digest = hashlib.sha256()
-    size = 0
-    with open(path, "rb") as stream:
+    with open_file(path) as stream:
         while chunk := stream.read(COPY_BYTES):
             digest.update(chunk)
-            size += len(chunk)
-    sha256 = digest.hexdigest()
-    return FileEntry(path=name_pattern.format(sha256[:12]), sha256=sha256, bytes=size, rows=rows)
+    return digest.hexdigest()
 
 
 def publish(staged_path: str, target: str) -> None:
