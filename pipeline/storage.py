@@ -235,16 +235,16 @@ def staged(run_dir: str) -> Iterator[str]:
 
 def file_entry(path: str, name_pattern: str, rows: int) -> FileEntry:
     """Describe a staged file; `name_pattern` has one `{}` for the start of its hash."""
-    sha256 = sha256_of(path)
+    with open(path, "rb") as stream:
+        sha256 = sha256_of(stream)
     return FileEntry(path=name_pattern.format(sha256[:12]), sha256=sha256, bytes=os.path.getsize(path), rows=rows)
 
 
-def sha256_of(path: str) -> str:
-    """Of a file's content, which is read a block at a time."""
+def sha256_of(stream: Any) -> str:
+    """Of what a binary stream still has, which is read a block at a time."""
     digest = hashlib.sha256()
-    with open_file(path) as stream:
-        while chunk := stream.read(COPY_BYTES):
-            digest.update(chunk)
+    while chunk := stream.read(COPY_BYTES):
+        digest.update(chunk)
     return digest.hexdigest()
 
 

@@ -72,11 +72,13 @@ class Pieces:
             if match is None:
                 continue
             self._are_there = True
-            if not storage.sha256_of(info.path).startswith(match["sha256"]):
-                log.warning("%s is not whole and is ignored", info.path)
-                continue
-            path = storage.join(self._folder, storage.name_of(info.path))
-            yield Donor(shard=None, rejects=path) if match["kind"] == "jsonl" else Donor(shard=path, rejects=None)
+            with storage.open_file(info.path) as stream:
+                is_whole = storage.sha256_of(stream).startswith(match["sha256"])
+            if is_whole:
+                path = storage.join(self._folder, storage.name_of(info.path))
+                yield Donor(shard=None, rejects=path) if match["kind"] == "jsonl" else Donor(shard=path, rejects=None)
+            else:
+                log.warning("build: %s is not whole and is ignored", info.path)
 
     def keep(self, audio: dict[str, Any]) -> None:
         """Take in the audio columns of a row that was just made."""

@@ -166,9 +166,9 @@ def _difference(path: str, file: Named) -> str | None:
         return "is gone"
     if file.bytes is not None and info.size != file.bytes:
         return f"has {info.size} bytes instead of {file.bytes}"
-    if not storage.sha256_of(path).startswith(file.sha256):
-        return "its content has changed (sha256)"
-    return None
+    with storage.open_file(path) as stream:
+        is_same = storage.sha256_of(stream).startswith(file.sha256)
+    return None if is_same else "its content has changed (sha256)"
 
 
 def _sidecar_difference(run_dir: str, shard_path: str, path: str) -> str | None:
