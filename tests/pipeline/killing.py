@@ -30,6 +30,7 @@ import psutil
 import pipeline.mine
 from openmulan import main as mulan
 from pipeline import storage
+from pipeline.media import clip
 from pipeline.run_folder import pieces
 from pipeline.stores.store import MUTEX_NAME
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
@@ -98,6 +99,44 @@ def mine_and_die_after(seconds: float, catalogue: Path | str, output: Path | str
     child.kill()
     child.join()
     return child.exitcode == -signal.SIGKILL
+
+
+def mine_counted(
+    catalogue: Path | str, output: Path | str, options: tuple[str, ...], counts: Path, **changes: Any
+) -> int | None:
+    """Mine in a process of its own that adds a line to `counts` for each request to the decode helper; the exit code.
+
+    `changes`: `lost_s` in place of that of pieces, and `number`, the signal that it sends itself when the line `at` is
+    written, with the recording in hand.
+    """
+    child = _processes.Process(target=_mine_counted, args=(catalogue, output, options, counts), kwargs=changes)
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+def _mine_counted(
+    catalogue: Path | str,
+    output: Path | str,
+    options: tuple[str, ...],
+    counts: Path,
+    *,
+    lost_s: float = pieces.LOST_S,
+    number: signal.Signals | None = None,
+    at: int = 0,
+) -> None:
+    ask = clip._Helper.ask
+
+    def count(helper: clip._Helper, *request: Any) -> Any:
+        with counts.open("a", encoding="ascii") as lines:
+            lines.write("asked\n")
+        if number is not None and len(counts.read_bytes().splitlines()) == at:
+            os.kill(os.getpid(), number)
+        return ask(helper, *request)
+
+    clip._Helper.ask = count  # type: ignore[method-assign]
+    pieces.LOST_S = lost_s
+    sys.exit(mine(catalogue, output, *options))
 
 
 def die_at(point: str, *command: str) -> None:
