@@ -134,7 +134,7 @@ def _mine_counted(
             os.kill(os.getpid(), number)
         return ask(helper, *request)
 
-    clip._Helper.ask = count  # type: ignore[method-assign]
+    clip._Helper.ask = count  # type: ignore[method-assign, assignment]
     pieces.LOST_S = lost_s
     sys.exit(mine(catalogue, output, *options))
 
