@@ -191,16 +191,18 @@ class Settled:
     """What donors have: audio columns of their rows, and rejects that stand, by recording."""
 
     def __init__(self, run_dir: str, donors: Iterable[Donor], *, again: bool = True) -> None:
-        self._again = again
+        self._run_dir, self._again = run_dir, again
         self._rejects: dict[str, Rejected] = {}
-        self._where: dict[str, tuple[Shard, int, int]] = {}  # recording -> shard, row group and row
-        self._group: tuple[Shard | None, int] = None, -1
-        self._rows: list[dict[str, Any]] = []  # of that group
+        self._where: dict[str, tuple[str, int, int]] = {}  # recording -> shard, row group and row
+        # What was read last. One shard is open at a time: there may be more pieces than a process may open files.
+        self._open: tuple[str, Shard] | None = None
+        self._group = "", -1
+        self._rows: list[dict[str, Any]] = []
         for donor in donors:
             if donor.rejects is not None:
                 self._take_rejects(storage.join(run_dir, donor.rejects))
             if donor.shard is not None:
-                self._take_rows(open_shard(run_dir, donor.shard))
+                self._take_rows(donor.shard)
 
     def _take_rejects(self, path: str) -> None:
         for line in storage.read_bytes(path).splitlines():
@@ -209,10 +211,16 @@ class Settled:
             if not self._again or reason.outcome != Outcome.FAILED_TRANSIENT:
                 self._rejects[value["recording_id"]] = Rejected(reason, value["detail"], value["music_fraction"])
 
-    def _take_rows(self, shard: Shard) -> None:
+    def _shard(self, path: str) -> Shard:
+        if self._open is None or self._open[0] != path:
+            self._open = path, open_shard(self._run_dir, path)
+        return self._open[1]
+
+    def _take_rows(self, path: str) -> None:
+        shard = self._shard(path)
         for group in range(len(shard.groups())):
             ids = shard.read(group, ["recording_id"])["recording_id"].to_pylist()
-            self._where.update({recording_id: (shard, group, i) for i, recording_id in enumerate(ids)})
+            self._where.update({recording_id: (path, group, i) for i, recording_id in enumerate(ids)})
 
     def audio_of(self, recording_id: str) -> dict[str, Any] | None:
         """The audio columns that are there already, or None. Raises Rejected where the recording was left out."""
@@ -220,10 +228,10 @@ class Settled:
             raise rejected
         if recording_id not in self._where:
             return None
-        shard, group, i = self._where[recording_id]
-        if self._group != (shard, group):
-            self._group = shard, group
-            self._rows = shard.read(group, AUDIO_COLUMNS).to_pylist()
+        path, group, i = self._where[recording_id]
+        if self._group != (path, group):
+            self._group = path, group
+            self._rows = self._shard(path).read(group, AUDIO_COLUMNS).to_pylist()
         return self._rows[i]
 
 

@@ -248,9 +248,12 @@ def sha256_of(stream: Any) -> str:
     return digest.hexdigest()
 
 
-def publish(staged_path: str, target: str) -> None:
-    """Give a staged file its final name."""
-    _tried(target, lambda store: store.upload(staged_path, target))
+def publish(staged_path: str, target: str, *, durable: bool = True) -> None:
+    """Give a staged file its final name. One that is not `durable` may be torn by a power cut, and costs no wait."""
+    if is_local(target) and not durable:
+        _LOCAL.move(staged_path, target)
+    else:
+        _tried(target, lambda store: store.upload(staged_path, target))
 
 
 def is_whole(run_dir: str, entry: FileEntry) -> bool:

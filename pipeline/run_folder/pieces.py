@@ -134,7 +134,7 @@ class Pieces:
             if rows:
                 entry = storage.file_entry(path, f"{self._folder}/{{}}.{kind}", rows)
                 published.append(storage.join(self._hold.run_dir, entry.path))
-                storage.publish(path, published[-1])
+                storage.publish(path, published[-1], durable=False)
         self._are_there = True
         storage.failpoint("piece_published")
         try:

@@ -172,10 +172,10 @@ def test_a_place_that_fails_costs_the_piece_alone(
 ) -> None:
     publish = storage.publish
 
-    def fail(staged: str, target: str) -> None:
+    def fail(staged: str, target: str, **how: Any) -> None:
         if f"/{layout.PIECES}/" in target:
             raise error
-        publish(staged, target)
+        publish(staged, target, **how)
 
     monkeypatch.setattr(storage, "publish", fail)
     assert built(hold, part, MADE)[0].recordings.kept == 3
