@@ -2,11 +2,11 @@
 
     python -m benchmarks.kill_cost
 
-A job of 300 recordings in one shard, fetched from a local server that takes a quarter of a second for each, is ended
-a minute after its first recording: by SIGINT and by SIGKILL, alone and with two worker processes, of which one is
-killed as well. Then the same command is run to its end. What is decoded is counted where a worker asks its decode helper, in
-all processes of both jobs. Exit code 1 where a case decodes more than max(8, 10 % of what was finished) again, or where
-a shard or the manifest has other bytes than without.
+A job of 300 recordings in one shard, fetched from a local server that takes a quarter of a second for each, is ended a
+minute after its first recording: by SIGINT and by SIGKILL, alone and with two worker processes, of which one is killed
+as well. Then the same command is run to its end. What is decoded is counted where a worker asks its decode helper, in
+all processes of both jobs. Exit code 1 where a case decodes more than max(8, 10 % of what was finished) again, or
+where a shard or the manifest has other bytes than without.
 """
 
 import argparse
