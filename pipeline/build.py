@@ -3,13 +3,13 @@
 For each row: fetch, cut the clip, ask the detector, encode. What one recording does wrong is an outcome and never an
 exception, so that its neighbours are unharmed, and so is what nobody foresaw (see `pipeline.workers.faults`); an
 exception here means that the machine failed, and the runner tries the whole shard again. A row that an earlier attempt
-has settled is taken from there (see `Donor`).
+has settled is taken from there (see `Donor`), also of one that was killed (see `pipeline.run_folder.pieces`).
 """
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,7 @@ from pipeline.plan import read_part
 from pipeline.progress.counters import count_recording, note_seconds
 from pipeline.run_folder import layout
 from pipeline.run_folder.lock import Hold
+from pipeline.run_folder.pieces import Pieces, keeping
 from pipeline.run_folder.records import Donor, committed_shard, wants_retry
 from pipeline.settings import MineConfig, ShardSettings
 from pipeline.shard_file import RowWriter, open_shard
@@ -42,7 +43,7 @@ from schemas.commit import HISTOGRAM_BINS, PartRecord, ShardRecord, TextTotals
 from schemas.exclusion import ExclusionList
 from schemas.reasons import LeftOutError, Outcome, Reason, legible
 from schemas.shard import SHARD_SCHEMA, TEXT_FIELDS
-from schemas.shard_format import FORMATS, sidecars
+from schemas.shard_format import FORMATS, Shard, sidecars
 
 INT16_SCALE = 1 / 32768
 TEXT_COLUMNS = frozenset(column.name for column in TEXT_FIELDS)
@@ -191,23 +192,39 @@ class ClipMaker:
 
 
 class Settled:
-    """What a donor has: audio columns of its rows, and rejects that stand, by recording."""
+    """What donors have: audio columns of their rows, and rejects that stand, by recording."""
 
-    def __init__(self, run_dir: str, donor: Donor | None, *, again: bool = True) -> None:
+    def __init__(self, run_dir: str, donors: Iterable[Donor], *, again: bool = True) -> None:
+        self._run_dir, self._again = run_dir, again
         self._rejects: dict[str, Rejected] = {}
-        self._where: dict[str, tuple[int, int]] = {}  # recording -> row group and row
-        self._group: tuple[int, list[dict[str, Any]]] = (-1, [])
-        if donor is not None and donor.rejects is not None:
-            for line in storage.read_bytes(storage.join(run_dir, donor.rejects.path)).splitlines():
-                value = json.loads(line)
-                reason = Reason.named(value["reason"])
-                if not again or reason.outcome != Outcome.FAILED_TRANSIENT:
-                    self._rejects[value["recording_id"]] = Rejected(reason, value["detail"], value["music_fraction"])
-        if donor is not None and donor.shard is not None:
-            self._file = open_shard(run_dir, donor.shard.path)
-            for group in range(len(self._file.groups())):
-                ids = self._file.read(group, ["recording_id"])["recording_id"].to_pylist()
-                self._where.update({recording_id: (group, i) for i, recording_id in enumerate(ids)})
+        self._where: dict[str, tuple[str, int, int]] = {}  # recording -> shard, row group and row
+        # What was read last. One shard is open at a time: there may be more pieces than a process may open files.
+        self._open: tuple[str, Shard] | None = None
+        self._group = "", -1
+        self._rows: list[dict[str, Any]] = []
+        for donor in donors:
+            if donor.rejects is not None:
+                self._take_rejects(storage.join(run_dir, donor.rejects))
+            if donor.shard is not None:
+                self._take_rows(donor.shard)
+
+    def _take_rejects(self, path: str) -> None:
+        for line in storage.read_bytes(path).splitlines():
+            value = json.loads(line)
+            reason = Reason.named(value["reason"])
+            if not self._again or reason.outcome != Outcome.FAILED_TRANSIENT:
+                self._rejects[value["recording_id"]] = Rejected(reason, value["detail"], value["music_fraction"])
+
+    def _shard(self, path: str) -> Shard:
+        if self._open is None or self._open[0] != path:
+            self._open = path, open_shard(self._run_dir, path)
+        return self._open[1]
+
+    def _take_rows(self, path: str) -> None:
+        shard = self._shard(path)
+        for group in range(len(shard.groups())):
+            ids = shard.read(group, ["recording_id"])["recording_id"].to_pylist()
+            self._where.update({recording_id: (path, group, i) for i, recording_id in enumerate(ids)})
 
     def audio_of(self, recording_id: str) -> dict[str, Any] | None:
         """The audio columns that are there already, or None. Raises Rejected where the recording was left out."""
@@ -215,10 +232,11 @@ class Settled:
             raise rejected
         if recording_id not in self._where:
             return None
-        group, i = self._where[recording_id]
-        if self._group[0] != group:
-            self._group = group, self._file.read(group, AUDIO_COLUMNS).to_pylist()
-        return self._group[1][i]
+        path, group, i = self._where[recording_id]
+        if self._group != (path, group):
+            self._group = path, group
+            self._rows = self._shard(path).read(group, AUDIO_COLUMNS).to_pylist()
+        return self._rows[i]
 
 
 def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker) -> ShardRecord:
@@ -227,19 +245,20 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
     start = time.perf_counter()
     maker.stopwatch = Stopwatch()
     part = task.part
-    settled = Settled(run_dir, task.donor, again=task.again)
     recordings, texts = Account(), TextTotals()
     histogram = [0] * HISTOGRAM_BINS
     clip_s = 0.0
     rejects: list[str] = []
     kind = FORMATS[shards.shard_format]
     with ExitStack() as stack:
+        pieces = stack.enter_context(keeping(hold, part, shards.config_digest))
+        settled = Settled(run_dir, [*([task.donor] if task.donor else []), *pieces.donors()], again=task.again)
         staged_shard, *staged_sidecars = [stack.enter_context(storage.staged(run_dir)) for _ in kind.endings]
         staged_rejects = stack.enter_context(storage.staged(run_dir))
         writer = RowWriter(kind, [staged_shard, *staged_sidecars])
         for row in read_part(run_dir, part.file.path).to_pylist():
             try:
-                audio = settled.audio_of(row["recording_id"]) or maker.make(row)
+                audio = settled.audio_of(row["recording_id"]) or _settle(row, maker, pieces)
                 fraction: float | None = audio["music_fraction"]
                 writer.add({**audio, **{name: row[name] for name in TEXT_COLUMNS}})
                 recordings.kept += 1
@@ -252,7 +271,8 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
                 count_recording(part.key, rejected.reason)
                 rejects.append(_reject_line(row, rejected))
             if fraction is not None:
-                histogram[min(int(fraction * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+                # Of what is adopted it is a float32, which may lie just below the bin of the float64 that was made.
+                histogram[min(int(fraction * HISTOGRAM_BINS + 1e-5), HISTOGRAM_BINS - 1)] += 1
         writer.close()
         storage.failpoint("shard_written")
         names = part.generation, part.index
@@ -288,7 +308,20 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
     storage.failpoint("shard_checked")
     storage.write_json(layout.shard_commit_path(run_dir, part.key), record.to_json())
     storage.failpoint("shard_committed")
+    pieces.delete()
     return record
+
+
+def _settle(row: dict[str, Any], maker: Maker, pieces: Pieces) -> dict[str, Any]:
+    """The audio columns of a row, which the next piece has too. Raises Rejected."""
+    try:
+        audio = maker.make(row)
+    except Rejected as rejected:
+        if rejected.reason.outcome != Outcome.FAILED_TRANSIENT:
+            pieces.leave_out(_reject_line(row, rejected))
+        raise
+    pieces.keep(audio)
+    return audio
 
 
 def _reject_line(row: dict[str, Any], rejected: Rejected) -> str:

@@ -266,8 +266,13 @@ def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: 
             key = match.groupdict().get("key")
             if key not in live or (folder != layout.COMMITS and (key in settled or replaced)):
                 found.append(info)
-    attempts = []
-    live_parts = {part.file.path for part in state.live_parts()}
+    folders = []
+    parts = state.live_parts()
+    live_parts = {part.file.path for part in parts}
+    pending = {part.key for part in parts} - live
+    for name in storage.list_folders(storage.join(run_dir, layout.PIECES)):
+        if (match := layout.PIECES_NAME.fullmatch(name)) is not None and match["key"] not in pending:
+            folders.append(storage.join(run_dir, layout.PIECES, name))
     plans = {plan.generation: plan for plan in state.plans}
     for name in storage.list_folders(storage.join(run_dir, layout.PLANS)):
         if (match := layout.GENERATION_NAME.fullmatch(name)) is None:
@@ -275,8 +280,8 @@ def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: 
         folder = layout.plan_dir(run_dir, int(match[1]))
         found += _plan_leftovers(run_dir, folder, plans.get(int(match[1])), live_parts if replaced else None)
         inner = storage.list_folders(folder)
-        attempts += [storage.join(folder, name) for name in inner if layout.ATTEMPT_NAME.fullmatch(name)]
-    if not found and not attempts:
+        folders += [storage.join(folder, name) for name in inner if layout.ATTEMPT_NAME.fullmatch(name)]
+    if not found and not folders:
         return 0
     # What is listed was there before a successor could have come, and what it has written since is not on the list.
     storage.failpoint("sweep_listed")
@@ -284,7 +289,7 @@ def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: 
     if found:
         log.info("sweep: %d files that nothing names", len(found))
     storage.delete([info.path for info in found])
-    for folder in attempts:
+    for folder in folders:
         storage.delete_folder(folder)
     return sum(info.size for info in found)
 

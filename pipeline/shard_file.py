@@ -29,9 +29,10 @@ class RowWriter:
     `paths` are those of the shard and of its format's sidecars.
     """
 
-    def __init__(self, kind: ShardFormat, paths: Sequence[str]) -> None:
+    def __init__(self, kind: ShardFormat, paths: Sequence[str], *, max_group_rows: int = MAX_GROUP_ROWS) -> None:
         self._kind = kind
         self._paths = paths
+        self._max_group_rows = max_group_rows
         # Each row as a batch of its own: the audio of a group is most of a worker's memory, and is held once.
         self._batches: list[pa.RecordBatch] = []
         self._text_sources: int | None = None  # of the newest row
@@ -40,7 +41,7 @@ class RowWriter:
 
     def add(self, row: dict[str, Any]) -> None:
         changes = self._text_sources != row["text_sources"]
-        if len(self._batches) >= MAX_GROUP_ROWS or (changes and len(self._batches) >= USEFUL_GROUP_ROWS):
+        if len(self._batches) >= self._max_group_rows or (changes and len(self._batches) >= USEFUL_GROUP_ROWS):
             self._flush()
         self._batches.append(pa.RecordBatch.from_pylist([row], schema=SHARD_SCHEMA))
         self._text_sources = row["text_sources"]

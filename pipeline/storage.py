@@ -248,19 +248,25 @@ def staged(run_dir: str) -> Iterator[str]:
 
 def file_entry(path: str, name_pattern: str, rows: int) -> FileEntry:
     """Describe a staged file; `name_pattern` has one `{}` for the start of its hash."""
-    digest = hashlib.sha256()
-    size = 0
     with open(path, "rb") as stream:
-        while chunk := stream.read(COPY_BYTES):
-            digest.update(chunk)
-            size += len(chunk)
-    sha256 = digest.hexdigest()
-    return FileEntry(path=name_pattern.format(sha256[:12]), sha256=sha256, bytes=size, rows=rows)
+        sha256 = sha256_of(stream)
+    return FileEntry(path=name_pattern.format(sha256[:12]), sha256=sha256, bytes=os.path.getsize(path), rows=rows)
 
 
-def publish(staged_path: str, target: str) -> None:
-    """Give a staged file its final name."""
-    _tried(target, lambda store: store.upload(staged_path, target))
+def sha256_of(stream: Any) -> str:
+    """Of what a binary stream still has, which is read a block at a time."""
+    digest = hashlib.sha256()
+    while chunk := stream.read(COPY_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def publish(staged_path: str, target: str, *, durable: bool = True) -> None:
+    """Give a staged file its final name. One that is not `durable` may be torn by a power cut, and costs no wait."""
+    if is_local(target) and not durable:
+        _LOCAL.move(staged_path, target)
+    else:
+        _tried(target, lambda store: store.upload(staged_path, target))
 
 
 def is_whole(run_dir: str, entry: FileEntry) -> bool:

@@ -12,6 +12,7 @@ plans/g0001/attempt-0003-…/      what the holder of fence 3 has written while 
 shards/g0001-00017-….parquet     rows with audio; or as another of schemas/shard_format.py, with its sidecars
 rejects/g0001-00017-….jsonl      recordings that were left out, and why
 commits/g0001-00017.json         says that the shard is whole
+pieces/g0001-00017-…/            what is settled of a shard while it is built (see pieces.py); no part of the run
 groups-….parquet                 recordings with the same audio
 manifest-0001.json manifest.json what a trainer may read, and the pointer to the newest
 readers/….json                   the trainings that read it, by their own word (schemas/readers.py)
@@ -35,6 +36,7 @@ PLANS = "plans"
 SHARDS = "shards"
 REJECTS = "rejects"
 COMMITS = "commits"
+PIECES = "pieces"
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 
@@ -42,6 +44,8 @@ GENERATION_NAME = re.compile(r"g(\d{4,})")
 ATTEMPT_NAME = re.compile(r"attempt-\d{4,}-[0-9a-f]{8}")
 MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
 _HASH = "[0-9a-f]{12}"
+PIECES_NAME = re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})-{_HASH}")
+PIECE_NAME = re.compile(rf"(?P<sha256>{_HASH})\.(?P<kind>parquet|jsonl)")
 _SHARD_ENDINGS = "|".join(re.escape(ending) for known in FORMATS.values() for ending in known.endings)
 # What a kill on a local disk leaves of a small file beside its place. Those of lock and report are left alone: another
 # thread or process may be writing them.
@@ -94,6 +98,11 @@ def shard_name_pattern(generation: int, index: int, suffix: str) -> str:
 
 def rejects_name_pattern(generation: int, index: int) -> str:
     return f"{REJECTS}/{part_key(generation, index)}-{{}}.jsonl"
+
+
+def pieces_folder(key: str, digest: str) -> str:
+    """Relative to the run folder."""
+    return f"{PIECES}/{key}-{digest[:12]}"
 
 
 def pointer_path(run_dir: str) -> str:

@@ -10,7 +10,7 @@ from pipeline import storage
 from pipeline.run_folder import layout
 from pipeline.storage import DamagedError
 from pipeline.table_steps import Attempt
-from schemas.commit import FileEntry, PartRecord, ShardRecord
+from schemas.commit import PartRecord, ShardRecord
 from schemas.reasons import Outcome
 from schemas.shard_format import sidecars
 
@@ -19,14 +19,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Donor:
-    """What an earlier attempt has settled: rows of its shard, and rejects that need no second try."""
+    """What an earlier attempt has settled: rows of its shard, and rejects that need no second try. Both are paths in
+    the run folder."""
 
-    shard: FileEntry | None
-    rejects: FileEntry | None
+    shard: str | None
+    rejects: str | None
 
     @classmethod
     def of(cls, record: ShardRecord) -> "Donor":
-        return cls(shard=record.shard, rejects=record.rejects)
+        return cls(
+            shard=record.shard.path if record.shard is not None else None,
+            rejects=record.rejects.path if record.rejects is not None else None,
+        )
 
 
 def read_part_records(attempt: Attempt) -> list[PartRecord]:

@@ -5,7 +5,6 @@ under a file of the right size is found here. `mulan report DIR --verify` prints
 with it, and how it comes back.
 """
 
-import hashlib
 import json
 import logging
 import re
@@ -29,7 +28,6 @@ from schemas.manifest import POINTER_NAME, Manifest
 from schemas.shard_format import LIGHT_COLUMNS, sidecars
 
 LINE_EVERY_S = 30.0
-BLOCK_BYTES = 1 << 20
 _GROUPS_NAME = re.compile(r"groups-(?P<sha256>[0-9a-f]+)\.parquet")
 # How a bad file comes back.
 BUILT_AGAIN = "delete it and run the same `mulan mine` again, which builds it anew"
@@ -163,18 +161,14 @@ def check_file(run_dir: str, file: Named) -> Iterator[Damage]:
 
 
 def _difference(path: str, file: Named) -> str | None:
-    if not storage.exists(path):
+    info = storage.stat(path)
+    if info is None:
         return "is gone"
-    digest, size = hashlib.sha256(), 0
+    if file.bytes is not None and info.size != file.bytes:
+        return f"has {info.size} bytes instead of {file.bytes}"
     with storage.open_file(path) as stream:
-        while block := stream.read(BLOCK_BYTES):
-            digest.update(block)
-            size += len(block)
-    if file.bytes is not None and size != file.bytes:
-        return f"has {size} bytes instead of {file.bytes}"
-    if not digest.hexdigest().startswith(file.sha256):
-        return "its content has changed (sha256)"
-    return None
+        is_same = storage.sha256_of(stream).startswith(file.sha256)
+    return None if is_same else "its content has changed (sha256)"
 
 
 def _sidecar_difference(run_dir: str, shard_path: str, path: str) -> str | None:

@@ -160,10 +160,14 @@ class LocalStore:
             os.replace(beside, path)
 
     def upload(self, staged: str, path: str) -> None:
+        with _local_errors(path, "cannot be written"), open(staged, "rb") as stream:
+            os.fsync(stream.fileno())
+        self.move(staged, path)
+
+    def move(self, staged: str, path: str) -> None:
+        """As `upload`, without waiting for the disk: a power cut may leave any part of the file."""
         with _local_errors(path, "cannot be written"):
             os.makedirs(_folder(path), exist_ok=True)
-            with open(staged, "rb") as stream:
-                os.fsync(stream.fileno())
             os.replace(staged, path)
 
     def create(self, path: str, content: bytes) -> str | None:

@@ -8,14 +8,17 @@ the eye alone (`pipeline.progress`). Time is that of `pipeline.workers.awake`.
 import json
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.workers.awake import awake
 
 BEAT_S = 1.0
+POLL_S = 0.05
+SAVE_S = 2.0
 SHOWN_CHARS = 200  # of an id, which may have a kilobyte
 FILE_BYTES = 4_096  # one page, written as a whole
 
@@ -80,6 +83,16 @@ class Heartbeat:
         self._counts: Counts = {}
         self._file: int | None = None
         self._ending = False
+        self._saves: list[Callable[[], None]] = []
+
+    @contextmanager
+    def saving(self, save: Callable[[], None]) -> Iterator[None]:
+        """Where the job ends while the body runs, `save` is called before the process does, by another thread."""
+        self._saves.append(save)
+        try:
+            yield
+        finally:
+            self._saves.remove(save)
 
     @contextmanager
     def holding(self, recording_id: str, limit_s: float) -> Iterator[None]:
@@ -138,9 +151,22 @@ class Heartbeat:
         if self._ending:
             threading.Event().wait()
 
-    def end(self) -> None:
-        """No recording is begun any more, and nothing is committed."""
+    def end(self, grace_s: float) -> None:
+        """No recording is begun any more, and nothing is committed. The one in hand may end in peace, and what is
+        settled is saved; a place that does not answer is not waited for.
+        """
         self._ending = True
+        deadline = time.monotonic() + grace_s
+        while (sign := self.sign()).recording_id is not None and not sign.overdue and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+        saver = threading.Thread(target=self._save, daemon=True, name="saver")
+        saver.start()
+        saver.join(SAVE_S)
+
+    def _save(self) -> None:
+        for save in list(self._saves):
+            with suppress(Exception):  # why the job ends is said already
+                save()
 
     def go_on(self) -> None:
         self._ending = False

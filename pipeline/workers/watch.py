@@ -139,22 +139,18 @@ class Watch:
                 # A job that failed has its workers ended by Beam: what it failed of says more than that they are gone.
                 if done.wait(END_WITHIN_S) and failures and _tells(failures[0]):
                     raise failures[0] from None
-                self._end(done)
+                self._end()
                 raise
             except BaseException:
-                self._end(done)
+                self._end()
                 raise
         if failures:
             raise failures[0]
 
-    def _end(self, done: threading.Event) -> None:
+    def _end(self) -> None:
         """Nothing is begun and nothing committed any more; a recording in hand in this process may end in peace."""
         hush()
-        HEARTBEAT.end()
-        deadline = time.monotonic() + END_WITHIN_S
-        while HEARTBEAT.sign().recording_id is not None and not HEARTBEAT.sign().overdue:
-            if done.wait(0.05) or time.monotonic() > deadline:
-                break
+        HEARTBEAT.end(END_WITHIN_S)
 
     def _expects(self, failure: Any) -> bool:
         """Hear of failing worker processes, of which Beam's thread tells nobody but the terminal."""

@@ -13,7 +13,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 # Bound here, while this project comes first on the path: Beam starts a worker by `python -m`, which then puts the
@@ -61,10 +60,7 @@ def _end_with_launcher(folder: Path) -> None:
             fcntl.flock(lock, fcntl.LOCK_SH)
     except OSError:
         pass  # the folder is gone, and so is the launcher
-    HEARTBEAT.end()
-    deadline = time.monotonic() + GRACE_S
-    while HEARTBEAT.sign().recording_id is not None and time.monotonic() < deadline:
-        time.sleep(POLL_S)
+    HEARTBEAT.end(GRACE_S)
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
 

@@ -96,6 +96,13 @@ def _lives(process: psutil.Process) -> bool:
     return False
 
 
+def hook(folder: Path, code: str) -> dict[str, str]:
+    """Python runs this in the launcher and in each worker at its start."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
+    return {"PYTHONPATH": str(folder)}
+
+
 @contextlib.contextmanager
 def running(folder: Path, catalogue: Path, output: Path, *options: str, **environment: str) -> Iterator[Job]:
     """A job that does not outlive the body."""

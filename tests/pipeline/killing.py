@@ -30,6 +30,8 @@ import psutil
 import pipeline.mine
 from openmulan import main as mulan
 from pipeline import storage
+from pipeline.media import clip
+from pipeline.run_folder import pieces
 from pipeline.stores.store import MUTEX_NAME
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
 
@@ -42,6 +44,8 @@ COMMIT_POINTS = (
     "plan_parts_committed",
     "plan_checked",
     "plan_committed",
+    "piece_checked",
+    "piece_published",
     "shard_written",
     "rejects_published",
     "shard_published",
@@ -55,7 +59,10 @@ COMMIT_POINTS = (
     "sweep_listed",
 )
 # Of `mulan remove`, beside those of planning and building.
-REMOVE_POINTS = ("suppression_written", "removed_listed", *COMMIT_POINTS[1:])
+REMOVE_POINTS = (
+    *("suppression_written", "removed_listed"),
+    *(point for point in COMMIT_POINTS[1:] if not point.startswith("piece_")),
+)
 # Of `mulan prune`, after it has finished what was left of a removal.
 PRUNE_POINTS = (
     "quiet_checked",
@@ -101,6 +108,44 @@ def mine_and_die_after(seconds: float, catalogue: Path | str, output: Path | str
     return child.exitcode == -signal.SIGKILL
 
 
+def mine_counted(
+    catalogue: Path | str, output: Path | str, options: tuple[str, ...], counts: Path, **changes: Any
+) -> int | None:
+    """Mine in a process of its own that adds a line to `counts` for each request to the decode helper; the exit code.
+
+    `changes`: `lost_s` in place of that of pieces, and `number`, the signal that it sends itself when the line `at` is
+    written, with the recording in hand.
+    """
+    child = _processes.Process(target=_mine_counted, args=(catalogue, output, options, counts), kwargs=changes)
+    child.start()
+    child.join()
+    return child.exitcode
+
+
+def _mine_counted(
+    catalogue: Path | str,
+    output: Path | str,
+    options: tuple[str, ...],
+    counts: Path,
+    *,
+    lost_s: float = pieces.LOST_S,
+    number: signal.Signals | None = None,
+    at: int = 0,
+) -> None:
+    ask = clip._Helper.ask
+
+    def count(helper: clip._Helper, *request: Any) -> Any:
+        with counts.open("a", encoding="ascii") as lines:
+            lines.write("asked\n")
+        if number is not None and len(counts.read_bytes().splitlines()) == at:
+            os.kill(os.getpid(), number)
+        return ask(helper, *request)
+
+    clip._Helper.ask = count  # type: ignore[method-assign, assignment]
+    pieces.LOST_S = lost_s
+    sys.exit(mine(catalogue, output, *options))
+
+
 def die_at(point: str, *command: str) -> None:
     """Run a command of `mulan`. Raises AssertionError where it ends before it gets to the point."""
     child = _processes.Process(target=_command_dies_at, args=(point, command))
@@ -124,6 +169,7 @@ def _die_at(point: str, catalogue: Path | str, output: Path | str, options: tupl
             os.kill(os.getpid(), signal.SIGKILL)
 
     storage.on_commit_point = die
+    pieces.LOST_S = 0.0
     mine(catalogue, output, *options)
 
 
@@ -186,6 +232,7 @@ def _wait_at(point: str, work: Callable[[], int], said: Path, there: Any, go_on:
             go_on.wait()
 
     storage.on_commit_point = wait
+    pieces.LOST_S = 0.0
     with said.open("w", encoding="utf-8", buffering=1) as stream:
         sys.stderr = stream
         code = work()
@@ -288,7 +335,7 @@ def draw_kills(count: int, seed: int) -> list[Kill]:
                 workers=2 if target is Target.WORKER or (target is Target.LAUNCHER and not at_point) else 1,
                 grown=rng.random() < 0.5,
                 point=point if at_point else None,
-                occurrence=rng.choice((1, 2)) if point.startswith(("part_", "shard_")) else 1,
+                occurrence=rng.choice((1, 2)) if point.startswith(("part_", "piece_", "shard_")) else 1,
                 share=share,
             )
         )
@@ -394,6 +441,7 @@ def _work(
             events.send(name)
 
     storage.on_commit_point = tell
+    pieces.LOST_S = 0.0
     if workers_plan:
         pipeline.mine.SMALL_BYTES = 0
     sys.exit(mine(catalogue, output, *options))
@@ -598,7 +646,8 @@ def assert_same(output: Path, undisturbed: Path) -> None:
     assert recordings["pending"] == 0
     for folder in ("shards", "rejects"):
         assert _names(output, folder) == _names(undisturbed, folder)
-    assert _names(output, "tmp") == set()
+    for folder in ("pieces", "tmp"):
+        assert _names(output, folder) == set()
 
 
 def _names(output: Path, folder: str) -> set[str]:

@@ -320,6 +320,22 @@ def test_a_run_that_is_not_built_to_its_end(corpus: Path, mined: Path, tmp_path:
     assert report(output)["recordings"]["dropped"] == {"removed": len(gone)}
 
 
+def test_a_shard_that_is_built_by_halves(corpus: Path, mined: Path, tmp_path: Path) -> None:
+    """Nothing of it is committed, and all of it is in pieces."""
+    sought = needles(mined)
+    output = tmp_path / "run"
+    mine_and_die_at("shard_written", corpus / "catalog.jsonl", output, ("--rows_per_shard=512",))
+    pieces = {path for path in traces(output, sought) if path.startswith("pieces/")}
+    assert pieces
+    assert remove(output, GONE) == 0
+    assert {path.partition("/")[0] for path in traces(output, sought)} == {"plans"}
+    assert prune(output) == 0
+    assert traces(output, sought) == {}
+    assert mine(corpus / "catalog.jsonl", output, "--rows_per_shard=512") == 0
+    assert recordings(output) == [f"rec-{i:03d}" for i in range(7)]
+    assert traces(output, sought) == {}
+
+
 def test_a_generation_in_progress_stays_out_of_the_manifest(run: Path, corpus: Path) -> None:
     grown = write_catalogue(corpus, [*ROWS, *(row(number) for number in range(10, 16))], "progress.jsonl")
     mine_and_die_at("shard_committed", grown, run, (SHARDS,))

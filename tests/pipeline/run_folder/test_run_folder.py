@@ -70,7 +70,7 @@ class TestOtherPeoplesFiles:
         theirs = {
             *("shards/notes.txt", "shards/my.parquet", "rejects/read-me.jsonl", "tmp/mulan-upload.bin"),
             *("groups-of-mine.parquet", "plans/g0001/part-of-me.parquet", "plans/g0001/attempt-at-nothing/x"),
-            "plans/mine/plan.json",
+            *("plans/mine/plan.json", "pieces/notes.txt", "pieces/g0001-00000/0123456789ab.parquet"),
         }
         for name in theirs:
             (output / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +80,7 @@ class TestOtherPeoplesFiles:
             *(f"tmp/mulan-{'0' * 32}", "groups-0123456789ab.parquet", "plans/g0001/part-00000-0123456789ab.parquet"),
             *(f"plans/g0001/plan.json.{'a' * 32}.tmp", f"run.json.{'a' * 32}.tmp"),
             *(f"commits/g0001-00000.json.{'a' * 32}.tmp", f"manifest-0001.json.{'a' * 32}.tmp"),
+            *(f"pieces/g000{g}-00000-0123456789ab/0123456789ab.parquet" for g in (1, 9)),
             *("plans/g0001/attempt-0001-01234567/survey.json", "plans/g0007/removed-000-0123456789ab.jsonl"),
         }
         for name in leftovers:

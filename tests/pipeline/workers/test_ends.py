@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.pipeline.jobs import Job, running, wait_until
+from tests.pipeline.jobs import Job, hook, running, wait_until
 from tests.pipeline.mining import mine, report, row, shard_hashes, write_catalogue
 from tests.pipeline.misbehaving import Misbehaving
 
@@ -117,13 +117,6 @@ def decoders(job: Job) -> list[psutil.Process]:
             if "media.helper" in " ".join(one.cmdline()):
                 found.append(one)
     return found
-
-
-def hook(folder: Path, code: str) -> dict[str, str]:
-    """Python runs this in the launcher and in each worker at its start."""
-    folder.mkdir()
-    (folder / "sitecustomize.py").write_text(code, encoding="utf-8")
-    return {"PYTHONPATH": str(folder)}
 
 
 IMPATIENT = "import pipeline.workers.watch\npipeline.workers.watch.SILENT_S = 4.0\n"

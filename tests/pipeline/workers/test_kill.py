@@ -1,12 +1,14 @@
 """Promise 2: whatever kills the job, the same command gives the same bytes in the end."""
 
 import re
+import signal
 import time
 from pathlib import Path
 
 import pytest
 
 import pipeline
+from schemas.exits import INTERRUPTED
 from tests.pipeline.killing import (
     AUDIOSET_POINTS,
     COMMIT_POINTS,
@@ -20,6 +22,7 @@ from tests.pipeline.killing import (
     draw_kills,
     mine_and_die_after,
     mine_and_die_at,
+    mine_counted,
     random_moments,
 )
 from tests.pipeline.mining import mine, row, write_catalogue
@@ -27,6 +30,7 @@ from tests.pipeline.mining import mine, row, write_catalogue
 pytestmark = pytest.mark.slow
 
 OPTIONS = ("--rows_per_shard=3", "--max_failure_rate=0.5")
+LONG = 40
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +46,17 @@ def undisturbed(catalogue: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     start = time.monotonic()
     assert mine(catalogue, output, *OPTIONS) == 0
     return output, time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def long_shard(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A catalogue that makes one shard, and its undisturbed run."""
+    folder = tmp_path_factory.mktemp("long")
+    names = ["bad.ogg" if i % 9 == 4 else "000.flac" for i in range(LONG)]
+    catalogue = write_catalogue(folder, [row(i, audio_uri=f"audio/{names[i]}") for i in range(LONG)])
+    (folder / "audio" / "bad.ogg").write_bytes(b"this is no sound")
+    assert mine(catalogue, folder / "run", OPTIONS[1]) == 0
+    return catalogue, folder / "run"
 
 
 def test_killed_at_every_commit_point(catalogue: Path, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
@@ -60,6 +75,25 @@ def test_killed_at_random_moments(catalogue: Path, undisturbed: tuple[Path, floa
             assert seconds > 0.01
         assert mine(catalogue, output, *OPTIONS) == 0
         assert_same(output, undisturbed[0])
+
+
+@pytest.mark.parametrize(
+    # Pieces by time alone, and by the interrupt alone.
+    ("number", "lost_s"),
+    [(signal.SIGKILL, 0.0), (signal.SIGINT, 3600.0)],
+)
+def test_what_is_settled_of_a_shard_is_not_decoded_again(
+    long_shard: tuple[Path, Path], tmp_path: Path, number: signal.Signals, lost_s: float
+) -> None:
+    catalogue, undisturbed = long_shard
+    output, counts = tmp_path / "run", tmp_path / "counts"
+    code = mine_counted(catalogue, output, OPTIONS[1:], counts, lost_s=lost_s, number=number, at=LONG - 5)
+    assert code == {signal.SIGKILL: -signal.SIGKILL, signal.SIGINT: INTERRUPTED}[number]
+    assert list(output.glob("shards/*")) == []
+    assert mine_counted(catalogue, output, OPTIONS[1:], counts) == 0
+    again = len(counts.read_text().splitlines()) - LONG
+    assert 0 <= again <= 3
+    assert_same(output, undisturbed)
 
 
 def test_the_list_of_commit_points_is_whole() -> None:
