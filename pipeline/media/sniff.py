@@ -39,6 +39,7 @@ _MAGIC = {
     "wavpack": rb"wvpk",
     "ape": rb"MAC ",
     "dts": rb"\x7f\xfe\x80\x01|\xfe\x7f\x01\x80",
+    "mpegts": rb"(?:G.{187}){5}|(?:....G.{187}){5}|(?:G.{203}){5}",
     "mpegps": rb"\x00\x00\x01\xba",
 }
 # What is searched for in junk, and what must stand there so many bytes earlier.
@@ -57,10 +58,9 @@ _MAGIC_IN_JUNK = {
     b"FLV\x01": (0, {"flv": rb"FLV\x01[\x01\x04\x05]\x00\x00\x00\x09"}),
     b"#!AMR": (0, {"amr": rb"#!AMR\n"}),
     b"TTA1": (0, {"tta": rb"TTA1[\x01\x03]\x00.\x00.\x00"}),
-    b"\x7f\xfe\x80\x01": (0, {"dts": rb"\x7f\xfe\x80\x01"}),
     b".snd": (0, {"au": rb"\.snd\x00\x00.{6}\x00\x00\x00"}),
-    # Packets of a transport stream, also with a time (192 bytes) or a checksum (204) of their own.
-    b"G": (0, {"mpegts": rb"G(?:.{187}G){7}|G(?:.{191}G){7}|G(?:.{203}G){7}"}),
+    # Tables that are sent first (PAT, SDT), and packets in a row; those of 192 bytes carry a time, of 204 a checksum.
+    b"G@": (0, {"mpegts": rb"G@[\x00\x11][\x10-\x3f](?:(?:.{184}G...){7}|(?:.{188}G...){7}|(?:.{200}G...){7})"}),
     b"wvpk": (0, {"wavpack": rb"wvpk....[\x02-\x10]\x04"}),
     b"MAC ": (0, {"ape": rb"MAC .\x0f\x00\x00"}),
 }
@@ -74,7 +74,9 @@ _AT_START = _one_of(_MAGIC)
 _IN_JUNK = {literal: (ahead, _one_of(magic)) for literal, (ahead, magic) in _MAGIC_IN_JUNK.items()}
 # What says that it is something else is not junk: an archive of recordings is no recording, nor is a page.
 _NOT_JUNK = re.compile(
-    rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b|%PDF|\x7fELF|MZ|\x89PNG|\xff\xd8\xff|GIF8|MThd|RIFF|FORM|\s*[<{\[#]"
+    rb"PK\x03\x04|Rar!|7z\xbc\xaf|\x1f\x8b\x08|%PDF|\x7fELF|MZ.\x00|\x89PNG|\xff\xd8\xff|GIF8|MThd|RIFF|FORM|"
+    rb"\s*<[!?A-Za-z]|#EXT|\s*[{\[]\s*\"",
+    re.DOTALL,
 )
 
 
@@ -94,7 +96,8 @@ def sniff(media: bytes) -> Sniffed | None:
     found = _search(media, behind)
     if found is not None and found.name in _SELF_SYNCHRONISING:
         return Sniffed(name=found.name, start=0)
-    return _search(media, 0) if found is None and behind else found
+    lying = found is None and behind and not _NOT_JUNK.match(media, behind)
+    return _search(media, 0) if lying else found
 
 
 def _behind_tags(media: bytes) -> int:
@@ -125,7 +128,7 @@ def _search(media: bytes, start: int) -> Sniffed | None:
         frames, reached = _frames(media, at, _FRAME_BYTES[name], _FRAMES if near else _FRAMES_FAR)
         if frames == (_FRAMES if near else _FRAMES_FAR):
             return Sniffed(name=name, start=at)
-        if near and reached >= len(media) and frames > most_frames:
+        if near and reached >= len(media) and frames > most_frames and (frames > 1 or at == start):
             best, most_frames = Sniffed(name=name, start=at), frames
     return magic or best
 
@@ -145,7 +148,7 @@ def _find_magic(media: bytes, start: int, end: int) -> Sniffed | None:
 def _frames(media: bytes, at: int, frame_bytes: Callable[[bytes], int], most: int) -> tuple[int, int]:
     """How many frames follow on one another, and where they end."""
     frames = 0
-    while frames < most and (size := frame_bytes(media[at : at + 7])):
+    while frames < most and (size := frame_bytes(media[at : at + 8])):
         at += size
         frames += 1
     return frames, at
@@ -202,14 +205,24 @@ def _eac3_frame_bytes(head: bytes) -> int:
     return size if size > 7 else 0
 
 
+def _dts_frame_bytes(head: bytes) -> int:
+    """ETSI TS 102 114, table 5-1; the core alone."""
+    if len(head) < 8 or head[:4] != b"\x7f\xfe\x80\x01":
+        return 0
+    size = ((head[5] & 3) << 12 | head[6] << 4 | head[7] >> 4) + 1
+    return size if size > 95 else 0
+
+
 _FRAME_BYTES: dict[str, Callable[[bytes], int]] = {
     "mp3": _mpeg_frame_bytes,
     "aac": _adts_frame_bytes,
     "ac3": _ac3_frame_bytes,
     "eac3": _eac3_frame_bytes,
+    "dts": _dts_frame_bytes,
 }
 _SYNC = re.compile(
     rb"(?P<mp3>\xff(?=[\xe2-\xef\xf2-\xf7\xfa-\xff][\x10-\xef]))|(?P<aac>\xff(?=[\xf0\xf1\xf8\xf9]))"
-    rb"|(?P<ac3>\x0b(?=w...[\x00-\x57]))|(?P<eac3>\x0b(?=w...[\x58-\x87]))",
+    rb"|(?P<ac3>\x0b(?=w...[\x00-\x57]))|(?P<eac3>\x0b(?=w...[\x58-\x87]))"
+    rb"|(?P<dts>\x7f(?=\xfe\x80\x01))",
     re.DOTALL,
 )

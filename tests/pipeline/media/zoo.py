@@ -195,7 +195,7 @@ def _absurd(media: dict[str, bytes]) -> Iterator[tuple[str, Maker]]:
         yield f"{name}.wav", _content(wav(wave, 16_000, "FLOAT"))
     wave = music_CT(0.2, 8_000)
     yield "a-thousand-streams.mka", _content(encoded(wave, 8_000, "matroska", "pcm_s16le", more_CT=[wave] * 999))
-    yield "unlisted-codec.mka", _content(encoded(music_CT(SECONDS, 8_000), 8_000, "matroska", "tta"))
+    yield "unlisted-codec.wav", _content(encoded(music_CT(SECONDS, 8_000), 8_000, "wav", "adpcm_yamaha"))
     yield "ends-early.flac", _content(encoded(music_CT(1.2, 16_000), 16_000, "flac", "flac"))
     frames = encoded(np.zeros((1, 44_100), np.float32), 44_100, "adts", "aac")
     yield "bomb-of-frames.aac", _content(frames * 2_100)
