@@ -180,6 +180,10 @@ class OpenedMedia:
         except av.FFmpegError as error:
             raise_if_memory(error)
             yield Packet()
+        except IndexError:
+            # PyAV has no name for streams that appear on the way (FLV, MPEG-TS). It meets them when it flushes, which
+            # is in the order of streams, so ours is flushed by then.
+            return
 
     def decode(self, packet: AnyPacket) -> list[AudioFrame] | None:
         """Frames of one packet; None where it cannot be decoded."""

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +30,7 @@ def by_arrow(body: bytes, compression: str) -> bytes:
     return bytes(sink.getvalue())
 
 
-PACKED = {
+PACKED: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,
     "X-GZip": lambda body: gzip.compress(body[:10]) + gzip.compress(b"") * 9_000 + gzip.compress(body[10:]) + b"\0",
     "deflate": zlib.compress,
