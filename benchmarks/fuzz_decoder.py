@@ -29,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks.machine import write_result
 from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig
 from schemas.reasons import Reason
-from tests.media import KINDS, music_CT
+from tests.media import KINDS, LINEAR_KINDS, music_CT
 
 SEED_S = 1.2
 SPEC = ClipSpec(start_s=0.3, duration_s=0.5)
@@ -118,7 +118,7 @@ def outcome(decoder: ClipDecoder, media: bytes) -> str:
 
 
 def fuzz(minutes: float, seed: int, findings: Path | None, only: int | None) -> dict[str, Any]:
-    seeds = [maker(music_CT(SEED_S, rate_hz)) for rate_hz, maker, *_ in KINDS.values()]
+    seeds = [maker(music_CT(SEED_S, rate_hz)) for rate_hz, maker, *_ in (KINDS | LINEAR_KINDS).values()]
     outcomes: Counter[str] = Counter()
     kept: dict[str, str] = {}
     slowest_s = 0.0
@@ -144,7 +144,7 @@ def fuzz(minutes: float, seed: int, findings: Path | None, only: int | None) -> 
     return {
         "minutes": round((time.monotonic() - start) / 60, 1),
         "seed": seed,
-        "containers": sorted(KINDS),
+        "containers": sorted(KINDS | LINEAR_KINDS),
         "items": sum(outcomes.values()),
         "outcomes": dict(outcomes.most_common()),
         "slowest_item_s": round(slowest_s, 2),

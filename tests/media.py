@@ -4,8 +4,11 @@ Made with PyAV (and libsndfile for Ogg Vorbis), so that no other program is need
 by samples.
 """
 
+import base64
 import functools
 import io
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -148,6 +151,40 @@ def remuxed(
     return bytes(file.content) if isinstance(file, Pipe) else file.getvalue()
 
 
+def ape_silence(samples: int, rate_hz: int) -> bytes:
+    """Monkey's Audio, which nothing here encodes: frames of a 3.99 file may say that they are silent and stop there."""
+    blocks = 73_728
+    frames = -(-samples // blocks)
+    frame = struct.pack("<II", 0x80000000, 3) + bytes(16)
+    start = 52 + 24 + 4 * frames
+    descriptor = struct.pack(
+        "<4sHHIIIIIII16s", b"MAC ", 3_990, 0, 52, 24, 4 * frames, 0, len(frame) * frames, 0, 0, b""
+    )
+    header = struct.pack("<HHIIIHHI", 2_000, 0, blocks, samples - (frames - 1) * blocks, frames, 16, 1, rate_hz)
+    seek_table = struct.pack(f"<{frames}I", *range(start, start + len(frame) * frames, len(frame)))
+    return descriptor + header + seek_table + frame * frames
+
+
+# 375 Hz at 48 kHz, one frame of 512 samples in the middle of it, encoded for this by ffmpeg (no encoder is in PyAV).
+_DTS_FRAME = zlib.decompress(
+    base64.b64decode(
+        b"eNqr/9fA+MeG/4PJAUYLBsb3zcn//39wYGBgYOlIWdLh0CTQosRxSKBFkcMJRADFWQMOtnEy2DQoODAyMOhEMrh4CTM4NCgwsLVp"
+        b"mMTIiGfk9z+KO3iwrO3HP9VXLkIKr4RKObVl/VbL+l1olgholghqmsJ3pu/NiZ+Vj6fP09HRXMZw2YFz+frssyYtHA6XozJmVQFR"
+        b"5tevy5oEWGvrr1+/frW2traGRubW///BAABz32zd"
+    )
+)
+
+
+def dts_tone(samples: int) -> bytes:
+    """A steady tone, mono, 48 kHz."""
+    return _DTS_FRAME * -(-samples // 512)
+
+
+def with_times(stream: bytes) -> bytes:
+    """A transport stream as cameras and Blu-ray discs have it: four bytes of time before each packet."""
+    return b"".join(bytes(4) + stream[at : at + 188] for at in range(0, len(stream), 188))
+
+
 RECORDING_S = 61
 MP3_DELAY = 1_105  # what decoding adds before the first sample where no tag says so: 576 + 529 samples
 AAC_DELAY = 1_024
@@ -201,6 +238,35 @@ KINDS: dict[str, tuple[int, Callable[[Wave], bytes], bool, int]] = {
 
 # Of these the container tells how much priming to discard, which the ffmpeg that is installed may be too old to know.
 DECLARED_PRIMING = {"mkv_mp3"}
+
+
+# Kinds that are always decoded from the start, by container and codec: rate, maker.
+LINEAR_KINDS: dict[str, tuple[int, Callable[[Wave], bytes]]] = {
+    "asf_wmav1": (44_100, lambda w: encoded(w, 44_100, "asf", "wmav1", bit_rate=128_000)),
+    "asf_wmav2": (44_100, lambda w: encoded(w, 44_100, "asf", "wmav2", bit_rate=128_000)),
+    "avi_mp3": (44_100, lambda w: encoded(w, 44_100, "avi", "libmp3lame")),
+    "avi_pcm": (44_100, lambda w: encoded(w, 44_100, "avi", "pcm_s16le", video=True)),
+    "flv_mp3": (44_100, lambda w: encoded(w, 44_100, "flv", "libmp3lame")),
+    "flv_aac": (44_100, lambda w: encoded(w, 44_100, "flv", "aac")),
+    "mpegts_aac": (48_000, lambda w: encoded(w, 48_000, "mpegts", "aac")),
+    "mpegts_mp2": (48_000, lambda w: encoded(w, 48_000, "mpegts", "mp2", video=True)),
+    "mpegts_ac3": (48_000, lambda w: with_times(encoded(w, 48_000, "mpegts", "ac3"))),
+    "mpegps_mp2": (48_000, lambda w: encoded(w, 48_000, "mpeg", "mp2")),
+    "mpegps_ac3": (48_000, lambda w: encoded(w, 48_000, "vob", "ac3")),
+    "caf_pcm": (44_100, lambda w: encoded(w, 44_100, "caf", "pcm_s16be")),
+    "caf_alac": (44_100, lambda w: encoded(w, 44_100, "caf", "alac")),
+    "au_pcm": (44_100, lambda w: encoded(w, 44_100, "au", "pcm_s16be")),
+    "w64_pcm": (44_100, lambda w: encoded(w, 44_100, "w64", "pcm_s16le")),
+    "ac3_ac3": (48_000, lambda w: encoded(w, 48_000, "ac3", "ac3")),
+    "eac3_eac3": (44_100, lambda w: encoded(w, 44_100, "eac3", "eac3")),
+    "dts_dca": (48_000, lambda w: dts_tone(w.shape[1])),
+    "amr_amrnb": (8_000, lambda w: encoded(w, 8_000, "amr", "libopencore_amrnb", bit_rate=12_200)),
+    "mp4_amrnb": (8_000, lambda w: encoded(w, 8_000, "3gp", "libopencore_amrnb", bit_rate=12_200)),
+    "ape_ape": (44_100, lambda w: ape_silence(w.shape[1], 44_100)),
+    "tta_tta": (44_100, lambda w: encoded(w, 44_100, "tta", "tta")),
+    "wavpack_wavpack": (44_100, lambda w: encoded(w, 44_100, "wv", "wavpack")),
+    "matroska_wavpack": (44_100, lambda w: encoded(w, 44_100, "matroska", "wavpack")),
+}
 
 
 @functools.cache

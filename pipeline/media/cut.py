@@ -24,7 +24,7 @@ import av
 import av.filter
 from av.audio.frame import AudioFrame
 
-from pipeline.media.opened import PCM_CODECS, WALKABLE_CODECS, AnyPacket, OpenedMedia, Refusal, raise_if_memory
+from pipeline.media.opened import AnyPacket, OpenedMedia, Refusal, raise_if_memory
 from pipeline.media.protocol import CLIP_RATE_HZ, SAMPLE_BYTES, ClipSpec, DecodeConfig, ShortPolicy
 from schemas.reasons import Reason
 
@@ -214,8 +214,8 @@ def cut_linear(opened: OpenedMedia, start_sample: int, samples: int) -> Cut:
 
 def cut_walking(opened: OpenedMedia, start_sample: int, samples: int) -> Cut | None:
     """Reads to the clip and decodes from there; None where the recording ends on the way. Raises CannotWalk."""
-    if opened.codec not in WALKABLE_CODECS | PCM_CODECS or not opened.stream.rate:
-        raise CannotWalk(f"codec {opened.codec}")
+    if not opened.walkable or not opened.stream.rate:
+        raise CannotWalk(f"{opened.codec} in {opened.name}")
     rate_hz = OPUS_RATE_HZ if opened.codec == "opus" else opened.stream.rate
     lasts = _packet_clock(opened, rate_hz)
     cutter = Cutter(opened, start_sample, samples)

@@ -35,12 +35,34 @@ DEMUXERS = {
     "ogg": "ogg",
     "mp4": "mov",
     "matroska": "matroska",
+    "avi": "avi",
+    "asf": "asf",
+    "flv": "flv",
+    "mpegts": "mpegts",
+    "mpegps": "mpeg",
+    "caf": "caf",
+    "au": "au",
+    "w64": "w64",
+    "ac3": "ac3",
+    "eac3": "eac3",
+    "dts": "dts",
+    "amr": "amr",
+    "ape": "ape",
+    "tta": "tta",
+    "wavpack": "wv",
 }
 # Each of these forgets its past within the walk's pre-roll, and its packets' durations can be counted on. AAC is not
 # among them: its decoder fills bands with noise from a generator that runs on between packets. Nor is Vorbis: what
 # ffmpeg believes its packets to last is wrong where long and short blocks meet.
 WALKABLE_CODECS = frozenset({"flac", "alac", "mp1", "mp2", "mp3", "mp1float", "mp2float", "mp3float", "opus"})
-OTHER_CODECS = frozenset({"vorbis", "aac", "ac3", "eac3", "adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt"})
+# Elsewhere time stamps are coarse, or what stands between packets can be lost without a trace.
+WALKABLE_CONTAINERS = frozenset({"wav", "aiff", "flac", "mp3", "aac", "ogg", "mp4", "matroska"})
+OTHER_CODECS = frozenset(
+    {
+        *("vorbis", "aac", "ac3", "eac3", "dca", "wmav1", "wmav2", "amrnb", "wavpack", "ape", "tta"),
+        *("adpcm_ms", "adpcm_ima_wav", "adpcm_ima_qt", "pcm_dvd"),
+    }
+)
 PCM_CODECS = frozenset(
     f"pcm_{name}"
     for name in (
@@ -67,21 +89,36 @@ def _refuse_to_open(*_: Any) -> NoReturn:
     raise PermissionError("the decoder opens nothing besides the bytes that it was given")
 
 
+class _From(io.BytesIO):
+    """Media from a byte on, without a copy of them."""
+
+    def __init__(self, media: bytes, start: int) -> None:
+        super().__init__(media)
+        self._start = start
+        super().seek(start)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return super().seek(offset + (self._start if whence == io.SEEK_SET else 0), whence) - self._start
+
+    def tell(self) -> int:
+        return super().tell() - self._start
+
+
 class OpenedMedia:
     """One opened container and the audio stream of it that is decoded: the one that ffmpeg's command line takes,
     which is the one flagged as default, of several the one with the most channels, of those the first."""
 
     def __init__(self, media: bytes, config: DecodeConfig) -> None:
-        name = sniff(media)
-        if name is None:
+        found = sniff(media)
+        if found is None:
             raise Refusal(Reason.UNKNOWN_CONTAINER, f"begins with {media[:12]!r}")
-        self.name = name
+        self.name = found.name
         self.config = config
         self.packets_seen = 0
         self.packets_bad = 0
-        demuxer = DEMUXERS[name]
+        demuxer = DEMUXERS[found.name]
         self.container = av.open(
-            io.BytesIO(media),
+            _From(media, found.start),
             "r",
             format=demuxer,
             container_options={
@@ -120,6 +157,7 @@ class OpenedMedia:
             raise Refusal(Reason.UNKNOWN_CODEC, f"codec {codec} in {self.name}")
         chosen.codec_context.thread_count = 1
         self.codec = codec
+        self.walkable = self.name in WALKABLE_CONTAINERS and codec in WALKABLE_CODECS | PCM_CODECS
         # Of zero channels or rate nothing is known yet: each frame is checked too.
         if chosen.rate:
             self.check_format(chosen.rate, max(1, chosen.channels))
@@ -142,6 +180,10 @@ class OpenedMedia:
         except av.FFmpegError as error:
             raise_if_memory(error)
             yield Packet()
+        except IndexError:
+            # PyAV has no name for streams that appear on the way (FLV, MPEG-TS). It meets them when it flushes, which
+            # is in the order of streams, so ours is flushed by then.
+            return
 
     def decode(self, packet: AnyPacket) -> list[AudioFrame] | None:
         """Frames of one packet; None where it cannot be decoded."""

@@ -29,7 +29,11 @@ LIFELINE = "MULAN_LIFELINE"
 
 LONGEST_CLIP_S = 3_600.0
 # What files of recordings are called, where a folder is looked through; the decoder itself goes by their content.
-MEDIA_SUFFIXES = (".flac", ".wav", ".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".oga", ".opus", ".webm", ".mkv", ".mka")
+MEDIA_SUFFIXES = (
+    *(".flac", ".wav", ".mp3", ".m4a", ".mp4", ".aac", ".ogg", ".oga", ".opus", ".webm", ".mkv", ".mka"),
+    *(".wma", ".ape", ".wv", ".tta", ".aif", ".aiff", ".caf", ".au", ".w64", ".ac3", ".eac3", ".dts", ".amr", ".3gp"),
+    *(".mov", ".avi", ".flv", ".mpg", ".vob", ".m2ts"),
+)
 MIB = 1 << 20
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import gzip
 import socket
 import struct
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import unquote, unquote_to_bytes
 
 
 class Misbehaving:
@@ -209,6 +211,19 @@ class _Handler(BaseHTTPRequestHandler):
     def do_gzip(self, query: str) -> None:
         self._send(200, b"\x1f\x8b", Content_Encoding="gzip")
 
+    def do_says(self, query: str) -> None:
+        """/says?CODING for a body that is plain"""
+        self._send(200, self.owner.files["/good"], Content_Encoding=unquote(query))
+
+    def do_packed(self, query: str) -> None:
+        """/packed?MEBIBYTES: so many zeros by gzip, or the good file"""
+        body = bytes(int(query) << 20) if query else self.owner.files["/good"]
+        self._send(200, gzip.compress(body), Content_Encoding="gzip")
+
+    def do_part(self, query: str) -> None:
+        """/part?0-9/10: what nobody asked for"""
+        self._send(206, self.owner.files["/good"], Content_Range=f"bytes {query}")
+
     def do_loop(self, query: str) -> None:
         self._send(302, b"", Location="/loop")
 
@@ -218,3 +233,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_to(self, query: str) -> None:
         """/to?URL"""
         self._send(302, b"elsewhere", Location=query)
+
+    def do_rawto(self, query: str) -> None:
+        """/rawto?PERCENT-ENCODED: a Location of any bytes"""
+        location = unquote_to_bytes(query)
+        self.wfile.write(b"HTTP/1.1 302 Found\r\nLocation: " + location + b"\r\nContent-Length: 0\r\n\r\n")

@@ -8,8 +8,10 @@ anew with every byte that a server dribbles.
 import contextlib
 import email.utils
 import logging
+import re
 import socket
 import ssl
+import string
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from urllib3.exceptions import HTTPError, LocationParseError, ProtocolError
 
 from pipeline.media.fetching.addresses import connect
 from pipeline.media.fetching.config import FetchConfig
+from pipeline.media.fetching.encodings import unpacked
 from pipeline.media.fetching.errors import FetchError, shown
 from pipeline.workers.awake import AwakeTimer, awake
 from schemas.reasons import Outcome, Reason
@@ -144,7 +147,7 @@ class HttpFetcher:
                 with contextlib.suppress(HTTPError, OSError):
                     response.read(DRAINED_BYTES)
             try:
-                url = urljoin(url, target)
+                url = urljoin(url, _as_sent(target))
             except ValueError as error:
                 raise FetchError(Reason.BAD_RESPONSE, f"{shown(url)}: redirected to what is no URL") from error
         raise FetchError(Reason.TOO_MANY_REDIRECTS, f"more than {self._config.max_redirects}, the last to {shown(url)}")
@@ -201,15 +204,12 @@ class HttpFetcher:
 
     def _body(self, response: Any, max_bytes: int, deadline: float) -> bytes:
         status = response.status
-        if status != 200:
+        if status not in (200, 203) and not (status == 206 and _is_whole(response.headers.get("Content-Range", ""))):
             reason = _BY_STATUS.get(status, Reason.SERVER_ERROR if status >= 500 else Reason.BAD_RESPONSE)
             retry_after_s = _retry_after_s(response.headers.get("Retry-After"))
             if retry_after_s is not None and status == 503:
                 reason = Reason.RATE_LIMITED
             raise FetchError(reason, f"status {status}", retry_after_s)
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding.lower() != "identity":
-            raise FetchError(Reason.BAD_RESPONSE, f"Content-Encoding is {encoding}, which was not asked for")
         announced = response.headers.get("Content-Length", "")
         if announced.isdigit() and int(announced) > max_bytes:
             raise FetchError(Reason.MEDIA_TOO_LARGE, f"{announced} bytes are announced; the limit is {max_bytes}")
@@ -235,7 +235,9 @@ class HttpFetcher:
             raise FetchError(Reason.FETCH_TIMEOUT, f"{got} bytes came in {config.deadline_s:g} s")
         if announced.isdigit() and got < int(announced) and not response.chunked:
             raise FetchError(Reason.TRUNCATED_BODY, f"{got} bytes came of {announced}")
-        return b"".join(chunks)
+        said = response.headers.get("Content-Encoding", "")
+        whole = response.chunked or announced.isdigit()
+        return unpacked(b"".join(chunks), said, max_bytes=max_bytes, deadline=deadline, whole=whole)
 
 
 @contextlib.contextmanager
@@ -274,6 +276,23 @@ def _checked(url: str) -> _Target:
         raise FetchError(Reason.CREDENTIALS_IN_URI, f"{shown(url)}: give no user name or password in an audio_uri")
     path = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
     return _Target(origin=(parts.scheme, host, port), path=path, shown=shown(url))
+
+
+def _as_sent(location: str) -> str:
+    """A Location header as the server wrote it: in UTF-8, or else its bytes percent-encoded. http.client reads headers
+    as Latin-1.
+    """
+    sent = location.encode("latin-1")
+    try:
+        return sent.decode()
+    except UnicodeDecodeError:
+        return quote(sent, safe=string.printable)
+
+
+def _is_whole(content_range: str) -> bool:
+    """Whether a part that nobody asked for is the whole."""
+    match = re.fullmatch(r"bytes 0-(\d{1,18})/(\d{1,18})", content_range.strip())
+    return match is not None and int(match[1]) + 1 == int(match[2])
 
 
 def _retry_after_s(value: str | None) -> float | None:

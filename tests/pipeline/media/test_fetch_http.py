@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -34,7 +35,8 @@ LIMIT = 1 << 20
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Misbehaving]:
-    with Misbehaving({"/good": GOOD, "/a b/ü.ogg": GOOD, "/a%20b/%C3%BC.ogg": GOOD}) as running:
+    paths = ("/good", "/a b/ü.ogg", "/a%20b/%C3%BC.ogg", quote("/音/Åé.ogg"), "/%E9.ogg")
+    with Misbehaving(dict.fromkeys(paths, GOOD)) as running:
         yield running
 
 
@@ -62,6 +64,29 @@ def test_a_file_arrives_whole_and_the_connection_is_used_again(server: Misbehavi
 def test_a_path_with_spaces_and_letters_of_any_script_is_encoded(server: Misbehaving, tmp_path: Path) -> None:
     with fetcher(server, tmp_path) as made:
         assert made.fetch(server.url("/a b/ü.ogg"), base_uri="/") == GOOD
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/packed",
+        *(
+            f"/says?{quote(said)}"
+            for said in ("utf-8", "binary", "none", "", "identity, UTF-8", "x-gzip", "deflate", "br")
+        ),
+        f"/part?0-{len(GOOD) - 1}/{len(GOOD)}",
+        # Where a redirect points: in UTF-8, in Latin-1, with spaces, relative, and both at once.
+        f"/rawto?{quote('/音/Åé.ogg')}",
+        "/rawto?/%e9.ogg",
+        "/rawto?/a b/%C3%BC.ogg",
+        "/rawto?good",
+        "/rawto?a%2520b/%25C3%25BC.ogg",
+        "/rawto?./x/../good#there",
+    ],
+)
+def test_odd_but_legal_answers_are_read(server: Misbehaving, tmp_path: Path, path: str) -> None:
+    with fetcher(server, tmp_path) as made:
+        assert made.fetch(server.url(path), base_uri="/") == GOOD
 
 
 @pytest.mark.parametrize(
@@ -94,6 +119,8 @@ def test_a_path_with_spaces_and_letters_of_any_script_is_encoded(server: Misbeha
         ("/nonsense", Reason.BAD_RESPONSE),
         ("/manyheaders", Reason.BAD_RESPONSE),
         ("/gzip", Reason.BAD_RESPONSE),
+        ("/packed?2", Reason.MEDIA_TOO_LARGE),
+        (f"/part?0-99/{len(GOOD)}", Reason.BAD_RESPONSE),
         ("/empty", Reason.MEDIA_EMPTY),
         ("/loop", Reason.TOO_MANY_REDIRECTS),
         ("/nowhere", Reason.BAD_RESPONSE),
@@ -163,6 +190,8 @@ def test_only_allowed_hosts_may_be_private_and_redirects_are_no_way_around(serve
         for host in ("localhost", "2130706433", "0x7f.1", "127.1", "[::ffff:127.0.0.1]", "0.0.0.0"):
             error = failure(server, tmp_path, f"http://{host}:{inner.port}/secret")
             assert error.reason in (Reason.PRIVATE_ADDRESS, Reason.NAME_NOT_RESOLVED), host
+        error = failure(server, tmp_path, f"/rawto?{quote(f'http://１２７.0.0.1:{inner.port}/é')}")
+        assert error.reason == Reason.PRIVATE_ADDRESS
         assert not inner.requests
 
 

@@ -23,7 +23,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tests.media import encoded, music_CT, ogg_vorbis, wav
+from tests.media import ape_silence, encoded, music_CT, ogg_vorbis, wav
 
 TABLE = Path(__file__).with_name("zoo.csv")
 FUZZ_CASES = Path(__file__).with_name("fuzz_cases")
@@ -66,6 +66,12 @@ def good() -> dict[str, bytes]:
         "m4a": encoded(wave, 44_100, "ipod", "aac"),
         "aac": encoded(wave, 44_100, "adts", "aac"),
         "webm": encoded(wave_48k, 48_000, "webm", "libopus", bit_rate=48_000),
+        "wma": encoded(wave, 44_100, "asf", "wmav2", bit_rate=128_000),
+        "avi": encoded(wave, 44_100, "avi", "libmp3lame", video=True),
+        "ts": encoded(wave_48k, 48_000, "mpegts", "ac3"),
+        "flv": encoded(wave, 44_100, "flv", "aac"),
+        "wv": encoded(wave, 44_100, "wv", "wavpack"),
+        "ape": ape_silence(wave.shape[1], 44_100),
     }
 
 
@@ -154,9 +160,33 @@ def _playlists(media: dict[str, bytes], address: str, secret: Path) -> Iterator[
     yield "hls-behind-id3.mp3", _content(b"ID3\x04\0\0\0\0\0\0" + hls)
     yield "hls-behind-ogg.ogg", _content(b"OggS\n" + hls)
     yield "hls-behind-sound.mp3", _content(media["mp3"] + hls)
+    yield "hls-in-subtitles.avi", _content(_avi_with_subtitles(hls))
     yield "session.ogg", _content(f"v=0\nc=IN IP4 127.0.0.1\nm=audio {address.rsplit(':')[-1]} RTP/AVP 0\n".encode())
     yield "dash.webm", _content(f'<?xml version="1.0"?><MPD><BaseURL>{address}/</BaseURL></MPD>'.encode())
     yield "list.wav", _content(f"[playlist]\nFile1={secret}\nFile2={address}/x\n".encode())
+
+
+def _avi_with_subtitles(text: bytes) -> bytes:
+    """Three seconds of silence, and a subtitle file that ffmpeg's demuxer would open by what it looks like."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content + bytes(len(content) & 1)
+
+    def group(kind: bytes, *parts: bytes) -> bytes:
+        return chunk(b"LIST", kind + b"".join(parts))
+
+    def head(kind: bytes, scale: int, rate: int, length: int, sample_bytes: int, form: bytes) -> bytes:
+        stream = struct.pack("<4s16xIIIIIIII8x", kind, scale, rate, 0, length, 0, 0, sample_bytes, 0)
+        return group(b"strl", chunk(b"strh", stream[:56]), chunk(b"strf", form))
+
+    rate_hz, samples = 8_000, bytes(2 * 8_000 * 3)
+    form = struct.pack("<HHIIHH", 1, 1, rate_hz, 2 * rate_hz, 2, 16)
+    sound = head(b"auds", 2, 2 * rate_hz, len(samples) // 2, 2, form)
+    title = chunk(b"avih", struct.pack("<14I", 0, 0, 0, 16, 0, 0, 2, *[0] * 7))
+    heads = group(b"hdrl", title, sound, head(b"txts", 1, 1, 1, 0, b""))
+    subtitles = b"GAB2\0" + struct.pack("<HIHHI", 2, 2, 0, 4, len(text)) + text
+    content = b"AVI " + heads + group(b"movi", chunk(b"01tx", subtitles), chunk(b"00wb", samples))
+    return chunk(b"RIFF", content)
 
 
 def _wav_header(rate_hz: int, channels: int, bits: int, data_bytes: int, form: int = 1) -> bytes:
@@ -195,7 +225,7 @@ def _absurd(media: dict[str, bytes]) -> Iterator[tuple[str, Maker]]:
         yield f"{name}.wav", _content(wav(wave, 16_000, "FLOAT"))
     wave = music_CT(0.2, 8_000)
     yield "a-thousand-streams.mka", _content(encoded(wave, 8_000, "matroska", "pcm_s16le", more_CT=[wave] * 999))
-    yield "unlisted-codec.mka", _content(encoded(music_CT(SECONDS, 8_000), 8_000, "matroska", "tta"))
+    yield "unlisted-codec.wav", _content(encoded(music_CT(SECONDS, 8_000), 8_000, "wav", "adpcm_yamaha"))
     yield "ends-early.flac", _content(encoded(music_CT(1.2, 16_000), 16_000, "flac", "flac"))
     frames = encoded(np.zeros((1, 44_100), np.float32), 44_100, "adts", "aac")
     yield "bomb-of-frames.aac", _content(frames * 2_100)
@@ -218,6 +248,15 @@ def _odd_but_sound(media: dict[str, bytes]) -> Iterator[tuple[str, Maker]]:
     latin = b"TIT2" + struct.pack(">I", 9) + b"\0\0\0D\xe9j\xe0 vu\xff"
     yield "latin-1-tags.mp3", _content(b"ID3\x03\0\0" + bytes([0, 0, 0, len(latin)]) + latin + media["mp3"])
     yield "megabyte-of-tags.mp3", _content(b"ID3\x04\0\0\0\x40\0\0" + bytes(1 << 20) + media["mp3"])
+    yield "zeros-before-sound.mp3", _content(bytes(5_000) + media["mp3"])
+    yield "zeros-before-sound.wav", _content(bytes(70_000) + media["wav"])
+    yield "id3-before-sound.ogg", _content(b"ID3\x04\0\0\0\0\x01\0" + bytes(128) + media["ogg"])
+    yield "id3-that-lies-before-sound.flac", _content(b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + bytes(99) + media["flac"])
+    yield (
+        "apev2-before-sound.aac",
+        _content(b"APETAGEX" + struct.pack("<IIIIQ", 2_000, 32, 0, 1 << 31, 0) + media["aac"]),
+    )
+    yield "archive-before-sound.ogg", _content(b"PK\x03\x04" + bytes(26) + media["ogg"])
     yield "archive-behind-sound.wav", _content(media["wav"] + b"PK\x03\x04" + bytes(100))
     yield "wrong-name.mp3", _content(media["flac"])
     yield "no-suffix", _content(media["ogg"])
