@@ -12,10 +12,8 @@ everything is decoded from the start. Why not seek: without an index seeking lan
 from __future__ import annotations  # PyAV's classes are generic in its stubs only
 
 import contextlib
-import functools
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -24,7 +22,8 @@ import av
 import av.filter
 from av.audio.frame import AudioFrame
 
-from pipeline.media.opened import PCM_CODECS, WALKABLE_CODECS, AnyPacket, OpenedMedia, Refusal, raise_if_memory
+from pipeline.media.opened import PCM_CODECS, WALKABLE_CODECS, OpenedMedia, Refusal, raise_if_memory
+from pipeline.media.packet_clock import OPUS_RATE_HZ, CannotWalk, PacketClock
 from pipeline.media.protocol import CLIP_RATE_HZ, SAMPLE_BYTES, ClipSpec, DecodeConfig, ShortPolicy
 from schemas.reasons import Reason
 
@@ -33,12 +32,6 @@ PREROLL_S = 1.0
 RESAMPLER_MARGIN_S = 0.05
 STEADY_PACKETS = 3  # in a row that must decode to as many samples as they last, at the start and after the walk
 FRAMES_PER_PULL = 32
-OPUS_RATE_HZ = 48_000
-OPUS_GRID = 120
-
-
-class CannotWalk(Exception):
-    """Walking would not be exact here; decode from the start."""
 
 
 @dataclass(kw_only=True)
@@ -217,7 +210,7 @@ def cut_walking(opened: OpenedMedia, start_sample: int, samples: int) -> Cut | N
     if opened.codec not in WALKABLE_CODECS | PCM_CODECS or not opened.stream.rate:
         raise CannotWalk(f"codec {opened.codec}")
     rate_hz = OPUS_RATE_HZ if opened.codec == "opus" else opened.stream.rate
-    lasts = _packet_clock(opened, rate_hz)
+    clock = PacketClock(opened, rate_hz)
     cutter = Cutter(opened, start_sample, samples)
     needed_from = cutter.feed_from(rate_hz)
     walk_until = needed_from - round(PREROLL_S * rate_hz)
@@ -226,8 +219,8 @@ def cut_walking(opened: OpenedMedia, start_sample: int, samples: int) -> Cut | N
     # The first packets tell how much the decoder discards at the start.
     lasted, position, steady = 0, 0, 0
     for packet in packets:
-        duration = lasts(packet)
-        decoded = sum(frame.samples for frame in opened.decode(packet) or ())
+        duration = clock.at_start(packet)
+        decoded = _samples_in(opened.decode(packet) or [], rate_hz)
         lasted, position = lasted + duration, position + decoded
         steady = steady + 1 if decoded == duration else 0
         if steady == STEADY_PACKETS:
@@ -240,46 +233,31 @@ def cut_walking(opened: OpenedMedia, start_sample: int, samples: int) -> Cut | N
     for packet in packets:
         if not packet.size:
             return None
-        position += lasts(packet)
+        position += clock.on_the_way(packet)
         if position >= walk_until:
             break
     opened.stream.codec_context.flush_buffers()
 
-    steady = 0
     frames: list[AudioFrame] = []
     for packet in packets:
         if not packet.size:
             return None
-        duration = lasts(packet)
+        duration = clock.on_the_way(packet)
         frames = opened.decode(packet) or []
+        if _samples_in(frames, rate_hz) != duration:
+            raise CannotWalk("a packet does not decode to as many samples as it lasts")
         if position + duration > needed_from:
             break
         position += duration
-        steady = steady + 1 if sum(frame.samples for frame in frames) == duration else 0
-    if steady < STEADY_PACKETS:
-        raise CannotWalk("packets do not decode to as many samples as they last")
     cutter.land(position)
     complete = any(cutter.push(frame) for frame in itertools.chain(frames, opened.frames(packets)))
     return cutter.result(complete=complete, walked=True)
 
 
-def _packet_clock(opened: OpenedMedia, rate_hz: int) -> Callable[[AnyPacket], int]:
-    """A function that tells how many samples a packet lasts; it raises CannotWalk where that is not known exactly."""
-    samples_per_tick = (opened.stream.time_base or Fraction(0)) * rate_hz
-    # Matroska rounds to milliseconds. Opus packets last multiples of 2.5 ms, which can be told apart all the same.
-    grid = OPUS_GRID if opened.codec == "opus" else 1
-
-    @functools.cache
-    def samples_of(ticks: int) -> int:
-        samples = ticks * samples_per_tick
-        if grid == 1 and samples.denominator != 1:
-            raise CannotWalk("time stamps are coarser than a sample")
-        on_grid = round(samples / grid) * grid
-        if on_grid <= 0:
-            raise CannotWalk("packets without a duration")
-        return on_grid
-
-    return lambda packet: samples_of(packet.duration or 0)
+def _samples_in(frames: list[AudioFrame], rate_hz: int) -> int:
+    if any(frame.sample_rate != rate_hz for frame in frames):
+        raise CannotWalk("the rate changes")
+    return sum(frame.samples for frame in frames)
 
 
 def _opus_preskip(opened: OpenedMedia) -> int:

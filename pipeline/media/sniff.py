@@ -42,7 +42,7 @@ def _sniff_mpeg(media: bytes, start: int) -> str | None:
     end = min(start + _MPEG_SEARCH_BYTES, len(media))
     at = media.find(b"\xff", start, end)
     while at >= 0:
-        for name, frame_bytes in (("mp3", _mpeg_frame_bytes), ("aac", _adts_frame_bytes)):
+        for name, frame_bytes in (("mp3", mpeg_frame_bytes), ("aac", _adts_frame_bytes)):
             position, frames = at, 0
             while frames < _MPEG_FRAMES and (size := frame_bytes(media[position : position + 7])):
                 position += size
@@ -53,7 +53,8 @@ def _sniff_mpeg(media: bytes, start: int) -> str | None:
     return None
 
 
-def _mpeg_frame_bytes(head: bytes) -> int:
+def mpeg_frame_bytes(head: bytes) -> int:
+    """How long the frame of MPEG audio is that begins with this header; 0 for what is none."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
