@@ -87,9 +87,13 @@ class PacketClock:
         self._form_of, self._head_bytes = _FORMS.get(opened.codec, (None, 0))
         self._form: Hashable = None
 
+    def lasts(self, packet: AnyPacket) -> int:
+        """What a packet lasts by the container alone."""
+        return self._samples_of(packet.duration or 0)
+
     def at_start(self, packet: AnyPacket) -> int:
         """What one of the first packets lasts, which are decoded; those on the way must have the form of the last."""
-        samples = self._samples_of(packet.duration or 0)
+        samples = self.lasts(packet)
         if self._form_of is not None and packet.size:
             self._form = self._form_of(bytes(packet)[: self._head_bytes])[0]
         return samples
@@ -100,7 +104,7 @@ class PacketClock:
             raise CannotWalk(f"a packet has {side_data.data_type}")
         if packet.is_discard:
             raise CannotWalk("a packet is discarded")
-        samples = self._samples_of(packet.duration or 0)
+        samples = self.lasts(packet)
         if self._form_of is not None:
             form, size, lasts = self._form_of(bytes(packet)[: self._head_bytes])
             if form != self._form or size not in (None, packet.size) or lasts not in (None, samples):
