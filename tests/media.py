@@ -79,8 +79,10 @@ def encoded(
     default_stream: int | None = None,
     metadata: Mapping[str, str] | None = None,
     seekable: bool = True,
+    late_s: float = 0.0,
 ) -> bytes:
-    """`wave_CT` as a file. `more_CT` are further audio streams of the same form; `default_stream` numbers them."""
+    """`wave_CT` as a file. `more_CT` are further audio streams of the same form; `default_stream` numbers them. The
+    sound's time stamps begin at `late_s`."""
     file: Any = io.BytesIO() if seekable else Pipe()
     with av.open(file, "w", format=container, options=dict(options or {})) as output:
         if video:
@@ -114,6 +116,7 @@ def encoded(
             frame.sample_rate = rate_hz
             frame.pts = 0
             for part in [*resampler.resample(frame), *resampler.resample(None)]:
+                part.pts = (part.pts or 0) + round(late_s * rate_hz)
                 packets += stream.encode(part)
             packets += stream.encode(None)
         for packet in sorted(packets, key=lambda packet: (packet.dts or 0) * packet.time_base):

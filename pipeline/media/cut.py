@@ -12,10 +12,8 @@ everything is decoded from the start. Why not seek: without an index seeking lan
 from __future__ import annotations  # PyAV's classes are generic in its stubs only
 
 import contextlib
-import functools
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -24,7 +22,8 @@ import av
 import av.filter
 from av.audio.frame import AudioFrame
 
-from pipeline.media.opened import AnyPacket, OpenedMedia, Refusal, raise_if_memory
+from pipeline.media.opened import OpenedMedia, Refusal, raise_if_memory
+from pipeline.media.packet_clock import OPUS_RATE_HZ, CannotWalk, PacketClock
 from pipeline.media.protocol import CLIP_RATE_HZ, SAMPLE_BYTES, ClipSpec, DecodeConfig, ShortPolicy
 from schemas.reasons import Reason
 
@@ -33,12 +32,6 @@ PREROLL_S = 1.0
 RESAMPLER_MARGIN_S = 0.05
 STEADY_PACKETS = 3  # in a row that must decode to as many samples as they last, at the start and after the walk
 FRAMES_PER_PULL = 32
-OPUS_RATE_HZ = 48_000
-OPUS_GRID = 120
-
-
-class CannotWalk(Exception):
-    """Walking would not be exact here; decode from the start."""
 
 
 @dataclass(kw_only=True)
@@ -54,9 +47,9 @@ class Cut:
 
 class Resampler:
     """To 16 kHz mono float32. One `aresample` of ffmpeg, with the downmix of its command line for 16-bit output, which
-    scales a mix so that it cannot clip."""
+    scales a mix so that it cannot clip, or of the first channel alone."""
 
-    def __init__(self, template: AudioFrame) -> None:
+    def __init__(self, template: AudioFrame, *, first_channel: bool) -> None:
         graph = av.filter.Graph()
         graph.threads = 1
         self._source = graph.add(
@@ -70,7 +63,11 @@ class Resampler:
             "aresample", f"{CLIP_RATE_HZ}:rematrix_maxval=1.0:out_sample_fmt=flt:out_chlayout=mono:resampler=swr"
         )
         self._sink = graph.add("abuffersink")
-        self._source.link_to(resample)
+        into = resample
+        if first_channel:
+            into = graph.add("pan", "mono|c0=c0")
+            into.link_to(resample)
+        self._source.link_to(into)
         resample.link_to(self._sink)
         try:
             graph.configure()
@@ -108,8 +105,9 @@ class Cutter:
     full decode's. Where a recording changes its rate or channels midway, each stretch has a resampler of its own.
     """
 
-    def __init__(self, opened: OpenedMedia, start_sample: int, samples: int) -> None:
+    def __init__(self, opened: OpenedMedia, start_sample: int, samples: int, *, first_channel: bool) -> None:
         self._opened = opened
+        self._first_channel = first_channel
         self._start = start_sample
         self._end = start_sample + samples
         self._format: tuple[int, str, str] | None = None
@@ -145,14 +143,14 @@ class Cutter:
             return False
         if self._resampler is None:
             frame = _without_first(frame, max(0, self._feed_from - begin))
-            self._resampler = Resampler(frame)
+            self._resampler = Resampler(frame, first_channel=self._first_channel)
         self._kept.append(self._resampler.push(frame))
         return self._next >= self._feed_until
 
     def _begin_stretch(self, frame: AudioFrame, form: tuple[int, str, str]) -> None:
         self._opened.check_format(frame.sample_rate, frame.layout.nb_channels)
         if self._format is not None:
-            self._end_stretch()
+            self._end_stretch(goes_on=True)
         else:
             self.rate_hz, self.channels = frame.sample_rate, frame.layout.nb_channels
         self._next = self._landed_at if self._format is None else 0
@@ -164,7 +162,7 @@ class Cutter:
             RESAMPLER_MARGIN_S * frame.sample_rate
         )
 
-    def _end_stretch(self) -> None:
+    def _end_stretch(self, *, goes_on: bool) -> None:
         assert self._format is not None
         rate_hz = self._format[0]
         kept = b"".join(self._kept)
@@ -173,6 +171,9 @@ class Cutter:
             kept += self._resampler.flush()
             self._resampler = None
             kept = kept[: max(0, end - self._kept_from) * SAMPLE_BYTES]
+            if goes_on:  # the resampler may end a sample early, and what follows would move up
+                missing = end - self._kept_from - len(kept) // SAMPLE_BYTES
+                kept += (kept[-SAMPLE_BYTES:] or bytes(SAMPLE_BYTES)) * missing
             skip = max(0, self._start - self._kept_from)
             self._chunks.append(kept[skip * SAMPLE_BYTES :])
         self._kept = []
@@ -182,7 +183,7 @@ class Cutter:
         self._opened.check_damage()
         if self._format is None:
             raise Refusal(Reason.CORRUPT_MEDIA, "nothing of the audio can be decoded")
-        self._end_stretch()
+        self._end_stretch(goes_on=False)
         samples = b"".join(self._chunks)[: (self._end - self._start) * SAMPLE_BYTES]
         return Cut(
             samples=samples,
@@ -205,20 +206,20 @@ def _without_first(frame: AudioFrame, samples: int) -> AudioFrame:
     return kept
 
 
-def cut_linear(opened: OpenedMedia, start_sample: int, samples: int) -> Cut:
+def cut_linear(opened: OpenedMedia, start_sample: int, samples: int, *, first_channel: bool = False) -> Cut:
     """Decodes from the start."""
-    cutter = Cutter(opened, start_sample, samples)
+    cutter = Cutter(opened, start_sample, samples, first_channel=first_channel)
     complete = any(cutter.push(frame) for frame in opened.frames(opened.packets()))
     return cutter.result(complete=complete, walked=False)
 
 
-def cut_walking(opened: OpenedMedia, start_sample: int, samples: int) -> Cut | None:
+def cut_walking(opened: OpenedMedia, start_sample: int, samples: int, *, first_channel: bool = False) -> Cut | None:
     """Reads to the clip and decodes from there; None where the recording ends on the way. Raises CannotWalk."""
     if not opened.walkable or not opened.stream.rate:
         raise CannotWalk(f"{opened.codec} in {opened.name}")
     rate_hz = OPUS_RATE_HZ if opened.codec == "opus" else opened.stream.rate
-    lasts = _packet_clock(opened, rate_hz)
-    cutter = Cutter(opened, start_sample, samples)
+    clock = PacketClock(opened, rate_hz)
+    cutter = Cutter(opened, start_sample, samples, first_channel=first_channel)
     needed_from = cutter.feed_from(rate_hz)
     walk_until = needed_from - round(PREROLL_S * rate_hz)
     packets = opened.packets()
@@ -226,8 +227,8 @@ def cut_walking(opened: OpenedMedia, start_sample: int, samples: int) -> Cut | N
     # The first packets tell how much the decoder discards at the start.
     lasted, position, steady = 0, 0, 0
     for packet in packets:
-        duration = lasts(packet)
-        decoded = sum(frame.samples for frame in opened.decode(packet) or ())
+        duration = clock.at_start(packet)
+        decoded = _samples_in(opened.decode(packet) or [], rate_hz)
         lasted, position = lasted + duration, position + decoded
         steady = steady + 1 if decoded == duration else 0
         if steady == STEADY_PACKETS:
@@ -240,46 +241,31 @@ def cut_walking(opened: OpenedMedia, start_sample: int, samples: int) -> Cut | N
     for packet in packets:
         if not packet.size:
             return None
-        position += lasts(packet)
+        position += clock.on_the_way(packet)
         if position >= walk_until:
             break
     opened.stream.codec_context.flush_buffers()
 
-    steady = 0
     frames: list[AudioFrame] = []
     for packet in packets:
         if not packet.size:
             return None
-        duration = lasts(packet)
+        duration = clock.on_the_way(packet)
         frames = opened.decode(packet) or []
+        if _samples_in(frames, rate_hz) != duration:
+            raise CannotWalk("a packet does not decode to as many samples as it lasts")
         if position + duration > needed_from:
             break
         position += duration
-        steady = steady + 1 if sum(frame.samples for frame in frames) == duration else 0
-    if steady < STEADY_PACKETS:
-        raise CannotWalk("packets do not decode to as many samples as they last")
     cutter.land(position)
     complete = any(cutter.push(frame) for frame in itertools.chain(frames, opened.frames(packets)))
     return cutter.result(complete=complete, walked=True)
 
 
-def _packet_clock(opened: OpenedMedia, rate_hz: int) -> Callable[[AnyPacket], int]:
-    """A function that tells how many samples a packet lasts; it raises CannotWalk where that is not known exactly."""
-    samples_per_tick = (opened.stream.time_base or Fraction(0)) * rate_hz
-    # Matroska rounds to milliseconds. Opus packets last multiples of 2.5 ms, which can be told apart all the same.
-    grid = OPUS_GRID if opened.codec == "opus" else 1
-
-    @functools.cache
-    def samples_of(ticks: int) -> int:
-        samples = ticks * samples_per_tick
-        if grid == 1 and samples.denominator != 1:
-            raise CannotWalk("time stamps are coarser than a sample")
-        on_grid = round(samples / grid) * grid
-        if on_grid <= 0:
-            raise CannotWalk("packets without a duration")
-        return on_grid
-
-    return lambda packet: samples_of(packet.duration or 0)
+def _samples_in(frames: list[AudioFrame], rate_hz: int) -> int:
+    if any(frame.sample_rate != rate_hz for frame in frames):
+        raise CannotWalk("the rate changes")
+    return sum(frame.samples for frame in frames)
 
 
 def _opus_preskip(opened: OpenedMedia) -> int:
@@ -287,12 +273,14 @@ def _opus_preskip(opened: OpenedMedia) -> int:
     return int.from_bytes((opened.stream.codec_context.extradata or b"")[10:12], "little")
 
 
-def cut_once(media: bytes, config: DecodeConfig, start_sample: int, samples: int) -> tuple[Cut, OpenedMedia]:
+def cut_once(
+    media: bytes, config: DecodeConfig, start_sample: int, samples: int, *, first_channel: bool = False
+) -> tuple[Cut, OpenedMedia]:
     """One exact cut, by walking where that is exact."""
     opened = OpenedMedia(media, config)
     try:
         try:
-            cut = cut_walking(opened, start_sample, samples)
+            cut = cut_walking(opened, start_sample, samples, first_channel=first_channel)
         except CannotWalk:
             cut = None
     finally:
@@ -300,7 +288,7 @@ def cut_once(media: bytes, config: DecodeConfig, start_sample: int, samples: int
     if cut is None:
         opened = OpenedMedia(media, config)
         try:
-            cut = cut_linear(opened, start_sample, samples)
+            cut = cut_linear(opened, start_sample, samples, first_channel=first_channel)
         finally:
             opened.close()
     return cut, opened
@@ -309,7 +297,7 @@ def cut_once(media: bytes, config: DecodeConfig, start_sample: int, samples: int
 def cut_clip(media: bytes, spec: ClipSpec, config: DecodeConfig) -> tuple[dict[str, Any], bytes]:
     """The clip and what is known of it, by the policy for short recordings. Raises Refusal."""
     start, samples = spec.start_sample, spec.samples
-    cut, opened = cut_once(media, config, start, samples)
+    cut, opened = cut_once(media, config, start, samples, first_channel=spec.first_channel)
     missing = samples - len(cut.samples) // SAMPLE_BYTES
     if missing > round(config.end_tolerance_s * CLIP_RATE_HZ):
         end = cut.end_sample
@@ -328,7 +316,7 @@ def cut_clip(media: bytes, spec: ClipSpec, config: DecodeConfig) -> tuple[dict[s
                 if end < samples:
                     raise short
                 start = end - samples
-                cut, opened = cut_once(media, config, start, samples)
+                cut, opened = cut_once(media, config, start, samples, first_channel=spec.first_channel)
                 missing = samples - len(cut.samples) // SAMPLE_BYTES
     meta = {
         "start_sample": start,

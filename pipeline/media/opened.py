@@ -21,6 +21,7 @@ from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Stream
 
+from pipeline.media.ogg_links import form_changes
 from pipeline.media.protocol import DecodeConfig
 from pipeline.media.sniff import sniff
 from schemas.reasons import Reason
@@ -116,9 +117,17 @@ class OpenedMedia:
         self.config = config
         self.packets_seen = 0
         self.packets_bad = 0
-        demuxer = DEMUXERS[found.name]
+        self._media = media
+        self._later_parts = form_changes(media) if found.name == "ogg" else []  # where they begin
+        self._open(found.start)
+        self.codec = self.stream.codec_context.codec.name
+        self.walkable = self.name in WALKABLE_CONTAINERS and self.codec in WALKABLE_CODECS | PCM_CODECS
+
+    def _open(self, start: int) -> None:
+        demuxer = DEMUXERS[self.name]
+        end = self._later_parts[0] if self._later_parts else len(self._media)
         self.container = av.open(
-            _From(media, found.start),
+            _From(self._media[:end], start),
             "r",
             format=demuxer,
             container_options={
@@ -156,8 +165,6 @@ class OpenedMedia:
         if codec not in CODECS:
             raise Refusal(Reason.UNKNOWN_CODEC, f"codec {codec} in {self.name}")
         chosen.codec_context.thread_count = 1
-        self.codec = codec
-        self.walkable = self.name in WALKABLE_CONTAINERS and codec in WALKABLE_CODECS | PCM_CODECS
         # Of zero channels or rate nothing is known yet: each frame is checked too.
         if chosen.rate:
             self.check_format(chosen.rate, max(1, chosen.channels))
@@ -197,14 +204,25 @@ class OpenedMedia:
         return frames
 
     def frames(self, packets: Iterator[AnyPacket]) -> Iterator[AudioFrame]:
-        """Frames as ffmpeg's command line sees them: packets that cannot be decoded are passed over, and counted."""
-        for packet in packets:
-            frames = self.decode(packet)
-            self.packets_seen += 1
-            if frames is None:
-                self.packets_bad += 1
-                continue
-            yield from frames
+        """Frames to the recording's end as ffmpeg's command line sees them: packets that cannot be decoded are passed
+        over, and counted. Links of a chained Ogg file follow whose form is another, at which ffmpeg stops."""
+        while True:
+            for packet in packets:
+                frames = self.decode(packet)
+                self.packets_seen += 1
+                if frames is None:
+                    self.packets_bad += 1
+                    continue
+                yield from frames
+            if not self._later_parts:
+                return
+            self.container.close()
+            try:
+                self._open(self._later_parts.pop(0))
+            except av.FFmpegError as error:  # damage that stops the demuxer is an end
+                raise_if_memory(error)
+                return
+            packets = self.packets()
 
     def check_damage(self) -> None:
         if self.packets_bad > self.config.max_bad_packet_share * self.packets_seen:

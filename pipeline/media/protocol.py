@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-DECODER_VERSION = 1  # raised when other samples come out of the same media (tests/test_versions.py)
+DECODER_VERSION = 2  # raised when other samples come out of the same media (tests/test_versions.py)
 CLIP_RATE_HZ = 16_000
 SAMPLE_BYTES = 4  # float32 on the pipe
 
@@ -47,10 +47,14 @@ class ShortPolicy(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class ClipSpec:
-    """What to cut. Time zero is the first sample that a full decode puts out, whatever the container's time stamps."""
+    """What to cut. Time zero is the first sample that a full decode puts out, whatever the container's time stamps.
+
+    first_channel: of the first channel alone, where the mix of all is no clip of the recording.
+    """
 
     start_s: float = 30.0
     duration_s: float = 30.0
+    first_channel: bool = False
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.start_s) and self.start_s >= 0):

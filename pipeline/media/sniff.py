@@ -165,7 +165,8 @@ _MPEG_BITRATES_KBPS = {
 _AC3_BITRATES_KBPS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
 
 
-def _mpeg_frame_bytes(head: bytes) -> int:
+def mpeg_frame_bytes(head: bytes) -> int:
+    """How long the frame of MPEG audio is that begins with this header; 0 for what is none."""
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return 0
     version, layer = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3)
@@ -214,7 +215,7 @@ def _dts_frame_bytes(head: bytes) -> int:
 
 
 _FRAME_BYTES: dict[str, Callable[[bytes], int]] = {
-    "mp3": _mpeg_frame_bytes,
+    "mp3": mpeg_frame_bytes,
     "aac": _adts_frame_bytes,
     "ac3": _ac3_frame_bytes,
     "eac3": _eac3_frame_bytes,

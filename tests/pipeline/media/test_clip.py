@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -625,7 +626,7 @@ def test_works_from_another_folder_with_a_hostile_environment(tmp_path: Path) ->
         {"duration_s": float("inf")},
     ],
 )
-def test_impossible_specs_are_errors(wrong: dict[str, float]) -> None:
+def test_impossible_specs_are_errors(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         ClipSpec(**wrong)
 
