@@ -26,6 +26,7 @@ from pipeline.run_folder.suppression import suppress, suppression_path
 from pipeline.settings import (
     GZIP_RATIO,
     KEEP,
+    NONE,
     REFUSE,
     TOMBSTONE,
     InputError,
@@ -44,7 +45,7 @@ from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
 from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
-from schemas.sources import SOURCES
+from schemas.sources import SOURCES, TextSource
 
 
 class RunPipeline(Protocol):
@@ -108,12 +109,25 @@ def _mine(
     _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold)
     newest = state.newest
     assert newest is not None
+    _warn_of_unfiltered(config, state)
     give_back_freed()  # a local runner has joined the text in this process
     if not job.dry_run:
         _build_pending(config, settings, job, state, run, hold)
         manifest.finish(state, published, settings, detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
+
+
+def _warn_of_unfiltered(config: MineConfig, state: RunState) -> None:
+    """Before hours are spent on a corpus whose sentences are whatever people write under videos."""
+    key = TextSource.LF.key
+    sentences = sum(plan.annotations[key].kept for plan in state.plans if key in plan.annotations)
+    if config.lf_model == NONE and sentences:
+        log.warning(
+            "no --lf_model: %s sentences are kept and trained on unfiltered, spam included; `mulan lf-filter fit` "
+            "makes a model (docs/long-form-filter.md)",
+            f"{sentences:,}",
+        )
 
 
 def _inputs(job: JobSettings) -> Inputs:
@@ -265,7 +279,7 @@ def _plan_generation(
             lf_model=config.lf_model,
             excluded_titles=ExclusionList(title_keys=job.exclude.title_keys),
         )
-        run(f"plan {generation}.{index + 1}", step)
+        run(_step("plan: text of the recordings, joined", generation, index, passes), step)
     if removed:
         step = partial(
             rewrite_parts,
@@ -274,7 +288,7 @@ def _plan_generation(
             attempt=attempt,
             first_index=shards,
         )
-        run(f"rewrite {generation}", step)
+        run(f"rewrite of plan parts without what is removed, generation {generation}", step)
         if not job.dry_run:
             suppress(hold, _gone(job.output, attempt))
     storage.failpoint("plan_parts_committed")
@@ -298,6 +312,11 @@ def _plan_generation(
     if planned != fresh:
         raise RuntimeError(f"generation {generation} planned {planned} of {fresh} recordings; run the command again")
     commit_plan(state, made, hold)
+
+
+def _step(what: str, generation: int, index: int, passes: int) -> str:
+    """The name of a step in the log; of several passes each has a share of the recordings."""
+    return f"{what} (generation {generation}" + (f", pass {index + 1} of {passes})" if passes > 1 else ")")
 
 
 def commit_plan(state: RunState, made: Plan, hold: Hold) -> None:
@@ -330,7 +349,10 @@ def _survey(
     paths = list(job.catalogues)
     if config.limit is not None:
         limit, cutoff_path = config.limit, attempt.totals_path("cutoff")
-        run("find limit", partial(find_cutoff, paths=paths, columns=job.columns, limit=limit, path=cutoff_path))
+        run(
+            "search for the recordings within --limit",
+            partial(find_cutoff, paths=paths, columns=job.columns, limit=limit, path=cutoff_path),
+        )
         cutoff = (storage.read_json(cutoff_path) or {})["cutoff"]
     totals = []
     for index in range(passes):
@@ -344,7 +366,7 @@ def _survey(
             attempt=attempt,
             suffix=suffix,
         )
-        run(f"survey {attempt.generation}.{index + 1}", step)
+        run(_step("survey of the catalogue", attempt.generation, index, passes), step)
         totals.append(storage.read_json(attempt.totals_path(f"survey{suffix}")) or {})
     storage.failpoint("survey_written")
     return sum_counts(totals), cutoff

@@ -223,4 +223,3 @@ def render_text(report: dict[str, Any]) -> str:
 
 
 _OUTCOMES = (str(Outcome.DROPPED), str(Outcome.FAILED_TRANSIENT), str(Outcome.FAILED_PERMANENT))
-

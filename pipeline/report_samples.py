@@ -1,9 +1,9 @@
 """Samples of a report: recordings that were left out, and texts that the filters have kept, changed or left out.
 
-Whatever the size of a run, few plan parts and lists of rejects are read, those whose keys have the smallest hashes among
-the ones that have what is looked for, and of what they hold the smallest hashes are shown. So the same run shows the
-same, finished or not. Rules are applied again, since a plan keeps short forms from before and from after them; sentences
-that a gate has left out are kept nowhere and cannot be shown.
+Whatever the size of a run, few plan parts and lists of rejects are read: of those that have what is looked for, the ones
+whose keys have the smallest hashes, and of what they hold the smallest hashes are shown. So the same run shows the same.
+A plan keeps short forms from before the rules and from after them, so that the rules are applied again to tell what each
+has done. Sentences that a gate has left out are kept nowhere and cannot be shown.
 
 Everything here was written by others. What is to be played or followed is an address of the web or a file beside the
 report, and only of a recording that was dropped by a decision on its sound: nobody's browser is given what our own
@@ -14,6 +14,7 @@ import dataclasses
 import json
 import logging
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,7 +155,9 @@ def playable(run_dir: str, reason: Reason, row: dict[str, Any] | None) -> dict[s
     uri, base_uri = row["audio_uri"], row["base_uri"]
     if is_youtube(uri):
         identifier = video_id(uri)
-        return nothing if identifier is None else {"link": f"https://www.youtube.com/watch?v={identifier}", "plays": False}
+        return (
+            nothing if identifier is None else {"link": f"https://www.youtube.com/watch?v={identifier}", "plays": False}
+        )
     scheme = uri.partition("://")[0].lower() if "://" in uri else ""
     if scheme in ("http", "https"):
         # What is behind a `?` may be a signature, and a report is passed on.
@@ -182,7 +185,9 @@ def _table_rows(run_dir: str, plans: Sequence[Plan]) -> dict[str, list[dict[str,
                 continue
             place = f"{storage.name_of(value['file'])}:{value['line']}"
             detail = "" if quiet else _cut(value.get("detail") or "")
-            found.setdefault(reason, _Sample()).add(f"{value['file']}:{value['line']}", {"place": place, "detail": detail})
+            found.setdefault(reason, _Sample()).add(
+                f"{value['file']}:{value['line']}", {"place": place, "detail": detail}
+            )
     return {reason: sample.items() for reason, sample in sorted(found.items())}
 
 
@@ -269,8 +274,8 @@ def short_forms(unfiltered: Sequence[str], kept: Sequence[str]) -> Iterator[tupl
     taken: set[str] = set()
     for i, text in enumerate(unfiltered):
         forms = [clean(text, name) for name in [*Field][min(i, len(Field) - 1) :]]
-        fits: Callable[[ShortForm], bool] = lambda form: form.text is not None and duplicate_key(form.text) in keys
-        form = next(filter(fits, forms), None) or next((form for form in forms if form.text is None), None)
+        fitting = [form for form in forms if form.text is not None and duplicate_key(form.text) in keys]
+        form = next(iter([*fitting, *(form for form in forms if form.text is None)]), None)
         if form is None:
             continue  # over the cap
         if form.text is not None:
@@ -282,8 +287,8 @@ def short_forms(unfiltered: Sequence[str], kept: Sequence[str]) -> Iterator[tupl
 
 
 def _cut(text: str) -> str:
-    """As much of a text as a page shows; what does not print is shown as a question mark, since it may hide the rest."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text[: 2 * LONGEST_TEXT].split()))
+    """As much of a text as a page shows, on one line."""
+    line = "".join("?" if unicodedata.category(c) in ("Cc", "Cs") else c for c in " ".join(text[:1000].split()))
     return line if len(line) <= LONGEST_TEXT else f"{line[:LONGEST_TEXT]}…"
 
 
