@@ -129,8 +129,8 @@ def _load_from_hub(name: str) -> TokenCounter:
     if path is None:
         raise TokenizerError(
             f"tokenizer {name!r}: the hub did not give it within {HUB_WITHIN_S:g} s: it cannot be reached, or has no "
-            f"such tokenizer; pass --tokenizer FILE (a vocab.txt or tokenizer.json), or --tokenizer {NO_TOKENIZER} to count "
-            "no tokens"
+            "such tokenizer; pass --tokenizer FILE (a vocab.txt or tokenizer.json), or "
+            f"--tokenizer {NO_TOKENIZER} to count no tokens"
         )
     return _load_file(Path(path))
 

@@ -1,9 +1,9 @@
 """Samples of a report: recordings that were left out, and texts that the filters have kept, changed or left out.
 
-Whatever the size of a run, few plan parts and lists of rejects are read: of those that have what is looked for, the ones
-whose keys have the smallest hashes, and of what they hold the smallest hashes are shown. So the same run shows the same.
-A plan keeps short forms from before the rules and from after them, so that the rules are applied again to tell what each
-has done. Sentences that a gate has left out are kept nowhere and cannot be shown.
+Whatever the size of a run, few plan parts and lists of rejects are read: of those that have what is looked for, the
+ones whose keys have the smallest hashes, and of what they hold the smallest hashes are shown. So the same run shows the
+same. A plan keeps short forms from before the rules and from after them, so that the rules are applied again to tell
+what each has done. Sentences that a gate has left out are kept nowhere and cannot be shown.
 
 Everything here was written by others. What is to be played or followed is an address of the web or a file beside the
 report, and only of a recording that was dropped by a decision on its sound: nobody's browser is given what our own
