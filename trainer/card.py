@@ -73,7 +73,7 @@ def write_card(
         held_out=corpus.recordings[Split.HELD_OUT],
         mixture=mixture.text,
         sources=NAMES,
-        filtered=_filtered(corpus, mixture),
+        filtered=filter_words(corpus, mixture),
         recipe="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
         results=measured or "None were measured.",
     )
@@ -84,7 +84,7 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "not finite"
 
 
-def _filtered(corpus: Corpus, mixture: Mixture) -> str:
+def filter_words(corpus: Corpus, mixture: Mixture) -> str:
     """What stands between the texts that were mined and those that were trained on."""
     if not corpus.config.filtered:
         return "Texts were not filtered: short forms from before the rules, sentences whatever their score."
@@ -96,7 +96,11 @@ def _filtered(corpus: Corpus, mixture: Mixture) -> str:
             scores = " and ".join(f"{score:.3g}" for score in thresholds)
             said.append(f"Sentences are those that a classifier gave {scores} or more.")
         if unscored:
-            whose = "Sentences" if len(unscored) == len(corpus.runs) else f"Those of {len(unscored)} runs"
+            whose = (
+                "Sentences"
+                if len(unscored) == len(corpus.runs)
+                else f"Those of {len(unscored)} of {len(corpus.runs)} runs"
+            )
             said.append(f"{whose} were **not filtered**, spam included: they were mined without a classifier.")
     return " ".join(said)
 
