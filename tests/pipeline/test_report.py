@@ -21,6 +21,7 @@ from pipeline.report_samples import SHOWN, _covering, playable, short_forms
 from pipeline.table_2 import table_2
 from schemas.commit import TextTotals
 from schemas.reasons import Reason
+from tests.filters.annotation.browser import CHROMIUM, MISSING, chromium
 from tests.pipeline.mining import mine, report, row, write_catalogue
 
 pytestmark = pytest.mark.slow
@@ -275,3 +276,25 @@ def test_the_axis_ends_above_the_largest_count() -> None:
         assert ticks[-1] >= most
         assert len(ticks) <= 7
         assert len({b - a for a, b in itertools.pairwise(ticks)}) == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason=MISSING)
+def test_the_page_in_a_browser(run: Path) -> None:
+    """On a phone it is as wide as the screen, long names and all; sound plays; nothing runs or is fetched unasked."""
+    said: list[str] = []
+    asked: list[str] = []
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        page.on("dialog", lambda dialog: said.append(dialog.message))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((run / "report.html").as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert page.title() == "run · mining report"
+        assert asked == [(run / "report.html").as_uri()]
+        assert page.locator("audio").count() == SHOWN + 1
+        for sound in page.locator("audio").all():
+            started_s = sound.evaluate("async one => { one.muted = true; await one.play(); return one.currentTime }")
+            assert started_s < 2.0
+    assert said == []

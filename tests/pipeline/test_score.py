@@ -156,7 +156,7 @@ def test_sentences_that_nothing_filters_are_said_in_one_line(
     scored_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     catalogue = write_catalogue(tmp_path, [row(0)])
-    said = "no --lf_model: 3 sentences are kept and trained on unfiltered, spam included; `mulan lf-filter fit` makes a"
+    said = "no --lf_model: 4 sentences are kept and trained on unfiltered, spam included; `mulan lf-filter fit` makes a"
     assert mine(catalogue, tmp_path / "run", "--dry_run") == 0  # and --quiet, which hides no warning
     assert [line.startswith(said) for line in caplog.messages].count(True) == 1
     caplog.clear()
