@@ -223,7 +223,7 @@ def _texts(run_dir: str, parts: Sequence[PartRecord], lf_threshold: float | None
             continue
         rows = table.select(["recording_id", "sf", "sf_unfiltered", "lf"])
         order = sorted(range(len(rows)), key=lambda i: hash64(rows["recording_id"][i].as_py()))
-        for row in rows.take(sorted(order[:ROWS_A_PART])).to_pylist():
+        for row in rows.take(pa.array(sorted(order[:ROWS_A_PART]), pa.int64())).to_pylist():
             for before, form in short_forms(row["sf_unfiltered"], row["sf"]):
                 _add_short_form(rules, before, form)
             for sentence in row["lf"]:
