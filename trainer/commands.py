@@ -14,7 +14,7 @@ from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output
 from schemas.run import RunError
 from trainer import dist
 from trainer.checkpoint import CheckpointError
-from trainer.dist import RanksError, SaidByFirst
+from trainer.dist import TIMEOUT_S, RanksError, SaidByFirst
 from trainer.logs import loss_table
 from trainer.loop import MODEL_NAME, Ending, TrainOptions
 
@@ -30,7 +30,7 @@ def options_from(arguments: argparse.Namespace) -> TrainOptions:
         steps=arguments.steps,
         fork=arguments.fork,
         device=arguments.device,
-        timeout_s=arguments.timeout,
+        timeout_s=TIMEOUT_S if arguments.timeout is None else arguments.timeout,
         skip_nonfinite=arguments.skip_nonfinite,
         workers=arguments.workers,
         checkpoint_every=arguments.checkpoint_every,

@@ -28,7 +28,7 @@ from trainer.audio import Audio
 from trainer.checkpoint import checkpoints, load_checkpoint, partial_checkpoint, save_checkpoint
 from trainer.data import Corpus
 from trainer.devices import device_of, prepare
-from trainer.dist import Ranks
+from trainer.dist import TIMEOUT_S, Ranks
 from trainer.estimate import peak_flops
 from trainer.finite import has_lost_weights, is_lost, what_to_do
 from trainer.identity import RunFolder, open_run, write_identity
@@ -38,7 +38,6 @@ from trainer.mixture import NAMES, Mixture
 from trainer.optimizer import OptimizerConfig, optimizer_of
 from trainer.presence import Presence
 from trainer.recipes import Recipe
-from trainer.run_arguments import TIMEOUT_S
 from trainer.split import Split
 from trainer.streams import Lanes
 from trainer.trackers import find_tracker

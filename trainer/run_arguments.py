@@ -7,8 +7,6 @@ import argparse
 
 from trainer.trackers import TRACKERS
 
-TIMEOUT_S = 1800.0
-
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of `trainer.commands.options_from`."""
@@ -23,7 +21,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--device", default="cpu", help="cpu (default), cuda, cuda:N or mps")
     group.add_argument(
-        "--timeout", type=float, default=TIMEOUT_S, metavar="SECONDS", help="after which a rank that is silent is lost"
+        "--timeout", type=float, metavar="SECONDS", help="after which a rank that is silent is lost (default 1800)"
     )
     group.add_argument(
         "--skip_nonfinite", type=int, default=0, metavar="N", help="leave out so many steps without a finite loss"
