@@ -56,6 +56,11 @@ def main(argv: list[str] | None = None) -> int:
             config, tokenizer, detector = mine_config(arguments, job.exclude)
         except ValueError as error:
             raise InputError(str(error)) from error
+        if job.dry_run and not arguments.audioset:
+            from pipeline.table_preview import previews
+
+            for table in previews(job):
+                sys.stdout.write(table.render())
         mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments))
         return partial(_say_mined, arguments, config, job, mined)
 

@@ -1,14 +1,16 @@
-"""Read catalogues and side tables: JSONL, CSV or Parquet, gzipped or not, one record at a time.
+"""Read catalogues and side tables: JSON lines, a JSON array, CSV or Parquet, gzipped or not, one record at a time.
 
 Whatever is wrong with one row is a `Reject` with file, line and reason, and the rest goes on. A file is read as a
 stream with a bound on each line, so that neither a huge file nor a huge line needs memory.
 """
 
-import codecs
 import contextlib
 import csv
 import gzip
+import itertools
 import json
+import logging
+import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,9 +22,13 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import BeamIOError
 
 from pipeline import storage
+from pipeline.json_arrays import ARRAY_START, ArrayError, array_elements
 from pipeline.settings import InputError
 from pipeline.stores.store import StoreError
-from schemas.catalogue import FIELDS, LIST_FIELDS, RowError, parse_catalogue_row
+from pipeline.table_folders import FORMATS, format_of, is_part, partition_values, table_folder
+from pipeline.table_streams import HEAD_BYTES, EncodingError, as_utf8
+from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
+from schemas.cells import RowError, as_text
 from schemas.reasons import Reason
 from schemas.side_tables import COMMENT_FIELDS, PLAYLIST_FIELDS, PLAYLIST_LIST_FIELDS, parse_comment, parse_playlist
 
@@ -39,8 +45,10 @@ _CREDENTIALS = re.compile(r"(://)[^/\s\"'<>?#]*@")
 _QUERY = re.compile(r"(://[^\s\"'<>?#]*)\?[^\s\"'<>]*")
 PARQUET_BATCH_ROWS = 256
 LIST_SEPARATOR = "|"  # between the texts of a list in a CSV cell that is not a JSON array
-FORMATS = ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+TAGS = "tags"
+_DELIMITERS = ",;\t|"
 
+log = logging.getLogger(__name__)
 Record = TypeVar("Record")
 
 
@@ -77,15 +85,18 @@ class Table(Generic[Record]):
     def select(self, value: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
         return {field: value.get(columns.get(field, field)) for field in self.fields}
 
-    def from_cells(self, cells: Mapping[str, Any]) -> dict[str, Any]:
-        """Typed values from the texts of CSV cells. Raises RowError."""
-        values: dict[str, Any] = dict(cells)
+    def typed(self, values: dict[str, Any], *, from_text: bool, tags_separator: str | None) -> dict[str, Any]:
+        """Lists and numbers from their texts: every cell of CSV is a text, and tags are one where a separator says so.
+
+        Raises RowError.
+        """
         for field in self.list_fields:
-            if isinstance(cells.get(field), str):
-                values[field] = _list_from_cell(field, cells[field])
+            separator = tags_separator if field == TAGS else None
+            if isinstance(cell := values.get(field), str) and (from_text or separator):
+                values[field] = _list_from_cell(field, cell, separator or LIST_SEPARATOR)
         for field in self.number_fields:
-            if isinstance(cells.get(field), str):
-                values[field] = _number_from_cell(field, cells[field])
+            if from_text and isinstance(cell := values.get(field), str):
+                values[field] = _number_from_cell(field, cell)
         return values
 
 
@@ -108,62 +119,89 @@ PLAYLISTS = Table(
 
 def table_format(path: str) -> str:
     """The format of a file by its name. Raises InputError."""
-    suffix = path.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    if suffix not in FORMATS:
+    found = format_of(path)
+    if found is None:
         raise InputError(
             f"{path}: not a table that can be read; its name must end in one of {', '.join(FORMATS)} (.gz)"
         )
-    return suffix
+    return found
 
 
-def read_table(table: Table[Record], path: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Record] | Reject]:
-    """Every row of a file as (line, record), or as a Reject. Line numbers start at 1; in Parquet they count rows."""
+def read_table(
+    table: Table[Record], path: str, columns: Mapping[str, str], tags_separator: str | None = None
+) -> Iterator[tuple[int, Record] | Reject]:
+    """Every row of a file as (line, record), or as a Reject. Line numbers start at 1; in Parquet and in a JSON array
+    they count rows. `tags_separator` is what stands between tags that are one text (CSV: `|` where it is None)."""
+    return (item for item, _ in read_items(table, path, columns, tags_separator))
+
+
+def read_items(
+    table: Table[Record], path: str, columns: Mapping[str, str], tags_separator: str | None = None
+) -> Iterator[tuple[tuple[int, Record] | Reject, Mapping[str, Any]]]:
+    """As `read_table`, each with the row as it stands in the file; of Parquet's other columns the names alone."""
     line = rejects = 0
     try:
         wanted = frozenset(columns.get(field, field) for field in table.fields)
+        folders = partition_values(path)
         for line, value in _values(path, table_format(path), wanted):
-            item = value if isinstance(value, Reject) else _record(table, path, line, value, columns)
-            yield item
+            if isinstance(value, Reject):
+                item: tuple[int, Record] | Reject = value
+                cells: Mapping[str, Any] = {}
+            else:
+                cells = {**value, **folders} if folders else value
+                item = _record(table, path, line, cells, columns, tags_separator)
+            yield item, cells
             rejects += isinstance(item, Reject)
             if rejects >= MAX_REJECTS:
                 raise _TableError(f"{rejects} rows cannot be used; is this the right file?")
-    except (_TableError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
+    except (_TableError, EncodingError, ArrayError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
         # An error of the disk has a number, and one of what the file holds has none. Only the second is the file's
         # own: to take the first for its end would say that all the rows behind it are gone.
         if isinstance(error, BeamIOError) or getattr(error, "errno", None) is not None:
             raise StoreError(f"{path}: cannot be read to its end ({error})") from error
-        yield Reject(
-            file=path,
-            line=line + 1,
-            reason=Reason.UNREADABLE_FILE,
-            detail=f"the rest of the file cannot be read: {error}",
-        )
+        detail = f"the rest of the file cannot be read: {error}"
+        yield Reject(file=path, line=line + 1, reason=Reason.UNREADABLE_FILE, detail=detail), {}
 
 
 def _record(
-    table: Table[Record], path: str, line: int, value: Mapping[str, Any], columns: Mapping[str, str]
+    table: Table[Record],
+    path: str,
+    line: int,
+    value: Mapping[str, Any],
+    columns: Mapping[str, str],
+    tags_separator: str | None,
 ) -> tuple[int, Record] | Reject:
     selected = table.select(value, columns)
     try:
-        if table_format(path) in ("csv", "tsv"):
-            selected = table.from_cells(selected)
-        return line, table.parse(selected)
+        from_text = table_format(path) in ("csv", "tsv")
+        return line, table.parse(table.typed(selected, from_text=from_text, tags_separator=tags_separator))
     except RowError as error:
         return Reject(
             file=path,
             line=line,
             reason=error.reason,
-            detail=error.detail,
+            detail=error.detail + _column_hint(table, error, value, columns),
             excerpt=_excerpt(_text_of(value)),
             recording_id=_storable_id(selected.get("recording_id")),
         )
 
 
+def _column_hint(table: Table[Any], error: RowError, value: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+    """Where a required field is missing because its column is: what columns there are."""
+    lacking = [field for field in table.fields if error.detail == f"{field} is missing"]
+    if not lacking or columns.get(lacking[0], lacking[0]) in value:
+        return ""
+    names = ", ".join(str(name)[:EXCERPT_CHARS] for name in itertools.islice(value, 10))
+    return f": there is no column {columns.get(lacking[0], lacking[0])} among {names} (--map {lacking[0]}=COLUMN)"
+
+
 def _storable_id(value: Any) -> str | None:
     """An id of a bad row, where it can be written down: Unicode, and not longer than an excerpt."""
-    if not isinstance(value, str) or len(value) > EXCERPT_CHARS:
+    try:
+        text = as_text(value, "recording_id")
+    except RowError:
         return None
-    return value if is_utf8(value) else None
+    return text if text is not None and len(text) <= EXCERPT_CHARS else None
 
 
 def is_utf8(text: str) -> bool:
@@ -177,13 +215,33 @@ def is_utf8(text: str) -> bool:
 
 def _values(path: str, kind: str, wanted: frozenset[str]) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
     with storage.open_file(path) as content, _plain(path, content) as stream:
-        lines = _lines(path, stream, content if stream is not content else None)
         if kind == "parquet":
             yield from _parquet_values(path, stream, wanted)
-        elif kind in ("csv", "tsv"):
-            yield from _csv_values(path, lines, "\t" if kind == "tsv" else ",")
+            return
+        is_csv = kind in ("csv", "tsv")
+        text = as_utf8(stream if stream is content else _Unpacked(stream, content), carriage_returns=is_csv)
+        if is_csv:
+            yield from _csv_values(path, _lines(path, text), "\t" if kind == "tsv" else ",", wanted)
+        elif ARRAY_START.match(text.peek(HEAD_BYTES)):
+            yield from _json_values(path, _elements(path, text))
         else:
-            yield from _json_values(path, lines)
+            yield from _json_values(path, _lines(path, text))
+
+
+class _Unpacked:
+    """What a gzip file unpacks to, given up where it grows beyond measure."""
+
+    def __init__(self, stream: Any, packed: Any) -> None:
+        self._stream = stream
+        self._packed = packed
+        self._bytes = 0
+
+    def read(self, size: int) -> bytes:
+        chunk: bytes = self._stream.read(size)
+        self._bytes += len(chunk)
+        if self._bytes > max(GZIP_RATIO_FROM_BYTES, MAX_GZIP_RATIO * self._packed.tell()):
+            raise _TableError(f"unpacks to more than {MAX_GZIP_RATIO} times its size")
+        return chunk
 
 
 Lines = Iterator[tuple[int, bytes | Reject]]
@@ -199,12 +257,13 @@ def _json_values(path: str, lines: Lines) -> Iterator[tuple[int, Mapping[str, An
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
-            yield number, _reject(path, number, Reason.NOT_UTF8, f"byte {error.start} is not UTF-8", line)
+            yield number, _reject(path, number, Reason.NOT_UTF8, _not_utf8(error), line)
             continue
         try:
-            value = json.loads(text, parse_constant=_refuse_constant)
+            value = json.loads(text, parse_constant=_constant)
         except (ValueError, RecursionError) as error:
-            yield number, _reject(path, number, Reason.NOT_JSON, f"not JSON: {error}", line)
+            hint = "; an object stands on one line, or in an array" if line.strip() == b"{" else ""
+            yield number, _reject(path, number, Reason.NOT_JSON, f"not JSON: {error}{hint}", line)
             continue
         if not isinstance(value, dict):
             yield number, _reject(path, number, Reason.NOT_JSON, "not a JSON object", line)
@@ -212,13 +271,16 @@ def _json_values(path: str, lines: Lines) -> Iterator[tuple[int, Mapping[str, An
         yield number, value
 
 
-def _csv_values(path: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+def _csv_values(
+    path: str, lines: Lines, usual: str, wanted: frozenset[str]
+) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
     csv.field_size_limit(MAX_LINE_BYTES)
+    skipped, delimiter, lines = _delimiter(lines, usual, wanted)
     texts = _CsvLines(path, lines)
     reader = csv.reader(texts, delimiter=delimiter, strict=True)
     header: list[str] | None = None
     while True:
-        start = reader.line_num + 1
+        start = reader.line_num + 1 + skipped
         texts.begin_row()
         cells: list[str] | None = None
         try:
@@ -235,6 +297,8 @@ def _csv_values(path: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, 
             continue
         if header is None:
             header = [name.strip() for name in cells]
+            if twice := sorted(name for name in wanted.intersection(header) if header.count(name) > 1):
+                log.warning("%s: %s stands twice in the header; the last one is read", path, ", ".join(twice))
         elif len(cells) > len(header):
             detail = f"{len(cells)} cells under {len(header)} columns"
             yield (
@@ -249,6 +313,36 @@ def _csv_values(path: str, lines: Lines, delimiter: str) -> Iterator[tuple[int, 
             )
         elif cells:
             yield start, dict(zip(header, cells, strict=False))
+
+
+def _delimiter(lines: Lines, usual: str, wanted: frozenset[str]) -> tuple[int, str, Lines]:
+    """How many lines stand before the header, what stands between its cells, and the lines from there on.
+
+    A line `sep=;` says it to Excel, which writes semicolons where the comma is a decimal one. Else it is what finds the
+    most of the `wanted` columns. Raises _TableError where the header is no text: what its columns are called would be
+    guessed.
+    """
+    skipped = 0
+    number, head = next(lines, (1, b""))
+    said = re.fullmatch(rb'"?sep=(.)"?\r?\n?', head) if isinstance(head, bytes) else None
+    if said is not None:
+        skipped = 1
+        number, head = next(lines, (2, b""))
+    if isinstance(head, Reject):
+        raise _TableError(f"the header is {head.detail}")
+    try:
+        text = head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise _TableError(f"the header is not text: {_not_utf8(error)}") from error
+
+    def found(delimiter: str) -> int:
+        try:
+            return len(wanted.intersection(name.strip() for name in next(csv.reader([text], delimiter=delimiter), ())))
+        except csv.Error:
+            return 0
+
+    delimiter = said.group(1).decode("latin-1") if said is not None else max(usual + _DELIMITERS, key=found)
+    return skipped, delimiter, itertools.chain([(number, head)], lines)
 
 
 class _TableError(Exception):
@@ -289,7 +383,7 @@ class _CsvLines:
         try:
             return line.decode("utf-8")
         except UnicodeDecodeError as error:
-            reject = _reject(self._path, number, Reason.NOT_UTF8, f"byte {error.start} is not UTF-8", line)
+            reject = _reject(self._path, number, Reason.NOT_UTF8, _not_utf8(error), line)
             self._rejects.append(reject)
             return "\n"
 
@@ -302,43 +396,40 @@ def _parquet_values(path: str, stream: Any, wanted: frozenset[str]) -> Iterator[
         if (size := file.metadata.row_group(group).total_byte_size) > MAX_ROW_GROUP_BYTES:
             raise _TableError(f"row group {group} unpacks to {size} bytes; the limit is {MAX_ROW_GROUP_BYTES}")
     columns = [name for name in file.schema_arrow.names if name in wanted]
+    others = dict.fromkeys(name for name in file.schema_arrow.names if name not in wanted)
     for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=columns):
         cells = dict(zip(batch.schema.names, batch.columns, strict=True))
         for row in range(batch.num_rows):
             number += 1
             try:
-                yield number, {name: column[row].as_py() for name, column in cells.items()}
+                yield number, {**{name: column[row].as_py() for name, column in cells.items()}, **others}
             except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date that no calendar has
                 reason = Reason.NOT_UTF8 if isinstance(error, UnicodeDecodeError) else Reason.BAD_VALUE
                 yield number, Reject(file=path, line=number, reason=reason, detail=str(error))
 
 
-def _lines(path: str, stream: Any, packed: Any) -> Lines:
-    """Lines with their numbers; a line over the bound is skipped to its end without being held.
-
-    `packed` is the file that `stream` unpacks, or None.
-    """
-    number = unpacked_bytes = 0
-
-    def check_ratio() -> None:
-        if packed is not None and unpacked_bytes > max(GZIP_RATIO_FROM_BYTES, MAX_GZIP_RATIO * packed.tell()):
-            raise _TableError(f"unpacks to more than {MAX_GZIP_RATIO} times its size")
-
+def _lines(path: str, stream: Any) -> Lines:
+    """Lines with their numbers; a line over the bound is skipped to its end without being held."""
+    number = 0
     while line := stream.readline(MAX_LINE_BYTES + 1):
         number += 1
-        unpacked_bytes += len(line)
-        check_ratio()
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
         if len(line) <= MAX_LINE_BYTES:
             yield number, line
             continue
         start = line[:EXCERPT_SOURCE_CHARS]
         while line and not line.endswith(b"\n"):
             line = stream.readline(MAX_LINE_BYTES)
-            unpacked_bytes += len(line)
-            check_ratio()
-        yield number, _reject(path, number, Reason.LINE_TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes", start)
+        yield number, _too_long(path, number, start)
+
+
+def _elements(path: str, stream: Any) -> Lines:
+    """The elements of a JSON array with their numbers."""
+    for number, element in enumerate(array_elements(stream, MAX_LINE_BYTES), 1):
+        yield number, _too_long(path, number, b"") if element is None else element
+
+
+def _too_long(path: str, number: int, start: bytes) -> Reject:
+    return _reject(path, number, Reason.LINE_TOO_LONG, f"longer than {MAX_LINE_BYTES} bytes", start)
 
 
 def _reject(path: str, line: int, reason: Reason, detail: str, content: bytes) -> Reject:
@@ -368,20 +459,34 @@ def _plain(path: str, content: Any) -> Any:
     return gzip.GzipFile(fileobj=content) if path.lower().endswith(".gz") else contextlib.nullcontext(content)
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
+def _constant(name: str) -> float:
+    """Python writes NaN for what a data frame has no value for. Raises ValueError for Infinity."""
+    if name != "NaN":
+        raise ValueError(f"{name} is not a JSON number")
+    return math.nan
 
 
-def _list_from_cell(field: str, cell: str) -> list[Any]:
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    return f"byte {error.start} is not UTF-8; save the file as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)"
+
+
+def _list_from_cell(field: str, cell: str, separator: str) -> list[Any]:
     if not cell.lstrip().startswith("["):
-        return [text.strip() for text in cell.split(LIST_SEPARATOR) if text.strip()]
+        return [text.strip() for text in cell.split(separator) if text.strip()]
     try:
-        value = json.loads(cell)
+        value = json.loads(cell, parse_constant=_constant)
     except (ValueError, RecursionError) as error:
-        raise RowError(Reason.WRONG_TYPE, f"{field} starts like a JSON array and is none: {error}") from error
+        written = "is written as Python does" if is_python_list(cell) else "starts like a JSON array and is none"
+        advice = f"write it by json.dumps, or texts with {separator} between them"
+        raise RowError(Reason.WRONG_TYPE, f"{field} {written} ({error}); {advice}") from error
     if not isinstance(value, list):
-        raise RowError(Reason.WRONG_TYPE, f"{field} must be a JSON array or texts with {LIST_SEPARATOR} between them")
+        raise RowError(Reason.WRONG_TYPE, f"{field} must be a JSON array or texts with {separator} between them")
     return value
+
+
+def is_python_list(cell: str) -> bool:
+    """Whether a cell looks like what `str` makes of a list of texts."""
+    return re.match(r"\s*\['", cell) is not None
 
 
 def _number_from_cell(field: str, cell: str) -> float | None:
@@ -394,10 +499,24 @@ def _number_from_cell(field: str, cell: str) -> float | None:
 
 
 def find_tables(patterns: Iterable[str], option: str) -> list[str]:
-    """The files that an option names, in order. Raises InputError where there are none."""
+    """The files that an option names, in order; a folder that is a table stands for its files. Raises InputError where
+    there are none."""
     paths: list[str] = []
     for pattern in patterns:
         found = [info.path for info in storage.find(pattern)]
+        folders = storage.find_folders(pattern)
+        for folder in folders:
+            if table_folder(folder) is None:
+                continue
+            files = [info.path for info in storage.list_folder(folder, deep=True)]
+            if not (parts := [path for path in files if is_part(path[len(folder) + 1 :])]):
+                raise InputError(f"{option} {folder}: a table in a folder, without any file of rows in it")
+            found += parts
+        if not found and folders == [pattern]:
+            raise InputError(
+                f"{option} {pattern}: is a folder; name its tables ({pattern.rstrip('/')}/*.parquet), or let a table "
+                f"in parts have a name that ends in one of {', '.join(FORMATS)}"
+            )
         if not found:
             raise InputError(f"{option} {pattern}: there is no such file")
         paths.extend(found)

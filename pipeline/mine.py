@@ -103,7 +103,7 @@ def _mine(
     state = RunState.read(job.output)
     _check_whole(job.output, state, published)
     inputs = _inputs(job)
-    asked = digest_json([config.digest(), job.columns, job.on_removed])
+    asked = digest_json([config.digest(), job.columns, job.tags_separator, job.on_removed])
     _settle_dry_run(state, asked, inputs, hold, go_on=job.dry_run)
     settings, detector = _fixed_settings(config, job.output, detector, state, published)
     _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold)
@@ -253,10 +253,7 @@ def _plan_generation(
                 f"--on_removed={TOMBSTONE} removes them from the run, --on_removed={KEEP} keeps them"
             )
     if not totals.get("recordings"):
-        raise InputError(
-            f"{', '.join(job.catalogues)}: no row can be used ({totals.get('rows', 0)} read); see "
-            + ", ".join(storage.join(job.output, entry.path) for entry in attempt.lines("rejects-catalogue"))
-        )
+        raise InputError(_no_row(job, attempt, totals.get("rows", 0)))
     fresh = totals.get("new", 0) + totals.get("changed", 0)
     shards = -(-fresh // config.rows_per_shard)
     known = state.live_parts()
@@ -270,6 +267,7 @@ def _plan_generation(
             comments=list(job.comments),
             playlists=list(job.playlists),
             columns=job.columns,
+            tags_separator=job.tags_separator,
             selection=Selection(cutoff=cutoff, shards=max(shards, 1), passes=passes, index=index),
             known=known,
             keep_gone=job.on_removed == KEEP,
@@ -319,6 +317,24 @@ def _step(what: str, generation: int, index: int, passes: int) -> str:
     return f"{what} (generation {generation}" + (f", pass {index + 1} of {passes})" if passes > 1 else ")")
 
 
+def _no_row(job: JobSettings, attempt: Attempt, rows: int) -> str:
+    """Why there is nothing to mine: in the first row of the first file, which most of the others share."""
+    tables = ", ".join(job.catalogues[:3]) + (f" and {more} more" if (more := len(job.catalogues) - 3) > 0 else "")
+    lists = [storage.join(job.output, entry.path) for entry in attempt.lines("rejects-catalogue")]
+    first = min((reject for path in lists for reject in _rejects(path)), default=None)
+    if first is None:
+        return f"{tables}: no row can be used ({rows} read)"
+    (file, line), reason, detail = first
+    return f"{tables}: no row can be used ({rows} read); the first: {file}:{line}: {reason}: {detail}; see {lists[0]}"
+
+
+def _rejects(path: str) -> Iterator[tuple[tuple[str, int], str, str]]:
+    with storage.open_file(path) as stream:
+        for content in stream:
+            value = json.loads(content)
+            yield (value["file"], value["line"]), value["reason"], value["detail"]
+
+
 def commit_plan(state: RunState, made: Plan, hold: Hold) -> None:
     """Raises LostLockError."""
     hold.check()
@@ -349,10 +365,15 @@ def _survey(
     paths = list(job.catalogues)
     if config.limit is not None:
         limit, cutoff_path = config.limit, attempt.totals_path("cutoff")
-        run(
-            "search for the recordings within --limit",
-            partial(find_cutoff, paths=paths, columns=job.columns, limit=limit, path=cutoff_path),
+        step = partial(
+            find_cutoff,
+            paths=paths,
+            columns=job.columns,
+            tags_separator=job.tags_separator,
+            limit=limit,
+            path=cutoff_path,
         )
+        run("search for the recordings within --limit", step)
         cutoff = (storage.read_json(cutoff_path) or {})["cutoff"]
     totals = []
     for index in range(passes):
@@ -361,6 +382,7 @@ def _survey(
             survey,
             paths=paths,
             columns=job.columns,
+            tags_separator=job.tags_separator,
             selection=Selection(cutoff=cutoff, passes=passes, index=index),
             known=state.live_parts(),
             attempt=attempt,

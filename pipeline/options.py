@@ -98,6 +98,11 @@ def _add_table_options(group: Group) -> None:
         "FIELD=COLUMN",
         "where a column has another name; comments.FIELD= and playlists.FIELD= for the side tables",
     )
+    group.add_argument(
+        "--tags_separator",
+        metavar="TEXT",
+        help="what stands between tags that are one text, in any format (default: | in CSV; elsewhere tags are a list)",
+    )
     _add_repeated(
         group,
         "--exclude",
@@ -124,6 +129,7 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
         comments=_found("--comments", arguments.comments),
         playlists=_found("--playlists", arguments.playlists),
         columns=_columns(arguments.map),
+        tags_separator=arguments.tags_separator,
         allow_roots=tuple(map(local_absolute, roots)),
         fetch=fetch_config(arguments),
         exclude=_exclusions(arguments.exclude),

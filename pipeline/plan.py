@@ -50,6 +50,7 @@ def plan(
     comments: list[str],
     playlists: list[str],
     columns: dict[str, dict[str, str]],
+    tags_separator: str | None,
     selection: Selection,
     known: list[PartRecord],
     keep_gone: bool,
@@ -66,7 +67,9 @@ def plan(
     """
     if selection.shards is None:
         raise ValueError("the number of shards must be known before a plan is made")
-    rows = begin | "read catalogue" >> ReadTables(CATALOGUE, catalogues, columns, suppressed_in=attempt.run_dir)
+    rows = begin | "read catalogue" >> ReadTables(
+        CATALOGUE, catalogues, columns, tags_separator, suppressed_in=attempt.run_dir
+    )
     gathered = [
         rows[ROWS] | "rows" >> beam.FlatMap(_row, selection),
         begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection),

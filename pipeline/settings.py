@@ -226,6 +226,7 @@ class JobSettings:
     comments: tuple[str, ...] = ()
     playlists: tuple[str, ...] = ()
     columns: dict[str, dict[str, str]] = field(default_factory=dict)  # table kind -> field -> column
+    tags_separator: str | None = None
     allow_roots: tuple[str, ...] = ()
     fetch: FetchConfig = field(default_factory=FetchConfig)
     exclude: ExclusionList = field(default_factory=ExclusionList)
@@ -236,5 +237,7 @@ class JobSettings:
     pass_bytes: int | None = None  # None: one pass, the runner spills
 
     def __post_init__(self) -> None:
+        if self.tags_separator == "":
+            raise ValueError("tags_separator is empty; it must be what stands between two tags")
         if not 0 <= self.max_failure_rate <= 1:
             raise ValueError(f"max_failure_rate is {self.max_failure_rate}; it must be in [0, 1]")

@@ -116,6 +116,19 @@ def find(pattern: str) -> list[FileInfo]:
     return [info for info in inside if fits.fullmatch(info.path.removeprefix(f"{folder}/"))]
 
 
+def find_folders(pattern: str) -> list[str]:
+    """The folders that a user's pattern names, in order. In an object store a name is no pattern here: it is a folder
+    where something lies below it."""
+    if not is_local(pattern):
+        return [pattern] if not glob.has_magic(pattern) and list_folder(pattern, deep=True) else []
+    pattern = os.path.abspath(pattern)
+    if os.path.isdir(pattern):
+        return [pattern]
+    folder, rest = _literal_part(pattern)
+    paths = glob.glob(join(glob.escape(folder), *rest), recursive=True) if rest else []
+    return sorted(path for path in paths if os.path.isdir(path))
+
+
 def _literal_part(pattern: str) -> tuple[str, list[str]]:
     """The folder that a pattern begins with, and its other parts, from the first that has a wildcard on."""
     scheme, separator, path = pattern.rpartition("://")

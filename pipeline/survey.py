@@ -27,9 +27,17 @@ Candidate = tuple[str, str, int]
 Choice = tuple[list[Candidate], int, tuple[str, str] | None]
 
 
-def find_cutoff(begin: Any, *, paths: list[str], columns: dict[str, dict[str, str]], limit: int, path: str) -> None:
+def find_cutoff(
+    begin: Any,
+    *,
+    paths: list[str],
+    columns: dict[str, dict[str, str]],
+    tags_separator: str | None,
+    limit: int,
+    path: str,
+) -> None:
     """Write the largest hash among the `limit` smallest of all recording ids."""
-    tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns)
+    tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns, tags_separator)
     (
         tables[ROWS]
         | beam.Map(lambda row: hash64(row[2].recording_id) >> 1)
@@ -70,13 +78,14 @@ def survey(
     *,
     paths: list[str],
     columns: dict[str, dict[str, str]],
+    tags_separator: str | None,
     selection: Selection,
     known: list[PartRecord],
     attempt: Attempt,
     suffix: str,
 ) -> None:
     """Write the totals of one pass, and the rejects of its rows; `suffix` tells the passes apart."""
-    tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns, suppressed_in=attempt.run_dir)
+    tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns, tags_separator, suppressed_in=attempt.run_dir)
     candidates = tables[ROWS] | "candidates" >> beam.FlatMap(_candidates, selection)
     earlier = begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection)
     chosen = (

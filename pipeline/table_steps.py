@@ -40,11 +40,12 @@ class ReadTables(beam.PTransform):
         table: Table[Any],
         paths: list[str],
         columns: dict[str, dict[str, str]],
+        tags_separator: str | None = None,
         *,
         suppressed_in: str | None = None,
     ) -> None:
         super().__init__()
-        self._read = _Read(table, columns.get(table.kind, {}), suppressed_in)
+        self._read = _Read(table, columns.get(table.kind, {}), tags_separator, suppressed_in)
         self._paths = paths
 
     def expand(self, begin: Any) -> Any:
@@ -57,9 +58,12 @@ class ReadTables(beam.PTransform):
 
 
 class _Read(beam.DoFn):
-    def __init__(self, table: Table[Any], columns: dict[str, str], suppressed_in: str | None) -> None:
+    def __init__(
+        self, table: Table[Any], columns: dict[str, str], tags_separator: str | None, suppressed_in: str | None
+    ) -> None:
         self._table = table
         self._columns = columns
+        self._tags_separator = tags_separator
         self._suppressed_in = suppressed_in
 
     def setup(self) -> None:
@@ -67,7 +71,7 @@ class _Read(beam.DoFn):
 
     def process(self, path: str) -> Iterator[Any]:
         suppressed = self._suppressed
-        for item in read_table(self._table, path, self._columns):
+        for item in read_table(self._table, path, self._columns, self._tags_separator):
             if isinstance(item, Reject):
                 reject = item.to_json()
                 if suppressed:

@@ -5,7 +5,6 @@ editors.
 """
 
 import json
-import math
 import sys
 import unicodedata
 from collections.abc import Mapping
@@ -14,8 +13,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from schemas.cells import RowError, as_number, as_text, optional_text, text_list, utf8
 from schemas.digest import digest_json
-from schemas.reasons import LeftOutError, Reason
+from schemas.reasons import Reason
 from schemas.sources import CATALOGUE_TEXTS, Source
 
 DEFAULT_START_S = 30.0
@@ -26,10 +26,6 @@ MAX_START_S = 1e6  # eleven days, longer than any recording
 MAX_ID_BYTES = 1024
 MAX_URI_BYTES = 4096
 JSON_SCHEMA_PATH = Path(__file__).with_name("catalogue.schema.json")
-
-
-class RowError(LeftOutError):
-    """A row that cannot be used."""
 
 
 class MusicGate(StrEnum):
@@ -126,75 +122,29 @@ def _texts(value: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 def required_name(value: Mapping[str, Any], field: str, max_bytes: int) -> str:
     """A text that names something: there, not blank, of bounded size, without control characters."""
-    name = value.get(field)
-    if name is None or name == "":
+    name = as_text(value.get(field), field)
+    if not name:
         raise RowError(Reason.MISSING_FIELD, f"{field} is missing")
-    if not isinstance(name, str):
-        raise RowError(Reason.WRONG_TYPE, f"{field} is {_type_name(name)}; it must be a text")
     if not name.strip():
         raise RowError(Reason.MISSING_FIELD, f"{field} is blank")
-    if len(_utf8(name, field)) > max_bytes:
+    if len(utf8(name, field)) > max_bytes:
         raise RowError(Reason.BAD_VALUE, f"{field} is longer than {max_bytes} bytes")
     if any(unicodedata.category(character) == "Cc" for character in name):
         raise RowError(Reason.BAD_VALUE, f"{field} has control characters")
     return name
 
 
-def optional_text(value: Mapping[str, Any], field: str) -> str | None:
-    text = value.get(field)
-    if text is None or text == "":
-        return None
-    if not isinstance(text, str):
-        raise RowError(Reason.WRONG_TYPE, f"{field} is {_type_name(text)}; it must be a text")
-    _utf8(text, field)
-    return text
-
-
-def text_list(value: Mapping[str, Any], field: str) -> tuple[str, ...]:
-    texts = value.get(field)
-    if texts is None:
-        return ()
-    if not isinstance(texts, list | tuple):
-        raise RowError(Reason.WRONG_TYPE, f"{field} is {_type_name(texts)}; it must be a list of texts")
-    for text in texts:
-        if not isinstance(text, str):
-            raise RowError(Reason.WRONG_TYPE, f"{field} holds {_type_name(text)}; it must be a list of texts")
-        _utf8(text, field)
-    return tuple(text for text in texts if text)
-
-
-def _utf8(text: str, field: str) -> bytes:
-    try:
-        return text.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise RowError(Reason.NOT_UTF8, f"{field} is not valid Unicode (a lone surrogate)") from error
-
-
 def _seconds(value: Mapping[str, Any], field: str, default: float) -> float:
-    number = value.get(field)
-    if number is None:
-        return default
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise RowError(Reason.WRONG_TYPE, f"{field} is {_type_name(number)}; it must be a number of seconds")
-    try:
-        seconds = float(number)
-    except OverflowError as error:
-        raise RowError(Reason.BAD_VALUE, f"{field} is too large") from error
-    if not math.isfinite(seconds):
-        raise RowError(Reason.BAD_VALUE, f"{field} is {seconds}; it must be finite")
-    return seconds
-
-
-def _type_name(value: Any) -> str:
-    names = {bool: "a boolean", int: "a number", float: "a number", str: "a text", list: "a list", dict: "an object"}
-    return names.get(type(value), type(value).__name__)
+    number = as_number(value.get(field), field)
+    return default if number is None else number
 
 
 def row_json_schema() -> dict[str, Any]:
     """The JSON Schema of a row, for documentation and editors: the file's, with the texts of the sources."""
     schema: dict[str, Any] = json.loads(JSON_SCHEMA_PATH.read_text(encoding="utf-8"))
     for said in CATALOGUE_TEXTS:
-        kind = {"type": ["array", "null"], "items": {"type": "string"}} if said.many else {"type": ["string", "null"]}
+        text = {"type": ["string", "integer", "null"]}
+        kind = {"type": ["array", "null"], "items": text} if said.many else text
         schema["properties"][said.name] = {"description": said.about, **kind} if said.about else kind
     return schema
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.catalogue import MAX_ID_BYTES, RowError, optional_text, required_name, text_list
+from schemas.catalogue import MAX_ID_BYTES, required_name
+from schemas.cells import RowError, is_no_value, optional_text, text_list
 from schemas.reasons import Reason
 
 
@@ -36,7 +37,7 @@ def parse_comment(value: Mapping[str, Any]) -> Comment:
 
 def parse_playlist(value: Mapping[str, Any]) -> Playlist:
     """Raises RowError."""
-    if value.get("recording_ids") is None:
+    if is_no_value(value.get("recording_ids")):
         raise RowError(Reason.MISSING_FIELD, "recording_ids is missing")
     return Playlist(
         playlist_id=required_name(value, "playlist_id", MAX_ID_BYTES),

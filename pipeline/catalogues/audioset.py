@@ -30,7 +30,8 @@ from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.suppression import quiet_reject, read_suppression
 from pipeline.settings import InputError
 from schemas.accounting import Account
-from schemas.catalogue import MAX_START_S, CatalogueRow, MusicGate, RowError, required_name
+from schemas.catalogue import MAX_START_S, CatalogueRow, MusicGate, required_name
+from schemas.cells import RowError
 from schemas.reasons import Reason
 from schemas.sources import TextSource
 from schemas.suppression import SuppressionList

@@ -24,7 +24,8 @@ from pipeline.run_folder.lock import locked
 from pipeline.run_folder.suppression import lift, read_suppression, suppress
 from pipeline.run_folder.withdraw import RunFolder, live_recordings, publish, withdraw
 from pipeline.settings import InputError, LockConfig
-from schemas.catalogue import MAX_ID_BYTES, RowError, required_name
+from schemas.catalogue import MAX_ID_BYTES, required_name
+from schemas.cells import RowError
 from schemas.exits import DONE
 from schemas.readers import FOLDER as READERS
 from schemas.readers import ReaderRecord

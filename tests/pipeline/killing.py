@@ -73,7 +73,14 @@ AUDIOSET_POINTS = ("audioset_withdrawn",)
 
 # A server that has imported the job once forks each child from a process without threads.
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.pipeline.mining", "pipeline.mine", "pipeline.run_folder.prune"])
+_processes.set_forkserver_preload(
+    [
+        *("tests.pipeline.mining", "pipeline.mine", "pipeline.run_folder.prune", "pipeline.runner"),
+        # What a job loads only when it gets there.
+        *("apache_beam.runners.portability.fn_api_runner.fn_runner", "filters.music.builtin.detector"),
+        *("pyarrow.dataset", "schemas.formats.parquet"),
+    ]
+)
 
 
 def mine_and_die_at(point: str, catalogue: Path | str, output: Path | str, options: tuple[str, ...]) -> None:

@@ -10,6 +10,9 @@ import numpy as np
 import soundfile
 
 from beam_runner import main
+from tests.pipeline.quick_beam import spare_beam
+
+spare_beam()
 
 RATE_HZ = 16_000
 START_S, DURATION_S = 1.0, 4.0

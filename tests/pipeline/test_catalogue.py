@@ -13,7 +13,8 @@ import pytest
 
 from pipeline.catalogue import CATALOGUE, COMMENTS, MAX_LINE_BYTES, PLAYLISTS, Reject, find_tables, read_table
 from pipeline.settings import InputError
-from schemas.catalogue import CatalogueRow, RowError, parse_catalogue_row, row_json_schema
+from schemas.catalogue import CatalogueRow, parse_catalogue_row, row_json_schema
+from schemas.cells import RowError
 from schemas.reasons import Reason
 
 ROW: dict[str, Any] = {
@@ -70,13 +71,15 @@ def test_columns_of_other_names(tmp_path: Path) -> None:
     [
         (b"{not json", Reason.NOT_JSON),
         (b"[1, 2]", Reason.NOT_JSON),
-        (b'{"recording_id": NaN}', Reason.NOT_JSON),
+        (b'{"recording_id": NaN}', Reason.MISSING_FIELD),
+        (b'{"recording_id": "r", "audio_uri": "x", "start_s": -Infinity}', Reason.NOT_JSON),
         (b"[" * 100_000, Reason.NOT_JSON),
         (b'{"recording_id": "r", "audio_uri": "caf\xe9"}', Reason.NOT_UTF8),
         (b'{"recording_id": "r", "audio_uri": "\\ud800"}', Reason.NOT_UTF8),
         (b'{"audio_uri": "x"}', Reason.MISSING_FIELD),
         (b'{"recording_id": " ", "audio_uri": "x"}', Reason.MISSING_FIELD),
-        (b'{"recording_id": 7, "audio_uri": "x"}', Reason.WRONG_TYPE),
+        (b'{"recording_id": 7.5, "audio_uri": "x"}', Reason.WRONG_TYPE),
+        (b'{"recording_id": true, "audio_uri": "x"}', Reason.WRONG_TYPE),
         (b'{"recording_id": "r", "audio_uri": "x", "tags": "jazz"}', Reason.WRONG_TYPE),
         (b'{"recording_id": "r", "audio_uri": "x", "tags": [["jazz"]]}', Reason.WRONG_TYPE),
         (b'{"recording_id": "r", "audio_uri": "x", "start_s": true}', Reason.WRONG_TYPE),
@@ -162,6 +165,9 @@ def test_a_glob_that_names_nothing_and_a_file_of_no_known_kind(tmp_path: Path) -
         ({}, True),
         ({"tags": None, "title": None}, True),
         ({"unknown": 1}, True),
+        ({"recording_id": 12, "title": 1999, "tags": ["jazz", None, 80]}, True),
+        ({"recording_id": 12.5}, False),
+        ({"title": True}, False),
         ({"start_s": -1}, False),
         ({"start_s": 1e7}, False),
         ({"tags": "jazz"}, False),

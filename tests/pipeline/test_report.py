@@ -74,7 +74,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     catalogue = write_catalogue(folder, [*(row(number) for number in range(4)), *odd])
     with catalogue.open("a", encoding="utf-8") as stream:
-        stream.write(f'{{"recording_id": "<b>", "audio_uri": 3, "title": {json.dumps(HOSTILE)}}}\n')
+        stream.write(f'{{"recording_id": "<b>", "audio_uri": ["x"], "title": {json.dumps(HOSTILE)}}}\n')
     output = folder / "run"
     options = ("--max_failure_rate=1", "--rows_per_shard=4", f"--lf_model={__name__}:Scorer", "--fetch_attempts=1")
     assert mine(catalogue, output, *options) == 0

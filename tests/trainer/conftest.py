@@ -1,17 +1,41 @@
 """A small run, a real text checkpoint, and two real processes."""
 
+import functools
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.trainer.fixture_runs import tone_rows, write_run
+from trainer.estimate import estimate_memory
+from trainer.tasks import contrastive
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_estimate_a_shape() -> Iterator[None]:
+    """A training says what memory it needs, which takes longer than all else that these small ones do; models of one
+    shape need the same.
+    """
+    plain, found = estimate_memory, {}
+
+    @functools.wraps(plain)
+    def estimate(model: Any, recipe: Any, ranks: int) -> Any:
+        shape = recipe.audio, recipe.text, recipe.batch_size, recipe.compute, recipe.optimizer.locked, recipe.data
+        key = *map(repr, shape), ranks
+        if key not in found:
+            found[key] = plain(model, recipe, ranks)
+        return found[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(contrastive, "estimate_memory", estimate)
+        yield
 
 
 @pytest.fixture(scope="session")

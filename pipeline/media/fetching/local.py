@@ -1,15 +1,22 @@
 """Local files.
 
 A path is relative to its catalogue's folder, or absolute; where it ends up, links resolved, must lie in that folder or
-under an allowed root, so that a catalogue from elsewhere cannot reach into the machine.
+under an allowed root, so that a catalogue from elsewhere cannot reach into the machine. Where the catalogue is a folder
+itself, of parts, a path is relative to the part or to what the folder lies in.
+
+One name may be written in two Unicode normal forms: disks that came from a Mac have é as two characters and most
+catalogues have it as one. The name as it stands is taken where it is there, else its composed and then its decomposed
+form.
 """
 
 import errno
 import os
 import stat
+import unicodedata
 from collections.abc import Sequence
 
 from pipeline.media.fetching.errors import FetchError
+from pipeline.table_folders import table_folder
 from schemas.reasons import Reason
 
 _REASONS = {
@@ -29,15 +36,33 @@ def _as_stored(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
+def _as_named(base: str, audio_uri: str) -> bytes:
+    """The path as the disk has it: of its names in either normal form, where the one that stands there is not there."""
+    path = os.path.join(base, audio_uri)
+    stored = _as_stored(path)
+    if audio_uri.isascii() or os.path.lexists(stored):
+        return stored
+    found = ["" if os.path.isabs(audio_uri) else base]
+    for name in audio_uri.strip("/").split("/"):
+        forms = dict.fromkeys((name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)))
+        paths = (f"{folder}/{form}" for folder in found for form in forms)
+        found = [path for path in paths if os.path.lexists(_as_stored(path))]
+    return _as_stored(found[0]) if found else stored
+
+
 def resolve(audio_uri: str, *, base_uri: str, allow_roots: Sequence[str]) -> bytes:
     """The real path of a local `audio_uri`, as the disk has it. Raises FetchError where it lies outside of what is
     allowed.
     """
     if "\0" in audio_uri:
         raise FetchError(Reason.UNSUPPORTED_URI, "the path holds a NUL")
-    path = os.path.realpath(_as_stored(os.path.join(base_uri, audio_uri)))
+    bases = [base_uri]
+    if (table := table_folder(base_uri)) is not None:
+        bases.append(os.path.dirname(table))
+    named = [_as_named(base, audio_uri) for base in bases]
+    path = os.path.realpath(next((path for path in named if os.path.lexists(path)), named[0]))
     # An absolute path is refused even in the catalogue's own folder, so that a catalogue can be moved.
-    roots = allow_roots if os.path.isabs(audio_uri) else (base_uri, *allow_roots)
+    roots = allow_roots if os.path.isabs(audio_uri) else (*bases, *allow_roots)
     for root in roots:
         if "://" in root:
             continue

@@ -399,8 +399,8 @@ class TestIds:
             ("ids.csv", "id\nrec-007\n", "ids.csv:2: recording_id is missing"),
             (
                 "ids.jsonl",
-                '{"recording_id": "rec-007"}\n{"recording_id": 7}\n',
-                "ids.jsonl:2: recording_id is a number",
+                '{"recording_id": "rec-007"}\n{"recording_id": 7.5}\n',
+                "ids.jsonl:2: recording_id is the number 7.5",
             ),
             ("ids.txt", "rec-007\n\ttab\n", "ids.txt:2: recording_id has control characters"),
             ("ids.txt", "\n", "has no ids"),
