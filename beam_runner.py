@@ -28,6 +28,7 @@ from pipeline.options import (
     mine_config,
     parser,
 )
+from pipeline.progress.metrics_file import MetricsFile
 from pipeline.run_folder.options import add_prune_options, add_remove_options
 from pipeline.settings import InputError, JobSettings, LockConfig, MineConfig
 from pipeline.workers.watch import WorkerLostError
@@ -45,9 +46,17 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 done with more failures than allowed, 2 bad input, 3 broken off (run it again)."""
     arguments, beam_arguments = parser().parse_known_args(sys.argv[1:] if argv is None else argv)
     set_up_logging(quiet=arguments.quiet)
+    metrics: MetricsFile | None = None
+    try:
+        if arguments.metrics_file is not None:
+            metrics = MetricsFile(arguments.metrics_file, run=local_absolute(arguments.output))
+    except InputError as error:
+        sys.stderr.write(f"mulan mine: {error}\n")
+        return BAD_INPUT
 
     def work(run: "RunPipeline", is_local: bool) -> Callable[[], int]:
         from pipeline.mine import mine
+        from pipeline.progress.watching import Progress
 
         try:
             if "://" not in arguments.output:
@@ -61,10 +70,21 @@ def main(argv: list[str] | None = None) -> int:
 
             for table in previews(job):
                 sys.stdout.write(table.render())
-        mined = mine(config, job, tokenizer=tokenizer, detector=detector, run=run, prepare=catalogue_maker(arguments))
+        mined = mine(
+            config,
+            job,
+            tokenizer=tokenizer,
+            detector=detector,
+            run=run,
+            prepare=catalogue_maker(arguments),
+            progress=Progress(metrics),
+        )
         return partial(_say_mined, arguments, config, job, mined)
 
-    return _carry_out("mulan mine", arguments.output, beam_arguments, work)
+    ended = metrics.end if metrics is not None else lambda code: None
+    code = _carry_out("mulan mine", arguments.output, beam_arguments, work, ended)
+    ended(code)
+    return code
 
 
 def _say_mined(arguments: argparse.Namespace, config: MineConfig, job: JobSettings, mined: "Mined") -> int:
@@ -161,12 +181,16 @@ def _say(text: str, code: int) -> int:
 
 
 def _carry_out(
-    command: str, where: str, beam_arguments: list[str], work: Callable[["RunPipeline", bool], Callable[[], int]]
+    command: str,
+    where: str,
+    beam_arguments: list[str],
+    work: Callable[["RunPipeline", bool], Callable[[], int]],
+    ended: Callable[[int], None] = lambda code: None,
 ) -> int:
     """Do the work of a command on the run folder `where`: one line and a code for whatever it ends by.
 
     `work` is given how to run a pipeline, and whether it runs on this machine; what it returns says what has come of it
-    and with which code.
+    and with which code. `ended` is told the code where this process ends at once.
     """
     from pipeline.run_folder.lock import LockedError, LostLockError
     from pipeline.runner import beam_run
@@ -193,6 +217,7 @@ def _carry_out(
         sys.stderr.flush()
         if not is_local:
             atexit._run_exitfuncs()  # by these Beam ends a job server that it has started
+        ended(INTERRUPTED)
         # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
         os._exit(INTERRUPTED)
     except Exception as error:

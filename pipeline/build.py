@@ -27,6 +27,7 @@ from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec
 from pipeline.media.encode import encode
 from pipeline.media.fetch import FetchConfig, Fetcher, FetchError, shown
 from pipeline.plan import read_part
+from pipeline.progress.counters import count_recording, note_seconds
 from pipeline.run_folder import layout
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.records import Donor, committed_shard, wants_retry
@@ -75,11 +76,14 @@ class Stopwatch:
 
     @contextmanager
     def measure(self, stage: str) -> Iterator[None]:
+        HEARTBEAT.at(stage)
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+            took_s = time.perf_counter() - start
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + took_s
+            note_seconds(stage, took_s)
 
 
 class Maker(Protocol):
@@ -239,11 +243,13 @@ def build_shard(hold: Hold, task: BuildTask, shards: ShardSettings, maker: Maker
                 fraction: float | None = audio["music_fraction"]
                 writer.add({**audio, **{name: row[name] for name in TEXT_COLUMNS}})
                 recordings.kept += 1
+                count_recording(part.key)
                 texts.add_row(row, shards.lf_threshold)
                 clip_s += row["duration_s"]
             except Rejected as rejected:
                 fraction = rejected.music_fraction
                 recordings.leave_out(rejected.reason)
+                count_recording(part.key, rejected.reason)
                 rejects.append(_reject_line(row, rejected))
             if fraction is not None:
                 histogram[min(int(fraction * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
@@ -334,5 +340,6 @@ class _BuildShard(beam.DoFn):
     def process(self, task: BuildTask) -> Iterator[str]:
         done = committed_shard(self._hold.run_dir, task.part, self._shards.config_digest)
         if done is None or (task.donor is not None and wants_retry(done)):
-            build_shard(self._hold, task, self._shards, self._maker)
+            with HEARTBEAT.counting(task.part.key):
+                build_shard(self._hold, task, self._shards, self._maker)
         yield task.part.key

@@ -128,22 +128,31 @@ def table_format(path: str) -> str:
 
 
 def read_table(
-    table: Table[Record], path: str, columns: Mapping[str, str], tags_separator: str | None = None
+    table: Table[Record],
+    path: str,
+    columns: Mapping[str, str],
+    tags_separator: str | None = None,
+    meter: Callable[[Any], Any] = lambda stream: stream,
 ) -> Iterator[tuple[int, Record] | Reject]:
     """Every row of a file as (line, record), or as a Reject. Line numbers start at 1; in Parquet and in a JSON array
-    they count rows. `tags_separator` is what stands between tags that are one text (CSV: `|` where it is None)."""
-    return (item for item, _ in read_items(table, path, columns, tags_separator))
+    they count rows. `tags_separator` is what stands between tags that are one text (CSV: `|` where it is None);
+    `meter` is given the file's stream, and gives one that is read in its place."""
+    return (item for item, _ in read_items(table, path, columns, tags_separator, meter))
 
 
 def read_items(
-    table: Table[Record], path: str, columns: Mapping[str, str], tags_separator: str | None = None
+    table: Table[Record],
+    path: str,
+    columns: Mapping[str, str],
+    tags_separator: str | None = None,
+    meter: Callable[[Any], Any] = lambda stream: stream,
 ) -> Iterator[tuple[tuple[int, Record] | Reject, Mapping[str, Any]]]:
     """As `read_table`, each with the row as it stands in the file; of Parquet's other columns the names alone."""
     line = rejects = 0
     try:
         wanted = frozenset(columns.get(field, field) for field in table.fields)
         folders = partition_values(path)
-        for line, value in _values(path, table_format(path), wanted):
+        for line, value in _values(path, table_format(path), wanted, meter):
             if isinstance(value, Reject):
                 item: tuple[int, Record] | Reject = value
                 cells: Mapping[str, Any] = {}
@@ -213,8 +222,10 @@ def is_utf8(text: str) -> bool:
     return True
 
 
-def _values(path: str, kind: str, wanted: frozenset[str]) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
-    with storage.open_file(path) as content, _plain(path, content) as stream:
+def _values(
+    path: str, kind: str, wanted: frozenset[str], meter: Callable[[Any], Any]
+) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+    with meter(storage.open_file(path)) as content, _plain(path, content) as stream:
         if kind == "parquet":
             yield from _parquet_values(path, stream, wanted)
             return

@@ -8,15 +8,17 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 from pipeline import manifest, storage
 from pipeline.build import BuildTask, build
-from pipeline.catalogue import COMMENTS, PLAYLISTS
+from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.plan import plan, rewrite_parts
-from pipeline.progress import watching
+from pipeline.progress.snapshot import PLAN, SURVEY
+from pipeline.progress.watching import Progress, View
 from pipeline.report import write_report
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import NO_PLAN, Plan, RunState
@@ -51,10 +53,13 @@ from schemas.sources import SOURCES, TextSource
 class RunPipeline(Protocol):
     """Runs a pipeline to its end: what it is for, and a function that adds the steps to the pipeline's beginning.
 
-    `small` says that the work is not worth starting worker processes on this machine for.
+    `small` says that the work is not worth starting worker processes on this machine for; `view` is told where what is
+    done can be seen.
     """
 
-    def __call__(self, name: str, steps: Callable[[Any], None], *, small: bool = False) -> None: ...
+    def __call__(
+        self, name: str, steps: Callable[[Any], None], *, small: bool = False, view: View | None = None
+    ) -> None: ...
 
 
 # Table of text → (file, bytes, time of change), as a plan names them.
@@ -83,6 +88,7 @@ def mine(
     detector: DetectorEntry,
     run: RunPipeline,
     prepare: Callable[[], object] | None = None,
+    progress: Progress | None = None,
 ) -> Mined:
     """Mine a catalogue into `job.output`. `tokenizer` is a serialised TokenCounter, or empty; `prepare` is called first
     once the folder is locked, to write there what the job reads.
@@ -93,11 +99,17 @@ def mine(
     with locked(job.output, job.lock) as hold:
         if prepare is not None:
             prepare()
-        return _mine(config, job, tokenizer, detector, run, hold)
+        return _mine(config, job, tokenizer, detector, run, hold, progress or Progress())
 
 
 def _mine(
-    config: MineConfig, job: JobSettings, tokenizer: str, detector: DetectorEntry, run: RunPipeline, hold: Hold
+    config: MineConfig,
+    job: JobSettings,
+    tokenizer: str,
+    detector: DetectorEntry,
+    run: RunPipeline,
+    hold: Hold,
+    progress: Progress,
 ) -> Mined:
     published = manifest.Published.read(job.output)
     state = RunState.read(job.output)
@@ -106,13 +118,14 @@ def _mine(
     asked = digest_json([config.digest(), job.columns, job.tags_separator, job.on_removed])
     _settle_dry_run(state, asked, inputs, hold, go_on=job.dry_run)
     settings, detector = _fixed_settings(config, job.output, detector, state, published)
-    _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold)
+    _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold, progress)
     newest = state.newest
     assert newest is not None
     _warn_of_unfiltered(config, state)
     give_back_freed()  # a local runner has joined the text in this process
     if not job.dry_run:
-        _build_pending(config, settings, job, state, run, hold)
+        _build_pending(config, settings, job, state, run, hold, progress)
+        progress.finishing()
         manifest.finish(state, published, settings, detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
@@ -214,6 +227,7 @@ def _plan_generation(
     tokenizer: str,
     run: RunPipeline,
     hold: Hold,
+    progress: Progress,
 ) -> None:
     """Plan what the catalogue has that no generation has planned yet, if there is anything."""
     newest = state.newest
@@ -225,7 +239,15 @@ def _plan_generation(
     passes = _passes(job, text_bytes)
     run = partial(run, small=text_bytes < SMALL_BYTES)
     attempt = Attempt(run_dir=job.output, generation=generation, name=hold.attempt)
-    totals, cutoff = _survey(config, job, state, attempt, passes, run)
+    totals, cutoff = _survey(
+        config,
+        job,
+        state,
+        attempt,
+        passes,
+        run,
+        partial(progress.reading, SURVEY, _table_bytes(inputs, CATALOGUE.kind)),
+    )
     digest = catalogue_digest(totals)
     if newest is not None:
         # Rows of removed recordings are no part of the digest, and yet have to be accounted for.
@@ -277,7 +299,8 @@ def _plan_generation(
             lf_model=config.lf_model,
             excluded_titles=ExclusionList(title_keys=job.exclude.title_keys),
         )
-        run(_step("plan: text of the recordings, joined", generation, index, passes), step)
+        with progress.reading(PLAN, _table_bytes(inputs), fresh // passes) as view:
+            run(_step("plan: text of the recordings, joined", generation, index, passes), step, view=view)
     if removed:
         step = partial(
             rewrite_parts,
@@ -358,7 +381,13 @@ def _gone(run_dir: str, attempt: Attempt) -> Iterator[str]:
 
 
 def _survey(
-    config: MineConfig, job: JobSettings, state: RunState, attempt: Attempt, passes: int, run: RunPipeline
+    config: MineConfig,
+    job: JobSettings,
+    state: RunState,
+    attempt: Attempt,
+    passes: int,
+    run: RunPipeline,
+    surveying: Callable[[], AbstractContextManager[View]],
 ) -> tuple[dict[str, int], int | None]:
     """Totals of the catalogue, and the largest hash within --limit."""
     cutoff = None
@@ -373,7 +402,8 @@ def _survey(
             limit=limit,
             path=cutoff_path,
         )
-        run("search for the recordings within --limit", step)
+        with surveying() as view:
+            run("search for the recordings within --limit", step, view=view)
         cutoff = (storage.read_json(cutoff_path) or {})["cutoff"]
     totals = []
     for index in range(passes):
@@ -388,14 +418,21 @@ def _survey(
             attempt=attempt,
             suffix=suffix,
         )
-        run(_step("survey of the catalogue", attempt.generation, index, passes), step)
+        with surveying() as view:
+            run(_step("survey of the catalogue", attempt.generation, index, passes), step, view=view)
         totals.append(storage.read_json(attempt.totals_path(f"survey{suffix}")) or {})
     storage.failpoint("survey_written")
     return sum_counts(totals), cutoff
 
 
 def _build_pending(
-    config: MineConfig, settings: ShardSettings, job: JobSettings, state: RunState, run: RunPipeline, hold: Hold
+    config: MineConfig,
+    settings: ShardSettings,
+    job: JobSettings,
+    state: RunState,
+    run: RunPipeline,
+    hold: Hold,
+    progress: Progress,
 ) -> None:
     """Build what is not committed, and try again what failed for now."""
     tasks = []
@@ -406,11 +443,11 @@ def _build_pending(
         elif wants_retry(record):
             tasks.append(BuildTask(part=part, donor=Donor.of(record)))
     _check_parts(job.output, [task.part for task in tasks])
-    if not tasks:
-        log.info("build: all %d shards are committed", len(committed))
-        return
-    log.info("build: %d of %d shards", len(tasks), len(committed))
-    with watching(state, [task.part for task in tasks], settings.config_digest):
+    with progress.building(job.output, committed, settings.config_digest) as view:
+        if not tasks:
+            log.info("build: all %d shards are committed", len(committed))
+            return
+        log.info("build: %d of %d shards", len(tasks), len(committed))
         step = partial(
             build,
             tasks=tasks,
@@ -421,7 +458,7 @@ def _build_pending(
             fetch=job.fetch,
             exclude=job.exclude,
         )
-        run(f"build {len(tasks)} shards", step)
+        run(f"build {len(tasks)} shards", step, view=view)
 
 
 def _check_parts(run_dir: str, parts: list[PartRecord]) -> None:
@@ -435,6 +472,11 @@ def _check_parts(run_dir: str, parts: list[PartRecord]) -> None:
         if sizes.get(path) != part.file.bytes:
             state = "is gone" if path not in sizes else f"has {sizes[path]} bytes instead of {part.file.bytes}"
             raise DamagedError(f"{path} {state}; restore it from a copy, or mine into another --output")
+
+
+def _table_bytes(inputs: Inputs, *kinds: str) -> int:
+    """Of the files of these tables, or of all."""
+    return sum(size for kind in kinds or (CATALOGUE.kind, COMMENTS.kind, PLAYLISTS.kind) for _, size, _ in inputs[kind])
 
 
 def _text_bytes(inputs: dict[str, list[list[Any]]]) -> int:

@@ -348,6 +348,11 @@ def _add_job_options(group: Group) -> None:
         group, "--pass_bytes", DEFAULT_PASS_BYTES, "local runner: text that one pass of the plan may hold", metavar="N"
     )
     add_lock_options(group)
+    group.add_argument(
+        "--metrics_file",
+        metavar="FILE",
+        help="keep how far the job is in FILE, in Prometheus' text format (see docs/runners.md)",
+    )
     group.add_argument("--quiet", action="store_true", help="warnings and the report only")
 
 

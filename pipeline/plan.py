@@ -18,6 +18,7 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import storage
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
+from pipeline.progress.counters import count_annotations, count_planned
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
@@ -289,6 +290,7 @@ class _PlanRow(_TextStage):
             "music_gate": str(row.music_gate),
             **texts.columns,
         }
+        count_planned()
         yield plan_row, {source: account.to_json() for source, account in texts.accounts.items()}, texts.rule_hits
 
 
@@ -309,6 +311,7 @@ class _WritePart(beam.DoFn):
             for source, account in row_accounts.items():
                 accounts.setdefault(source, Account()).add(Account.from_json(account))
         rows.sort(key=row_order)
+        count_annotations(accounts)
         table = pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
         write_part(self._attempt, index, table, annotations=accounts, rule_hits=dict(hits))
         yield index

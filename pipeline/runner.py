@@ -18,6 +18,7 @@ import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
 
+from pipeline.progress.watching import View
 from pipeline.settings import InputError
 from pipeline.workers.watch import Watch, hush, job_folder, readers_hushed
 from pipeline.workers.worker import HOOK, HOOK_NAME, JOB_FOLDER
@@ -59,10 +60,11 @@ def beam_run(arguments: list[str]) -> Iterator[tuple["RunPipeline", bool]]:
     if has_workers and " " in sys.executable:
         raise InputError(f"Beam cannot start worker processes by {sys.executable}: its path has a space")
 
-    def run(name: str, steps: Callable[[Any], None], *, small: bool = False) -> None:
+    def run(name: str, steps: Callable[[Any], None], *, small: bool = False, view: View | None = None) -> None:
         log.info("%s", name)
+        view = view or View()
         if not is_local:
-            _run_on_engine(beam.Pipeline(options=options), steps)
+            _run_on_engine(beam.Pipeline(options=options), steps, view)
             return
 
         def to_end() -> None:
@@ -73,6 +75,7 @@ def beam_run(arguments: list[str]) -> Iterator[tuple["RunPipeline", bool]]:
             Watch(None).run(to_end)
             return
         with job_folder() as folder, _local_workers(options, folder):
+            view.folder = folder
             Watch(folder).run(to_end)
 
     # Input is looked at before the first pipeline, which would hand them over itself.
@@ -101,13 +104,13 @@ def _read_options(arguments: list[str]) -> tuple[Any, bool]:
     return options, is_local
 
 
-def _run_on_engine(pipeline: Any, steps: Callable[[Any], None]) -> None:
+def _run_on_engine(pipeline: Any, steps: Callable[[Any], None], view: View) -> None:
     """Run to the end; a job that is interrupted here is cancelled there."""
     steps(pipeline)
     job: Any = None
     try:
         with held_back():  # until the job has a name by which it can be cancelled
-            job = pipeline.run()
+            job = view.job = pipeline.run()
         job.wait_until_finish()
     except KeyboardInterrupt:
         hush()

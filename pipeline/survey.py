@@ -12,6 +12,7 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline.catalogue import CATALOGUE
+from pipeline.progress.counters import count_left_out_row
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
 from schemas.commit import PartRecord
@@ -120,6 +121,7 @@ def _known(row: tuple[str, tuple[str, str]], selection: Selection) -> Iterator[t
 def _over_limit(row: tuple[str, int, Any], selection: Selection) -> Iterator[dict[str, int]]:
     recording_id = row[2].recording_id
     if selection.in_pass(recording_id) and not selection.within_limit(recording_id):
+        count_left_out_row(CATALOGUE.kind, Reason.OVER_LIMIT)
         yield {"rows": 1, f"reason:{Reason.OVER_LIMIT}": 1}
 
 
@@ -161,6 +163,7 @@ class _Classify(beam.DoFn):
             yield {"removed" if removed else "gone": 1}
             return
         counts = {"rows": seen, "recordings": 1, f"reason:{Reason.REPEATED_ID}": seen - 1}
+        count_left_out_row(CATALOGUE.kind, Reason.REPEATED_ID, seen - 1)
         row_digest = candidates[0][0]
         if known is None:
             counts["new"] = 1

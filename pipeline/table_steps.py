@@ -16,11 +16,13 @@ import pyarrow.parquet as pq
 
 from pipeline import storage
 from pipeline.catalogue import CATALOGUE, Reject, Table, read_table
+from pipeline.progress.counters import TableMeter
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import quiet_reject, read_suppression, removed_reject
 from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64
+from schemas.reasons import Reason
 from schemas.shard import shard_of
 
 ROWS, REJECTS = "rows", "rejects"
@@ -71,8 +73,11 @@ class _Read(beam.DoFn):
 
     def process(self, path: str) -> Iterator[Any]:
         suppressed = self._suppressed
-        for item in read_table(self._table, path, self._columns, self._tags_separator):
+        meter = TableMeter(self._table.kind)
+        for item in read_table(self._table, path, self._columns, self._tags_separator, meter.of):
+            meter.count_row()
             if isinstance(item, Reject):
+                meter.count_left_out(item.reason)
                 reject = item.to_json()
                 if suppressed:
                     reject = quiet_reject(reject, suppressed)
@@ -81,9 +86,11 @@ class _Read(beam.DoFn):
             line, record = item
             # A playlist is about many, and a comment of somebody whom the catalogue lacks is not kept anyway.
             if suppressed and self._table.kind == CATALOGUE.kind and record.recording_id in suppressed:
+                meter.count_left_out(Reason.REMOVED)
                 yield beam.pvalue.TaggedOutput(REJECTS, removed_reject(path, line))
             else:
                 yield path, line, record
+        meter.finish()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """What a process has in hand, and a sign that it lives: for `pipeline.workers.watch`, which looks from the launcher.
 
 A worker that the kernel kills cannot say which recording it had, so it says so before it begins, in a small file. The
-same file counts beats, which come from a thread and stop when the interpreter hangs. Time is that of
-`pipeline.workers.awake`.
+same file counts beats, which come from a thread and stop when the interpreter hangs, and what is settled, which is for
+the eye alone (`pipeline.progress`). Time is that of `pipeline.workers.awake`.
 """
 
 import json
@@ -10,9 +10,8 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.workers.awake import awake
 
@@ -20,14 +19,19 @@ BEAT_S = 1.0
 SHOWN_CHARS = 200  # of an id, which may have a kilobyte
 FILE_BYTES = 4_096  # one page, written as a whole
 
+# Task (a shard's part, or the tables that are read) -> what was counted of it.
+Counts = dict[str, dict[str, int]]
+
 
 @dataclass(kw_only=True)
 class InHand:
-    """One recording at work. `limit_s` is what it may take in all, waiting for a turn left out."""
+    """One recording at work. `limit_s` is what it may take in all, waiting for a turn left out; `stage` is what is done
+    with it at the moment."""
 
     recording_id: str
     limit_s: float
     since: float
+    stage: str = ""
     waited_s: float = 0.0
     waiting_since: float | None = None
 
@@ -38,13 +42,19 @@ class InHand:
 
 @dataclass(frozen=True, kw_only=True)
 class Sign:
-    """What a heartbeat file says: the recording in hand and whether it is past its deadline."""
+    """What a heartbeat file says: the recording in hand and whether it is past its deadline.
+
+    `made` is how many recordings the process is done with, `counts` what has become of those of the tasks in hand.
+    """
 
     pid: int
     beats: int
     recording_id: str | None = None
+    stage: str = ""
     used_s: float = 0.0
     limit_s: float = 0.0
+    made: int = 0
+    counts: Counts = field(default_factory=dict)
 
     @property
     def overdue(self) -> bool:
@@ -66,6 +76,8 @@ class Heartbeat:
         self._lock = threading.Lock()
         self._in_hand: dict[int, InHand] = {}  # by thread
         self._beats = 0
+        self._made = 0
+        self._counts: Counts = {}
         self._file: int | None = None
         self._ending = False
 
@@ -80,7 +92,31 @@ class Heartbeat:
             yield
         finally:
             del self._in_hand[thread]
+            self._made += 1
             self._write()
+
+    def at(self, stage: str) -> None:
+        """Say what this thread does with its recording."""
+        if (held := self._in_hand.get(threading.get_ident())) is not None:
+            held.stage = stage
+
+    @contextmanager
+    def counting(self, task: str) -> Iterator[None]:
+        """Show counts of a task while the body runs; a task that is tried again is counted from nothing."""
+        self._counts[task] = {}
+        try:
+            yield
+        finally:
+            self._counts.pop(task, None)
+
+    def count(self, task: str, name: str, number: int = 1) -> None:
+        """Shown with the next sign."""
+        with self._lock:
+            counts = self._counts.setdefault(task, {})
+            counts[name] = counts.get(name, 0) + number
+
+    def forget_counts(self) -> None:
+        self._counts.clear()
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -113,12 +149,14 @@ class Heartbeat:
         """Of several recordings in hand the one that is nearest to its deadline, or furthest past it."""
         now = awake()
         held = max(list(self._in_hand.values()), key=lambda one: one.used_s(now) - one.limit_s, default=None)
+        counts = {task: dict(counts) for task, counts in list(self._counts.items())}
+        sign = Sign(pid=os.getpid(), beats=self._beats, made=self._made, counts=counts)
         if held is None:
-            return Sign(pid=os.getpid(), beats=self._beats)
-        return Sign(
-            pid=os.getpid(),
-            beats=self._beats,
+            return sign
+        return replace(
+            sign,
             recording_id=held.recording_id[:SHOWN_CHARS],
+            stage=held.stage,
             used_s=held.used_s(now),
             limit_s=held.limit_s,
         )
@@ -141,8 +179,11 @@ class Heartbeat:
         if self._file is None:
             return
         with self._lock:
-            value: dict[str, Any] = asdict(self.sign())
-            os.pwrite(self._file, json.dumps(value).encode().ljust(FILE_BYTES, b"\0"), 0)
+            value = vars(self.sign())
+            content = json.dumps(value).encode()
+            if len(content) > FILE_BYTES:  # counts can wait for the commit record, a name in hand cannot
+                content = json.dumps({**value, "counts": {}}).encode()
+            os.pwrite(self._file, content.ljust(FILE_BYTES, b"\0"), 0)
 
 
 HEARTBEAT = Heartbeat()

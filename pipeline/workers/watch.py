@@ -70,7 +70,7 @@ class Watch:
         self._raise_if_overdue(HEARTBEAT.sign())
         if self._folder is None:
             return
-        signs = [sign for path in sorted(self._folder.glob(f"*{SIGN_SUFFIX}")) if (sign := Sign.read(path)) is not None]
+        signs = signs_in(self._folder)
         lost = [sign for sign in signs if not state_of(sign.pid).is_alive]
         # One that ended in peace has nothing in hand, and Beam does not complain of it.
         if self._died or any(sign.recording_id is not None for sign in lost):
@@ -162,6 +162,11 @@ class Watch:
         if name == WORKER_THREAD:
             self._died.append(str(failure.exc_value))
         return name == WORKER_THREAD or name in READER_THREADS
+
+
+def signs_in(folder: Path) -> list[Sign]:
+    """What the workers that share this folder say."""
+    return [sign for path in sorted(folder.glob(f"*{SIGN_SUFFIX}")) if (sign := Sign.read(path)) is not None]
 
 
 def _tells(failure: BaseException) -> bool:
