@@ -29,6 +29,7 @@ from pipeline.options import (
     parser,
 )
 from pipeline.progress.metrics_file import MetricsFile
+from pipeline.run_folder.options import add_prune_options, add_remove_options
 from pipeline.settings import InputError, JobSettings, LockConfig, MineConfig
 from pipeline.workers.watch import WorkerLostError
 from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from pipeline.mine import Mined, RunPipeline
 
 log = logging.getLogger("mulan.mine")
+BEAM = "apache_beam"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,24 +104,30 @@ def _say_mined(arguments: argparse.Namespace, config: MineConfig, job: JobSettin
 
 def remove(argv: list[str]) -> int:
     """`mulan remove RUN --ids FILE`. Exit code: 0 done, 2 bad input or unknown ids (nothing is done), 3 broken off."""
-    from pipeline.run_folder import remove as command
+
+    def load() -> FolderCommand:
+        from pipeline.run_folder import remove as command
+
+        return command
 
     what = "Remove recordings from a run, for good: no later mine takes them again. See docs/removal.md."
-    return _on_run_folder("mulan remove", what, command, argv)
+    return _on_run_folder("mulan remove", what, add_remove_options, load, argv)
 
 
 def prune(argv: list[str]) -> int:
     """`mulan prune RUN`. Exit code: 0 done, 2 bad input, 3 broken off, or a training is waited for: run it again."""
-    from pipeline.run_folder import prune as command
+
+    def load() -> FolderCommand:
+        from pipeline.run_folder import prune as command
+
+        return command
 
     what = "Delete what only older manifests of a run name, and the last bytes of what was removed from it."
-    return _on_run_folder("mulan prune", what, command, argv)
+    return _on_run_folder("mulan prune", what, add_prune_options, load, argv)
 
 
 class FolderCommand(Protocol):
     """A module of `pipeline.run_folder` that is a command on a run folder that is there."""
-
-    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
 
     def run_command(
         self, arguments: argparse.Namespace, run_dir: str, lock: LockConfig, pipeline: "RunPipeline"
@@ -128,7 +136,13 @@ class FolderCommand(Protocol):
         ...
 
 
-def _on_run_folder(prog: str, description: str, command: FolderCommand, argv: list[str]) -> int:
+def _on_run_folder(
+    prog: str,
+    description: str,
+    add_options: Callable[[argparse.ArgumentParser], None],
+    load: Callable[[], FolderCommand],
+    argv: list[str],
+) -> int:
     made = argparse.ArgumentParser(
         prog=prog,
         description=description,
@@ -136,12 +150,14 @@ def _on_run_folder(prog: str, description: str, command: FolderCommand, argv: li
         allow_abbrev=False,
     )
     made.add_argument("run", metavar="RUN", help="output folder of `mulan mine`")
-    command.add_arguments(made)
+    add_options(made)
     add_lock_options(made)
     made.add_argument("--quiet", action="store_true", help="warnings and the result only")
     arguments, beam_arguments = made.parse_known_args(argv)
     set_up_logging(quiet=arguments.quiet)
     run_dir = local_absolute(arguments.run)
+
+    command = load()
 
     def work(run: "RunPipeline", is_local: bool) -> Callable[[], int]:
         from pipeline import storage
@@ -221,6 +237,7 @@ def set_up_logging(*, quiet: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     for name in ("mulan", "pipeline", "filters"):
         logging.getLogger(name).setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.getLogger(BEAM).setLevel(logging.ERROR if quiet else logging.WARNING)
 
 
 if __name__ == "__main__":

@@ -64,6 +64,12 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("openmulan:demo", "mine", "the whole way on a small corpus that it makes itself, offline"),
 }
 
+# Command -> the function, by module, that gives the parser of its arguments, where its own module takes long to load.
+_PARSERS: dict[str, tuple[str, str]] = {
+    "evaluate": ("trainer.evaluation.arguments", "parser_of"),
+    "embed": ("trainer.embed_arguments", "parser_of"),
+}
+
 # Packages that an option asks for, whatever the command -> the extra that has them.
 _OPTIONAL: dict[str, str] = {
     "ai_edge_litert": "litert",
@@ -106,6 +112,9 @@ def main(argv: list[str] | None = None) -> int:
     _let_write_what_the_locale_lacks()
     try:
         with interruptible():
+            if arguments[0] in _PARSERS and not {"-h", "--help"}.isdisjoint(arguments):
+                name, function = _PARSERS[arguments[0]]
+                getattr(importlib.import_module(name), function)(arguments[1:]).parse_args(arguments[1:])
             name, _, function = module.partition(":")
             run = getattr(importlib.import_module(name), function or "main")
             return ended(f"mulan {arguments[0]}", lambda: int(run(arguments[1:])), streams=arguments[0] in _STREAMS)

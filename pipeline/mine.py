@@ -28,6 +28,7 @@ from pipeline.run_folder.suppression import suppress, suppression_path
 from pipeline.settings import (
     GZIP_RATIO,
     KEEP,
+    NONE,
     REFUSE,
     TOMBSTONE,
     InputError,
@@ -46,7 +47,7 @@ from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
 from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
-from schemas.sources import SOURCES
+from schemas.sources import SOURCES, TextSource
 
 
 class RunPipeline(Protocol):
@@ -120,6 +121,7 @@ def _mine(
     _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold, progress)
     newest = state.newest
     assert newest is not None
+    _warn_of_unfiltered(config, state)
     give_back_freed()  # a local runner has joined the text in this process
     if not job.dry_run:
         _build_pending(config, settings, job, state, run, hold, progress)
@@ -127,6 +129,18 @@ def _mine(
         manifest.finish(state, published, settings, detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
+
+
+def _warn_of_unfiltered(config: MineConfig, state: RunState) -> None:
+    """Before hours are spent on a corpus whose sentences are whatever people write under videos."""
+    key = TextSource.LF.key
+    sentences = sum(plan.annotations[key].kept for plan in state.plans if key in plan.annotations)
+    if config.lf_model == NONE and sentences:
+        log.warning(
+            "no --lf_model: %s sentences are kept and trained on unfiltered, spam included; `mulan lf-filter fit` "
+            "makes a model (docs/long-form-filter.md)",
+            f"{sentences:,}",
+        )
 
 
 def _inputs(job: JobSettings) -> Inputs:
@@ -286,7 +300,7 @@ def _plan_generation(
             excluded_titles=ExclusionList(title_keys=job.exclude.title_keys),
         )
         with progress.reading(PLAN, _table_bytes(inputs), fresh // passes) as view:
-            run(f"plan {generation}.{index + 1}", step, view=view)
+            run(_step("plan: text of the recordings, joined", generation, index, passes), step, view=view)
     if removed:
         step = partial(
             rewrite_parts,
@@ -295,7 +309,7 @@ def _plan_generation(
             attempt=attempt,
             first_index=shards,
         )
-        run(f"rewrite {generation}", step)
+        run(f"rewrite of plan parts without what is removed, generation {generation}", step)
         if not job.dry_run:
             suppress(hold, _gone(job.output, attempt))
     storage.failpoint("plan_parts_committed")
@@ -319,6 +333,11 @@ def _plan_generation(
     if planned != fresh:
         raise RuntimeError(f"generation {generation} planned {planned} of {fresh} recordings; run the command again")
     commit_plan(state, made, hold)
+
+
+def _step(what: str, generation: int, index: int, passes: int) -> str:
+    """The name of a step in the log; of several passes each has a share of the recordings."""
+    return f"{what} (generation {generation}" + (f", pass {index + 1} of {passes})" if passes > 1 else ")")
 
 
 def _no_row(job: JobSettings, attempt: Attempt, rows: int) -> str:
@@ -384,7 +403,7 @@ def _survey(
             path=cutoff_path,
         )
         with surveying() as view:
-            run("find limit", step, view=view)
+            run("search for the recordings within --limit", step, view=view)
         cutoff = (storage.read_json(cutoff_path) or {})["cutoff"]
     totals = []
     for index in range(passes):
@@ -400,7 +419,7 @@ def _survey(
             suffix=suffix,
         )
         with surveying() as view:
-            run(f"survey {attempt.generation}.{index + 1}", step, view=view)
+            run(_step("survey of the catalogue", attempt.generation, index, passes), step, view=view)
         totals.append(storage.read_json(attempt.totals_path(f"survey{suffix}")) or {})
     storage.failpoint("survey_written")
     return sum_counts(totals), cutoff

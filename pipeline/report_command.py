@@ -5,13 +5,6 @@ import os
 import sys
 from pathlib import Path
 
-from pipeline import storage
-from pipeline.report import build_report, render_text, save_report
-from pipeline.run_folder import layout
-from pipeline.run_folder.verify import report_damage
-from pipeline.settings import InputError
-from pipeline.storage import DamagedError
-from pipeline.stores.store import StoreError
 from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, fault
 
 
@@ -26,6 +19,15 @@ def main(argv: list[str]) -> int:
         help="read every committed file and compare it with what its record says: a line for each bad one, exit code 1",
     )
     arguments = parser.parse_args(argv)
+    # Beam comes with these, and --help need not wait for it.
+    from pipeline import storage
+    from pipeline.report import build_report, render_text, save_report
+    from pipeline.run_folder import layout
+    from pipeline.run_folder.verify import report_damage
+    from pipeline.settings import InputError
+    from pipeline.storage import DamagedError
+    from pipeline.stores.store import StoreError
+
     run_dir = arguments.run.rstrip("/")
     if storage.is_local(run_dir):
         run_dir = os.path.abspath(run_dir)

@@ -127,7 +127,11 @@ def _local_workers(options: Any, folder: Path) -> Iterator[None]:
     path = folder / "options.json"
     given = options.get_all_options(drop_default=True)
     given["default_sdk_harness_log_level"] = "WARNING"
-    given["sdk_harness_log_level_overrides"] = {"__main__": "ERROR", **dict.fromkeys(SAID_AT_THE_END, "CRITICAL")}
+    given["sdk_harness_log_level_overrides"] = {
+        "__main__": "ERROR",
+        "apache_beam": logging.getLevelName(logging.getLogger("apache_beam").getEffectiveLevel()),  # as of --quiet
+        **dict.fromkeys(SAID_AT_THE_END, "CRITICAL"),
+    }
     path.write_text(json.dumps(given, default=str), encoding="utf-8")
     (folder / HOOK_NAME).write_text(HOOK, encoding="utf-8")
     # Workers import this project from here, whatever folder the job is started in.

@@ -130,6 +130,19 @@ def test_no_command_is_imported() -> None:
     assert not wrong
 
 
+def test_the_help_of_every_command_loads_nothing_that_takes_seconds() -> None:
+    script = """
+import contextlib, io, openmulan
+commands = [[], *([name] for name in openmulan._COMMANDS), ["evaluate", "ablation"], ["lf-filter", "fit"]]
+for command in commands:
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        openmulan.main([*command, "--help"])
+    assert "usage: mulan" in said.getvalue(), command
+"""
+    assert not loaded_by(script) & {*HEAVY, "apache_beam", "ai_edge_litert", "tensorboard", "huggingface_hub", "pandas"}
+
+
 def test_the_front_door_loads_nothing_heavy() -> None:
     loaded = loaded_by("import beam_runner")
     assert "pipeline" in loaded

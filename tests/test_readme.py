@@ -1,12 +1,15 @@
-"""The lines of the README that read a run with other tools, each run as it stands."""
+"""What the README says to type: lines that read a run with other tools are run, commands that mine are parsed."""
 
 import glob
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 import openmulan
+from filters.long_form.cli import _parser as lf_filter_parser
+from pipeline.options import parser as mine_parser
 from tests.trainer.fixture_runs import shard_row, write_run
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
@@ -26,3 +29,17 @@ def test_each_recording_is_read_once(module: str, tmp_path: Path, monkeypatch: p
     rows = eval(line, names)
     ids = rows["recording_id"] if name != "duckdb" else [row[0] for row in rows.fetchall()]
     assert sorted(map(str, ids)) == [f"r{i}" for i in range(8)]
+
+
+def test_the_commands_that_mine_are_taken_as_they_stand() -> None:
+    """In their order, with the options of today; a newcomer mines with a filter of sentences."""
+    mined = README[README.index("## Mine your own") : README.index("## Train, evaluate")]
+    (block,) = re.findall(r"```sh\n(.*?)```", mined, re.DOTALL)
+    commands = [shlex.split(line, comments=True)[1:] for line in block.splitlines() if line.startswith("mulan ")]
+    assert [name for name, *_ in commands] == ["lf-filter", "mine", "mine", "report"]
+    fit = lf_filter_parser().parse_args(commands[0][1:])
+    assert (fit.labels, fit.encoder) == ([], "bert-base-uncased"), "the package's own sentences"
+    for _, *options in commands[1:3]:
+        arguments, of_beam = mine_parser().parse_known_args(options)
+        assert of_beam == []
+        assert arguments.lf_model == str(fit.output)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from schemas.run import Run
+from schemas.sources import TextSource
 from trainer.data import Corpus
 from trainer.mixture import NAMES, Mixture
 from trainer.model import Model
@@ -32,7 +33,7 @@ similarity = model.embed_audio(["song.mp3"]) @ model.embed_text(["slow piano"]).
 {data}
 
 {recordings} recordings were trained on; {validation} were kept for validation and {held_out} held out, by
-near-duplicate group. Mixture {mixture} ({sources}) in every batch; texts were {filtered}.
+near-duplicate group. Mixture {mixture} ({sources}) in every batch. {filtered}
 
 ## Recipe
 
@@ -72,7 +73,7 @@ def write_card(
         held_out=corpus.recordings[Split.HELD_OUT],
         mixture=mixture.text,
         sources=NAMES,
-        filtered="filtered" if recipe.data.filtered else "not filtered",
+        filtered=filter_words(corpus, mixture),
         recipe="\n".join(f"| {name} | {value} |" for name, value in rows.items()),
         results=measured or "None were measured.",
     )
@@ -81,6 +82,27 @@ def write_card(
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if math.isfinite(value) else "not finite"
+
+
+def filter_words(corpus: Corpus, mixture: Mixture) -> str:
+    """What stands between the texts that were mined and those that were trained on."""
+    if not corpus.config.filtered:
+        return "Texts were not filtered: short forms from before the rules, sentences whatever their score."
+    said = ["Short forms are what the rules have left."] if TextSource.SF in mixture.sources else []
+    if TextSource.LF in mixture.sources:
+        unscored = corpus.unscored(mixture)
+        thresholds = sorted({score for run in corpus.runs if (score := corpus.config.rules.threshold(run)) is not None})
+        if thresholds:
+            scores = " and ".join(f"{score:.3g}" for score in thresholds)
+            said.append(f"Sentences are those that a classifier gave {scores} or more.")
+        if unscored:
+            whose = (
+                "Sentences"
+                if len(unscored) == len(corpus.runs)
+                else f"Those of {len(unscored)} of {len(corpus.runs)} runs"
+            )
+            said.append(f"{whose} were **not filtered**, spam included: they were mined without a classifier.")
+    return " ".join(said)
 
 
 def _describe(run: Run) -> str:

@@ -148,6 +148,15 @@ class Corpus:
         log.warning("no training row has text of %s; the other sources take its share", names)
         return wanted.without(missing)
 
+    def unscored(self, mixture: Mixture) -> tuple[Run, ...]:
+        """The runs of which the mixture draws sentences, although filtered ones are asked for and nothing has scored
+        theirs: mined without `--lf_model`, they have every sentence, spam included."""
+        if not self.config.filtered or TextSource.LF not in mixture.sources:
+            return ()
+        shards = np.unique(self.index.shard_G[self.candidates(TextSource.LF, Split.TRAIN)])
+        drawn = {self.index.shards[int(shard)][0] for shard in shards}
+        return tuple(run for i, run in enumerate(self.runs) if i in drawn and self.config.rules.threshold(run) is None)
+
     def rows_of(self, source: TextSource, split: Split) -> int:
         """Rows that may be drawn from a source, or from any in a sum of them; the rules may leave some no text."""
         return int(self.index.counts(split, source).sum())

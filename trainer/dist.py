@@ -20,9 +20,8 @@ from torch.distributed._functional_collectives import all_gather_single, wait_te
 from schemas.run import RunError
 from trainer.devices import device_of
 
-TIMEOUT_S = 1800.0
 _BUCKET_ELEMENTS = 16_000_000  # gradients are flattened and summed over ranks in pieces of this size
-
+TIMEOUT_S = 1800.0
 
 _pretended = 0
 

@@ -30,6 +30,7 @@ from schemas.reasons import Reason, legible
 from schemas.run import RowGroup, Run, RunError
 from trainer.commands import start_logging
 from trainer.cuts import CUTS_VERSION
+from trainer.embed_arguments import parser_of
 from trainer.evaluation.model import digest_folder
 from trainer.model import Changes, Model, load, model_folder
 from trainer.recordings import Audio, Reader, ShardClip, UnusableAudioError
@@ -94,7 +95,7 @@ _Part = _Files | _Group
 def main(argv: list[str] | None = None) -> int:
     """Exit codes: 0 done, 1 more failures than allowed, 2 bad arguments or input, 3 interrupted (run the same command
     to go on)."""
-    arguments = _parser().parse_args(argv)
+    arguments = parser_of().parse_args(argv)
     start_logging()
     try:
         account = _embed_texts(arguments) if arguments.texts else _embed_audio(arguments)
@@ -268,23 +269,6 @@ class _Progress:
         if self._bar.disable and time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
             log.info("%d of %d embedded", self._done, self._total)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mulan embed", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("inputs", nargs="*", metavar="FILE|FOLDER|RUN", help="what is embedded, by its name")
-    parser.add_argument("--texts", type=Path, metavar="FILE", help="texts instead, one a line")
-    parser.add_argument("--model", required=True, metavar="DIR|NAME", help="a model folder, or user/name on the hub")
-    parser.add_argument("--revision", help="branch, tag or commit of a model on the hub")
-    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a Parquet file that is made")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")
-    parser.add_argument("--workers", type=int, default=2, help="processes that decode files (default 2)")
-    parser.add_argument(
-        "--max_failure_rate", type=float, default=0.05, metavar="R", help="exit with 1 above this (default 0.05)"
-    )
-    return parser
 
 
 if __name__ == "__main__":

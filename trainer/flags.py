@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from schemas.lookup import find_factory
-from trainer.evaluation.readers.mined import read_id_list
 from trainer.mixture import NAMES
 from trainer.settings import with_settings
 
@@ -34,6 +33,12 @@ def find_recipe(name: str) -> "Recipe":
     if not isinstance(recipe, Recipe):
         raise ValueError(f"recipe {name!r}: it returns no trainer.recipes.Recipe but a {type(recipe).__name__}")
     return recipe
+
+
+def _ids_of(path: str) -> str:
+    from trainer.evaluation.readers.mined import read_id_list
+
+    return json.dumps(sorted(read_id_list(Path(path))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ FLAGS: dict[str, Flag] = {
         setting="data.held_out_ids",
         help="recording ids, one a line, that are never trained on",
         metavar="FILE",
-        read=lambda path: json.dumps(sorted(read_id_list(Path(path)))),
+        read=_ids_of,
     ),
     "buffer_rows": Flag(setting="data.buffer_rows", help="rows of a stream that are shuffled at once"),
     "verify_shards": Flag(

@@ -234,6 +234,12 @@ class _Loop:
         agree({name: value for name, value in opened.identity.items() if name not in ("recipe", "data")})
         self.folder, self.corpus, self.identity = opened.checkpoints, opened.corpus, opened.identity
         self.mixture = self.corpus.mixture()
+        if ranks.rank == 0 and (unscored := self.corpus.unscored(self.mixture)):
+            log.warning(
+                "the sentences of %s are trained on unfiltered, spam included: it was mined without --lf_model "
+                "(`mulan lf-filter score RUN --lf_model DIR --output RUN2` scores them now)",
+                ", ".join(run.location for run in unscored),
+            )
         self.task = begin(
             Setup(
                 recipe=recipe,

@@ -8,10 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainer.commands import add_run_arguments, exit_code, options_from, show, start_logging
 from trainer.flags import add_recipe_arguments, recipe_from
-from trainer.loop import Ending
-from trainer.tasks.classification import for_classes, pretrain, read_classes
+from trainer.run_arguments import add_run_arguments
 
 _FLAGS = (
     *("epochs", "batch_size", "seed", "learning_rate", "buffer_rows", "hold_out", "verify_shards", "skip_corrupt"),
@@ -31,6 +29,11 @@ def main(argv: list[str] | None = None) -> int:
         "--classes", type=Path, metavar="CSV", help="class_labels_indices.csv (default: the run's labels)"
     )
     arguments = parser.parse_args(argv)
+    # torch comes with these, and --help need not wait for it.
+    from trainer.commands import exit_code, options_from, show, start_logging
+    from trainer.loop import Ending
+    from trainer.tasks.classification import for_classes, pretrain, read_classes
+
     start_logging()
 
     def run() -> Ending:

@@ -5,7 +5,7 @@ So copies of one recording are never on both sides, whatever run they stand in a
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -17,6 +17,11 @@ class Split(StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     HELD_OUT = "held_out"
+
+
+# What of a mined run is evaluated on: one of these, what no measured model was trained on, or all.
+MinedSplit = Literal["unseen", "all", "held_out", "validation", "train"]
+MINED_SPLITS: tuple[MinedSplit, ...] = ("unseen", "all", "held_out", "validation", "train")
 
 
 class Shares(Protocol):

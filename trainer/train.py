@@ -9,17 +9,20 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from trainer.commands import add_run_arguments, exit_code, options_from, show, start_logging
-from trainer.evaluation.declare import read_evaluators
 from trainer.flags import FLAGS, add_recipe_arguments, recipe_from
-from trainer.loop import Ending
-from trainer.tasks.contrastive import train
+from trainer.run_arguments import add_run_arguments
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit codes: 0 done, 1 the loss is no number any more, 2 bad arguments or data, 3 interrupted or broken off (run
     the same command to go on)."""
     arguments = _parser().parse_args(argv)
+    # torch comes with these, and --help need not wait for it.
+    from trainer.commands import exit_code, options_from, show, start_logging
+    from trainer.evaluation.declare import read_evaluators
+    from trainer.loop import Ending
+    from trainer.tasks.contrastive import train
+
     start_logging()
 
     def run() -> Ending:

@@ -11,6 +11,7 @@ import io
 from typing import Any
 
 from filters.music.detector import DetectorError, FrameGrid
+from filters.music.native_log import notes_dropped
 
 MUSIC_MID = "/m/04rlf"  # "Music" in AudioSet's ontology
 
@@ -35,6 +36,7 @@ def music_index(content: bytes, origin: str) -> int:
 def import_or_explain(module: str, extra: str) -> Any:
     """An optional dependency, or a DetectorError that names the extra to install."""
     try:
-        return importlib.import_module(module)
+        with notes_dropped():
+            return importlib.import_module(module)
     except ImportError as error:
         raise DetectorError(f"this detector needs {module} ({error}): pip install 'openmulan[{extra}]'") from error

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
+from filters.music.native_log import notes_dropped
 from filters.music.yamnet import YAMNET_GRID, import_or_explain, music_index
 
 # On one grid, with the same weights, the two adapters' scores differ by no more than this: the same float32 network,
@@ -57,7 +58,8 @@ class YamnetSavedModel:
         tensorflow = import_or_explain("tensorflow", "tensorflow")
         _use_one_thread(tensorflow)
         try:
-            model = tensorflow.saved_model.load(str(folder))
+            with notes_dropped():
+                model = tensorflow.saved_model.load(str(folder))
             map_path = Path(model.class_map_path().numpy().decode("utf-8"))
             map_bytes = map_path.read_bytes()
         # TensorFlow raises many kinds of errors for a folder that is broken; all mean the same to the user.

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
+from filters.music.native_log import notes_dropped
 from filters.music.yamnet import YAMNET_GRID, import_or_explain, music_index
 
 CLASS_MAP_NAME = "yamnet_class_map.csv"
@@ -43,8 +44,9 @@ class YamnetTflite:
         music = music_index(map_bytes, str(map_path))
         litert = import_or_explain("ai_edge_litert.interpreter", "litert")
         try:
-            interpreter = litert.Interpreter(model_content=model_bytes, num_threads=1)
-            interpreter.allocate_tensors()
+            with notes_dropped():
+                interpreter = litert.Interpreter(model_content=model_bytes, num_threads=1)
+                interpreter.allocate_tensors()
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise DetectorError(f"{model}: not a model that LiteRT can run ({one_line(error)})") from error

@@ -21,7 +21,7 @@ artist's name, they say something about the sound.
 An annotation of which a rule leaves nothing is dropped with the rule's reason. After the rules, of the
 annotations of one recording that are equal but for case, punctuation and spaces the first stays
 (`duplicate_text`). Texts are cut to {MAX_RAW_CHARS:,} characters before the rules and to {MAX_CHARS} by them.
-How often each rule changed something stands in the report.
+How often each rule changed something stands in the report, with texts that it changed or left out.
 
 The lists of terms are in `filters/short_form/vocabulary.py`. To add a rule, add it to `RULES` with two or
 three examples and run this module; the tests run every example.

@@ -614,7 +614,7 @@ def clean_recording(
         if result.text is None:
             dropped[result.reason or Reason.EMPTY_TEXT] += 1
             continue
-        key = "".join(_WORDS.findall(result.text.casefold())) or result.text
+        key = duplicate_key(result.text)
         if key in kept:
             dropped[Reason.DUPLICATE_TEXT] += 1
             hits[DUPLICATE_RULE_ID] += 1
@@ -626,3 +626,8 @@ def clean_recording(
 
 
 _WORDS = re.compile(r"[^\W_]+")
+
+
+def duplicate_key(text: str) -> str:
+    """What two annotations of a recording share that are one."""
+    return "".join(_WORDS.findall(text.casefold())) or text

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from filters.tokens import NO_TOKENIZER
 from pipeline.demo.demo_corpus import COMMENTS_NAME, EVAL_PLAYLISTS_NAME, PLAYLISTS_NAME, make_demo_corpus
-from pipeline.run_folder.layout import REPORT_HTML
 
+REPORT_NAME = "report.html"
 DEFAULT_FOLDER = "mulan-demo"
 DEFAULT_RECORDINGS = 60
 DEFAULT_STEPS = 90
@@ -69,7 +69,7 @@ def main(argv: list[str], mulan: Mulan) -> int:
         *("--rows_per_shard", "32", "--max_failure_rate", str(DEMO_FAILURE_RATE)),
     )
     if code == 0:
-        sys.stdout.write(f"\nThe report to look at: {folder / 'run' / REPORT_HTML}\n")
+        sys.stdout.write(f"\nThe report to look at: {folder / 'run' / REPORT_NAME}\n")
     if code == 0 and arguments.steps:
         code = _train(mulan, folder, arguments.steps)
     return code

@@ -28,6 +28,7 @@ from pipeline.report import write_report
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import Plan, RunState
 from pipeline.run_folder.lock import Hold, LostLockError, locked
+from pipeline.run_folder.options import DEFAULT_GRACE_HOURS, DEFAULT_KEEP
 from pipeline.run_folder.remove import describe, read_reader_records
 from pipeline.run_folder.suppression import quiet_reject, read_suppression
 from pipeline.run_folder.withdraw import RunFolder, publish, withdraw
@@ -40,8 +41,6 @@ from schemas.manifest import manifest_name
 from schemas.readers import ReaderRecord
 from schemas.suppression import SuppressionList
 
-DEFAULT_KEEP = 1
-DEFAULT_GRACE_HOURS = 24.0
 # Of version 0.1, whose plans do not name these files.
 _OLD_LISTS = re.compile(r"(rejects-(?:catalogue|comments|playlists)(?:-\d{3,})?|removed-\d{3,})\.jsonl")
 log = logging.getLogger(__name__)
@@ -57,24 +56,6 @@ class Pruned:
     bytes_after: int
     cached: int | None  # entries deleted from the media cache; None where none was named
     waits_for: tuple[ReaderRecord, ...]
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--keep", type=int, default=DEFAULT_KEEP, metavar="N", help="newest manifests to keep (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--grace_hours",
-        type=float,
-        default=DEFAULT_GRACE_HOURS,
-        metavar="H",
-        help="a training that is not done keeps its manifest for so long after its last sign of life "
-        "(default: %(default)g)",
-    )
-    parser.add_argument("--now", action="store_true", help="do not wait for trainings: they will stop")
-    parser.add_argument(
-        "--cache_dir", metavar="DIR", help="media cache of `mulan mine`: delete what it has of removed recordings"
-    )
 
 
 def run_command(

@@ -73,28 +73,6 @@ class Found:
     readers: list[Reader]
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--ids",
-        required=True,
-        metavar="FILE",
-        help="recordings to remove: an id a line, or a table (.jsonl, .csv, .parquet) with a column recording_id; "
-        "- reads lines from standard input",
-    )
-    parser.add_argument(
-        "--suppress_unknown",
-        action="store_true",
-        help="also take ids that the run does not know, so that no later mine takes them (default: such ids are "
-        "listed and nothing is done)",
-    )
-    parser.add_argument(
-        "--lift",
-        action="store_true",
-        help="the other way: take these ids off the run's suppression list, so that the next mine may have them again",
-    )
-    parser.add_argument("--dry_run", action="store_true", help="say what would be removed, and who has used it")
-
-
 def run_command(
     arguments: argparse.Namespace, run_dir: str, lock: LockConfig, pipeline: RunPipeline
 ) -> tuple[str, int]:

@@ -1,12 +1,14 @@
 """Token counts are those of BERT's own tokenizer, and survive the trip to a worker."""
 
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from filters.tokens import TokenCounter, TokenizerError, load_tokenizer
+from filters.tokens import DEFAULT_TOKENIZER, HUB_WITHIN_S, TokenCounter, TokenizerError, load_tokenizer
 from tests.shared_files import SharedFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -67,15 +69,46 @@ def test_bad_files_are_told_in_one_line(tmp_path: Path, content: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
-    """In a process of its own, with the hub's client switched off."""
-    script = "from filters.tokens import load_tokenizer; load_tokenizer('no-such-organisation/no-such-tokenizer')"
-    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": ""}
-    ran = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+def ask_hub(name: str, home: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own: the hub's client reads its environment once."""
+    script = f"import filters.tokens as t; t.HUB_WITHIN_S = 1.0; print(t.load_tokenizer({name!r}).count(['warm bass']))"
+    given = {"HF_HOME": str(home), "PATH": "", **environment}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=given, capture_output=True, text=True, check=False, timeout=60
     )
+
+
+def test_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
+    ran = ask_hub("no-such-organisation/no-such-tokenizer", tmp_path, HF_HUB_OFFLINE="1")
     assert ran.stderr.splitlines()[-1].startswith("filters.tokens.TokenizerError: tokenizer 'no-such-organisation")
     assert "--tokenizer FILE" in ran.stderr
+
+
+def test_a_hub_that_does_not_answer_is_asked_for_a_few_seconds_and_never_for_what_is_in_its_cache(
+    tmp_path: Path,
+) -> None:
+    assert HUB_WITHIN_S <= 5
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as black_hole:  # takes connections and says nothing
+        endpoint = f"http://127.0.0.1:{black_hole.getsockname()[1]}"
+        start = time.monotonic()
+        ran = ask_hub(DEFAULT_TOKENIZER, tmp_path / "none", HF_ENDPOINT=endpoint)
+        assert time.monotonic() - start < 20  # its client would go on for minutes
+        *_, line = ran.stderr.splitlines()
+        assert line.startswith("filters.tokens.TokenizerError: tokenizer 'bert-base-uncased': the hub did not give it")
+        black_hole.setblocking(False)
+        black_hole.accept()[0].close()  # it was asked indeed
+        revision = "0" * 40
+        cached = tmp_path / "hub" / "models--bert-base-uncased"
+        (cached / "refs").mkdir(parents=True)
+        (cached / "refs" / "main").write_text(revision, encoding="utf-8")
+        (cached / "snapshots" / revision).mkdir(parents=True)
+        vocabulary = tmp_path / "vocab.txt"
+        vocabulary.write_text("\n".join(["[UNK]", "warm", "bass"]), encoding="utf-8")
+        counter = load_tokenizer(str(vocabulary))
+        assert counter is not None
+        (cached / "snapshots" / revision / "tokenizer.json").write_text(counter.to_str(), encoding="utf-8")
+        ran = ask_hub(DEFAULT_TOKENIZER, tmp_path, HF_ENDPOINT=endpoint)
+        assert ran.stdout == "[2]\n", ran.stderr
 
 
 def test_missing_files_are_not_looked_for_on_the_hub(tmp_path: Path) -> None:

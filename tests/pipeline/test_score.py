@@ -17,6 +17,7 @@ from filters.long_form.bert_scorer import BertScorer
 from filters.long_form.data import DataError
 from filters.long_form.model_files import ModelError
 from filters.long_form.scorer import ScorerEntry, describe_scorer
+from pipeline.report import UNFILTERED_NOTE
 from pipeline.score import ScoreSentences, SentenceModelHandler, with_scores
 from schemas.run import Run
 from tests.filters.long_form.tiny_bert import make_checkpoint
@@ -149,6 +150,21 @@ def test_mining_with_a_model(scored_run: Path, models: tuple[Path, Path], tmp_pa
     again = tmp_path / "again"
     assert mine(backwards, again, "--rows_per_shard=3", f"--lf_model={models[0]}") == 0
     assert shard_hashes(again) == shard_hashes(scored_run)
+
+
+def test_sentences_that_nothing_filters_are_said_in_one_line(
+    scored_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    catalogue = write_catalogue(tmp_path, [row(0)])
+    said = "no --lf_model: 4 sentences are kept and trained on unfiltered, spam included; `mulan lf-filter fit` makes a"
+    assert mine(catalogue, tmp_path / "run", "--dry_run") == 0  # and --quiet, which hides no warning
+    assert [line.startswith(said) for line in caplog.messages].count(True) == 1
+    caplog.clear()
+    silent = row(1, description=None, comments=[])
+    assert mine(write_catalogue(tmp_path, [silent], "silent.jsonl"), tmp_path / "silent", "--dry_run") == 0
+    assert not caplog.messages
+    assert UNFILTERED_NOTE not in (scored_run / "report.html").read_text(encoding="utf-8")
+    assert UNFILTERED_NOTE in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_missing_model_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ from schemas.run import Run
 from tests.trainer.fixture_runs import tone_rows, write_run
 from tests.trainer.test_loop import options, smallest
 from tests.trainer.test_pretrain import only_aset
-from trainer.card import write_card
+from trainer.card import filter_words, write_card
 from trainer.checkpoint import checkpoints
 from trainer.commands import exit_code
 from trainer.data import Corpus, DataConfig
@@ -132,6 +132,34 @@ def test_a_figure_that_is_no_number_is_said_on_the_card(tone_run: Path, text_che
     corpus = Corpus.open([tone_run], DataConfig())
     write_card(model, tmp_path / "model", corpus, Mixture(), 1, {"validation/loss": float("nan"), "x": 0.5})
     assert "- validation/loss: not finite\n- x: 0.5000" in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_what_was_not_filtered_is_said_at_the_start_and_on_the_card(
+    text_checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = tone_rows(24)
+    scored = write_run(tmp_path / "scored", rows)
+    for found in rows:
+        found["lf"] = [{**sentence, "score": None} for sentence in found["lf"]]
+        found["max_lf_score"] = None
+    unscored = write_run(tmp_path / "unscored", rows, lf_threshold=None)
+    recipe = smallest(text_checkpoint)
+    warned = "are trained on unfiltered, spam included: it was mined without --lf_model"
+    assert train(recipe, options(unscored, tmp_path / "out", workers=0, steps=1)) == Ending.DONE
+    assert [warned in line for line in caplog.messages].count(True) == 1
+    card = " ".join((tmp_path / "out" / "model" / "README.md").read_text().split())
+    assert "Sentences were **not filtered**, spam included: they were mined without a classifier." in card
+    no_sentences = Mixture(lf=0)
+    for data, mixture, config, said in (
+        ([scored], Mixture(), DataConfig(), "Sentences are those that a classifier gave 0.5 or more."),
+        ([scored, unscored], Mixture(), DataConfig(), "0.5 or more. Those of 1 of 2 runs were **not filtered**"),
+        ([unscored], Mixture(), DataConfig(filtered=False), "Texts were not filtered"),
+        ([unscored], no_sentences, DataConfig(), "Short forms are what the rules have left."),
+    ):
+        corpus = Corpus.open(data, config)
+        assert said in filter_words(corpus, mixture)
+        assert bool(corpus.unscored(mixture)) == ("**not filtered**" in said)
+    assert "Sentences" not in filter_words(corpus, no_sentences)
 
 
 @contextmanager

@@ -15,39 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from schemas.sources import SOURCES, TextSource
+from trainer.evaluation.arguments import ROWS, AblationRow
 from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.model import RandomModel, digest_folder, read_training
 from trainer.evaluation.results import ModelResult, Results
 from trainer.evaluation.tables import Table, format_value, metric_order
-from trainer.flags import add_recipe_arguments, recipe_from
+from trainer.flags import recipe_from
 from trainer.trained_on import Training
 
 if TYPE_CHECKING:
     from trainer.recipes import Recipe
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AblationRow:
-    """The sources that are in, in the paper's proportions among them."""
-
-    sources: tuple[TextSource, ...]
-    filtered: bool = True
-
-    @property
-    def label(self) -> str:
-        return " + ".join(str(source.name) for source in self.sources) + ("" if self.filtered else ", unfiltered")
-
-
-_ADDED = (TextSource.ASET, *(s.bit for s in SOURCES if s.seats and s.bit is not TextSource.ASET))
-ROWS = (
-    *(AblationRow(sources=_ADDED[:count]) for count in range(1, len(_ADDED) + 1)),
-    AblationRow(sources=_ADDED, filtered=False),
-)
-_FLAGS = ("epochs", "batch_size", "tokenizer", "text_checkpoint", "hold_out", "verify_shards", "skip_corrupt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,19 +140,6 @@ def _summary_table(
         own_rows=len(rows),
         notes=(f"recipe {config.recipe.name}, {_length(config)}, {which}",),
     )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `mulan evaluate ablation` adds to the data sets of `mulan evaluate`."""
-    training = parser.add_argument_group("training of every row")
-    training.add_argument("--data", action="append", required=True, metavar="RUN", help="a mined run; may be repeated")
-    training.add_argument("--steps", type=int, help="of each row (default: the recipe's epochs)")
-    labels = "; ".join(f"{number} {row.label}" for number, row in enumerate(ROWS, start=1))
-    training.add_argument("--rows", type=int, nargs="+", help=f"the rows, by number (all): {labels}")
-    training.add_argument("--seeds", type=int, nargs="+", default=[0], help="each row is trained once a seed (0)")
-    training.add_argument("--device", default="cpu")
-    training.add_argument("--workers", type=int, default=1, help="decoding processes (1)")
-    add_recipe_arguments(parser, _FLAGS)
 
 
 def config_of(arguments: argparse.Namespace) -> AblationConfig:

@@ -20,7 +20,8 @@ from schemas.exits import BAD_INPUT, check_output, fault
 from schemas.lookup import find_factory, is_factory
 from schemas.run import Run, RunError
 from schemas.version import VERSION
-from trainer.evaluation.ablation import add_arguments, config_of, run_ablation, summary
+from trainer.evaluation.ablation import config_of, run_ablation, summary
+from trainer.evaluation.arguments import ABLATION, parser_of
 from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
 from trainer.evaluation.evaluator import Evaluator
@@ -34,7 +35,6 @@ from trainer.evaluation.leakage import (
 )
 from trainer.evaluation.model import RandomModel, digest_folder, read_training, trained_on
 from trainer.evaluation.readers.audioset import CLASS_SETS
-from trainer.evaluation.readers.mined import MINED_SPLITS
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
 from trainer.evaluation.tables import Table, published_elsewhere, tables, to_markdown, to_terminal
@@ -43,7 +43,7 @@ from trainer.evaluation.triplets import PlaylistTriplets, TextTriplets
 
 logger = logging.getLogger(__name__)
 
-RANDOM, ABLATION = "random", "ablation"
+RANDOM = "random"
 FAILURES = 1
 
 
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 too many clips could not be measured, 2 bad input (leakage is one), 3
     interrupted."""
     ablation = argv[:1] == [ABLATION]
-    parser = _ablation_parser() if ablation else _parser()
+    parser = parser_of(argv)
     try:
         arguments = parser.parse_args(argv[1:] if ablation else argv)
     except SystemExit as stop:
@@ -317,92 +317,6 @@ def _exclusions(
             done.add(str(path))
         elif not isinstance(evaluator, TextTriplets):
             logger.warning("%s is an evaluator of your own: what its data would leak is not known", evaluator.name)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mulan evaluate", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("models", nargs="*", help="model directories, package.module:factory of a peer's, or random")
-    _add_shared_arguments(parser)
-    text = parser.add_argument_group("text encoders, for the triplets")
-    text.add_argument(
-        "--text_encoder",
-        action="append",
-        default=[],
-        help="directory or hub name, with =mean or =cls to choose pooling",
-    )
-    text.add_argument("--use", action="append", default=[], help="Universal Sentence Encoder: hub handle or directory")
-    leak = parser.add_argument_group("leakage")
-    leak.add_argument("--check_leakage", action="append", default=[], metavar="RUN", help="refuse a run that leaks")
-    leak.add_argument("--write_exclude", type=Path, help="write what `mulan mine --exclude` must leave out")
-    leak.add_argument(
-        "--exclude_cut",
-        type=float,
-        nargs=2,
-        action="append",
-        default=[],
-        metavar=("START_S", "DURATION_S"),
-        help=f"the clip that the catalogue's rows ask for; may be repeated ({DEFAULT_CUT[0]:g} {DEFAULT_CUT[1]:g})",
-    )
-    parser.add_argument("--compare", type=Path, action="append", default=[], help="an earlier results.json, beside")
-    parser.add_argument("--no_control", dest="control", action="store_false", help="without the random control")
-    return parser
-
-
-def _ablation_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="mulan evaluate ablation", description="Train and evaluate the rows of the paper's text ablation."
-    )
-    add_arguments(parser)
-    _add_shared_arguments(parser)
-    return parser
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
-
-
-def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, help="folder for results.json, tables.md and report.html")
-    parser.add_argument(
-        "--config", type=Path, action="append", default=[], help='JSON with "evaluators", see docs/evaluation.md'
-    )
-    parser.add_argument("--bootstrap", type=int, default=200, help="resamples of the intervals (200)")
-    parser.add_argument("--seed", type=int, default=0, help="of intervals, triplets and the control (0)")
-    sets = parser.add_argument_group("data sets")
-    sets.add_argument("--magnatagatune", type=Path, help="folder with annotations_final.csv and the mp3 folders")
-    sets.add_argument("--minz_lists", type=Path, help="folder with train.npy, valid.npy, test.npy: the filtered split")
-    sets.add_argument("--ontology", type=Path, help="AudioSet's ontology.json; alone it gives the text triplets")
-    sets.add_argument("--class_labels", type=Path, help="AudioSet's class_labels_indices.csv")
-    sets.add_argument("--audioset_segments", type=Path, help="AudioSet's eval_segments.csv")
-    sets.add_argument("--audioset_audio", type=Path, help="folder of the segments' audio")
-    sets.add_argument("--jamendo", type=Path, help="folder of the mtg-jamendo-dataset repository")
-    sets.add_argument("--jamendo_audio", type=Path, help="folder of its audio")
-    sets.add_argument("--table", type=Path, action="append", default=[], help="a csv of clips × tags")
-    sets.add_argument("--mined", help="a mined run whose own labels are the tags")
-    sets.add_argument(
-        "--labels", choices=("aset", "sf"), default="aset", help="of --mined: AudioSet's, or the short texts (aset)"
-    )
-    sets.add_argument("--min_positives", type=int, default=5, help="recordings that a label of --mined needs (5)")
-    sets.add_argument("--recordings", type=Path, help="ids of the held-out recordings of --mined, one a line")
-    sets.add_argument(
-        "--split",
-        choices=MINED_SPLITS,
-        default="unseen",
-        help="of --mined, by the training of the models that are measured (unseen: what none of them was trained on)",
-    )
-    sets.add_argument("--playlists", type=Path, help="evaluation playlists (JSONL)")
-    sets.add_argument("--collection", help="what --playlists are searched in: a mined run or a catalogue")
-    sets.add_argument("--probes", action="store_true", help="linear probes too, where a set has a training split")
-    sets.add_argument("--skip_missing", action="store_true", help="evaluate the clips that are there, and say so")
-    sets.add_argument(
-        "--max_failure_rate",
-        type=_share,
-        default=0.05,
-        help="of a set's clips, that may fail to be decoded before the exit code is 1 (0.05)",
-    )
 
 
 __all__ = ["load_model", "main", "write_outputs"]

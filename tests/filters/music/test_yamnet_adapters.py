@@ -24,6 +24,7 @@ from filters.music.builtin.synthesis import synthesise
 from filters.music.detector import DetectorError
 from filters.music.gate import music_fraction
 from filters.music.load import TFHUB_YAMNET, load_detector
+from filters.music.native_log import notes_dropped
 from filters.music.yamnet import MUSIC_MID, YAMNET_GRID, music_index
 from filters.music.yamnet_savedmodel import PARITY_BOUND, YamnetSavedModel
 from filters.music.yamnet_tflite import CLASS_MAP_NAME, YamnetTflite
@@ -74,6 +75,18 @@ def refusal(spec: str | Path) -> str:
     line = str(caught.value)
     assert "\n" not in line
     return line
+
+
+def test_what_native_libraries_note_is_dropped_and_what_they_warn_of_is_not(
+    tflite: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load_detector(str(tflite))
+    assert capfd.readouterr().err == "", "LiteRT tells of each delegate that it makes"
+    with notes_dropped():
+        os.write(2, b"INFO: a thing.\nERROR: no memory\nI0000 00:00 a.cc:1] note\nW0000 00:00 a.cc:1] warning\n")
+    os.write(2, b"INFO: afterwards\n")
+    said = capfd.readouterr().err
+    assert said == "ERROR: no memory\nW0000 00:00 a.cc:1] warning\nINFO: afterwards\n"
 
 
 # --- The frame grid ----------------------------------------------------------------------------------------------

@@ -17,13 +17,10 @@ from schemas.run import RowGroup, Run, RunError
 from trainer.evaluation.clips import EvaluationDataError, RunClips, row_group_name
 from trainer.evaluation.evaluator import Unmeasured
 from trainer.evaluation.readers.tagged import TaggedSet, TaggedSplit, existing, label_matrix
-from trainer.split import Split, Splitter, duplicate_leaders
+from trainer.split import MINED_SPLITS, MinedSplit, Split, Splitter, duplicate_leaders
 from trainer.trained_on import Training
 
 logger = logging.getLogger(__name__)
-
-MinedSplit = Literal["unseen", "all", "held_out", "validation", "train"]
-MINED_SPLITS: tuple[MinedSplit, ...] = ("unseen", "all", "held_out", "validation", "train")
 
 
 def read_id_list(path: Path) -> frozenset[str]:

@@ -1,0 +1,141 @@
+"""The options of `mulan evaluate` and of its ablation, apart from the work: `--help` need not wait for torch."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from schemas.catalogue import DEFAULT_DURATION_S, DEFAULT_START_S
+from schemas.sources import SOURCES, TextSource
+from trainer.flags import add_recipe_arguments
+from trainer.split import MINED_SPLITS
+
+ABLATION = "ablation"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AblationRow:
+    """The sources that are in, in the paper's proportions among them."""
+
+    sources: tuple[TextSource, ...]
+    filtered: bool = True
+
+    @property
+    def label(self) -> str:
+        return " + ".join(str(source.name) for source in self.sources) + ("" if self.filtered else ", unfiltered")
+
+
+_ADDED = (TextSource.ASET, *(s.bit for s in SOURCES if s.seats and s.bit is not TextSource.ASET))
+ROWS = (
+    *(AblationRow(sources=_ADDED[:count]) for count in range(1, len(_ADDED) + 1)),
+    AblationRow(sources=_ADDED, filtered=False),
+)
+_FLAGS = ("epochs", "batch_size", "tokenizer", "text_checkpoint", "hold_out", "verify_shards", "skip_corrupt")
+
+
+def parser_of(argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Of what the arguments ask for; those of the ablation come after its name."""
+    return _ablation_parser() if list(argv[:1]) == [ABLATION] else _parser()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mulan evaluate",
+        description="The paper's tables for any model, beside published figures; and the leakage check.",
+    )
+    parser.add_argument("models", nargs="*", help="model directories, package.module:factory of a peer's, or random")
+    _add_shared_arguments(parser)
+    text = parser.add_argument_group("text encoders, for the triplets")
+    text.add_argument(
+        "--text_encoder",
+        action="append",
+        default=[],
+        help="directory or hub name, with =mean or =cls to choose pooling",
+    )
+    text.add_argument("--use", action="append", default=[], help="Universal Sentence Encoder: hub handle or directory")
+    leak = parser.add_argument_group("leakage")
+    leak.add_argument("--check_leakage", action="append", default=[], metavar="RUN", help="refuse a run that leaks")
+    leak.add_argument("--write_exclude", type=Path, help="write what `mulan mine --exclude` must leave out")
+    leak.add_argument(
+        "--exclude_cut",
+        type=float,
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("START_S", "DURATION_S"),
+        help=f"the clip that the catalogue's rows ask for; may be repeated "
+        f"({DEFAULT_START_S:g} {DEFAULT_DURATION_S:g})",
+    )
+    parser.add_argument("--compare", type=Path, action="append", default=[], help="an earlier results.json, beside")
+    parser.add_argument("--no_control", dest="control", action="store_false", help="without the random control")
+    return parser
+
+
+def _ablation_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mulan evaluate ablation", description="Train and evaluate the rows of the paper's text ablation."
+    )
+    _add_ablation_arguments(parser)
+    _add_shared_arguments(parser)
+    return parser
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, help="folder for results.json, tables.md and report.html")
+    parser.add_argument(
+        "--config", type=Path, action="append", default=[], help='JSON with "evaluators", see docs/evaluation.md'
+    )
+    parser.add_argument("--bootstrap", type=int, default=200, help="resamples of the intervals (200)")
+    parser.add_argument("--seed", type=int, default=0, help="of intervals, triplets and the control (0)")
+    sets = parser.add_argument_group("data sets")
+    sets.add_argument("--magnatagatune", type=Path, help="folder with annotations_final.csv and the mp3 folders")
+    sets.add_argument("--minz_lists", type=Path, help="folder with train.npy, valid.npy, test.npy: the filtered split")
+    sets.add_argument("--ontology", type=Path, help="AudioSet's ontology.json; alone it gives the text triplets")
+    sets.add_argument("--class_labels", type=Path, help="AudioSet's class_labels_indices.csv")
+    sets.add_argument("--audioset_segments", type=Path, help="AudioSet's eval_segments.csv")
+    sets.add_argument("--audioset_audio", type=Path, help="folder of the segments' audio")
+    sets.add_argument("--jamendo", type=Path, help="folder of the mtg-jamendo-dataset repository")
+    sets.add_argument("--jamendo_audio", type=Path, help="folder of its audio")
+    sets.add_argument("--table", type=Path, action="append", default=[], help="a csv of clips × tags")
+    sets.add_argument("--mined", help="a mined run whose own labels are the tags")
+    sets.add_argument(
+        "--labels", choices=("aset", "sf"), default="aset", help="of --mined: AudioSet's, or the short texts (aset)"
+    )
+    sets.add_argument("--min_positives", type=int, default=5, help="recordings that a label of --mined needs (5)")
+    sets.add_argument("--recordings", type=Path, help="ids of the held-out recordings of --mined, one a line")
+    sets.add_argument(
+        "--split",
+        choices=MINED_SPLITS,
+        default="unseen",
+        help="of --mined, by the training of the models that are measured (unseen: what none of them was trained on)",
+    )
+    sets.add_argument("--playlists", type=Path, help="evaluation playlists (JSONL)")
+    sets.add_argument("--collection", help="what --playlists are searched in: a mined run or a catalogue")
+    sets.add_argument("--probes", action="store_true", help="linear probes too, where a set has a training split")
+    sets.add_argument("--skip_missing", action="store_true", help="evaluate the clips that are there, and say so")
+    sets.add_argument(
+        "--max_failure_rate",
+        type=_share,
+        default=0.05,
+        help="of a set's clips, that may fail to be decoded before the exit code is 1 (0.05)",
+    )
+
+
+def _add_ablation_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `mulan evaluate ablation` adds to the data sets of `mulan evaluate`."""
+    training = parser.add_argument_group("training of every row")
+    training.add_argument("--data", action="append", required=True, metavar="RUN", help="a mined run; may be repeated")
+    training.add_argument("--steps", type=int, help="of each row (default: the recipe's epochs)")
+    labels = "; ".join(f"{number} {row.label}" for number, row in enumerate(ROWS, start=1))
+    training.add_argument("--rows", type=int, nargs="+", help=f"the rows, by number (all): {labels}")
+    training.add_argument("--seeds", type=int, nargs="+", default=[0], help="each row is trained once a seed (0)")
+    training.add_argument("--device", default="cpu")
+    training.add_argument("--workers", type=int, default=1, help="decoding processes (1)")
+    add_recipe_arguments(parser, _FLAGS)
