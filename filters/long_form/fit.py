@@ -11,6 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -124,12 +125,17 @@ class _Trainer:
         self.model = SentenceClassifier(encoder, config.tuning.pooling, config.tuning.dropout)
         self.pretrained = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.encoder_config: dict[str, Any] = encoder.config.to_dict()  # type: ignore[union-attr, operator]
-        self.features_NH = frozen_features(self.model, self.ids)
         half = config.tuning.half
         if half is None:
             half = bfloat16_is_faster(self.model.hidden_size)
         self.tuning = dataclasses.replace(config.tuning, half=half)
         self.countdown = Countdown()
+
+    @cached_property
+    def features_NH(self) -> NDArray[np.float64]:
+        """Of the encoder as it was."""
+        self.model.load_state_dict(self.pretrained)
+        return frozen_features(self.model, self.ids)
 
     def run(
         self,
@@ -163,10 +169,11 @@ class _Trainer:
         counts = np.bincount(fold_of, minlength=config.folds)
         steps = config.seeds * tuning.steps(len(fold_of))
         if cross_validate:
-            inner = [
-                (outer, inner_fold(outer, s, config)) for outer in range(config.folds) for s in range(config.seeds)
-            ]
-            steps += sum(tuning.steps(len(fold_of) - counts[outer] - counts[stop]) for outer, stop in inner)
+            steps += sum(
+                tuning.steps(len(fold_of) - counts[outer] - counts[inner_fold(outer, seed, config)])
+                for outer in range(config.folds)
+                for seed in range(config.seeds)
+            )
         else:
             steps += tuning.steps(len(fold_of) - counts[0])
         step_s = seconds_a_step(self.model, self.tokenize, self.examples, tuning)
@@ -202,9 +209,8 @@ def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool 
     first_stage, first_stage_record = _first_stage(trainer, is_music, fold_of)
     states = []
     everything = np.arange(len(examples))
-    trainer.countdown.expect(
-        config.seeds * dataclasses.replace(trainer.tuning, epochs=final_epochs).steps(len(examples))
-    )
+    final_tuning = dataclasses.replace(trainer.tuning, epochs=final_epochs)
+    trainer.countdown.expect(config.seeds * final_tuning.steps(len(examples)))
     for seed in range(config.seeds):
         states.append(trainer.run(everything, seed=seed, epochs=final_epochs))
         log.info("trained seed %d of %d", seed + 1, config.seeds)
