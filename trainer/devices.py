@@ -1,9 +1,16 @@
 """Where a rank computes, and how: `cpu`, `cuda` (each rank of a machine its own GPU), `cuda:1` (a rank that is alone),
 `mps`."""
 
+import logging
 import os
 
 import torch
+
+from schemas.fastest import bfloat16_is_faster
+
+log = logging.getLogger(__name__)
+
+_TOWER_WIDTH = 768  # of BERT-base and M-AST
 
 
 def device_of(name: str) -> torch.device:
@@ -35,8 +42,10 @@ def prepare(device: torch.device, precision: str) -> None:
     """On a GPU, the fastest convolutions are tried out, and float32 is float32 unless `precision` is tf32.
 
     bfloat16 leaves log-mel and loss in float32, which rounded products would change and hardly speed up; so it does not
-    bring TF32 along. Elsewhere nothing is set.
+    bring TF32 along. Elsewhere nothing is set; on a CPU that is slower in bfloat16 a line says so.
     """
+    if device.type == "cpu" and precision == "bfloat16" and not bfloat16_is_faster(_TOWER_WIDTH):
+        log.warning("bfloat16 is slower than float32 on this CPU: with --precision float32 the run is faster")
     if device.type != "cuda":
         return
     torch.backends.cudnn.benchmark = True

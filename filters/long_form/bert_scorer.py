@@ -1,6 +1,6 @@
 """The trained classifier as a SentenceScorer: text in, calibrated probability out, fast on one core.
 
-Sentences are sorted by length into buckets and every batch of a bucket has one of three fixed shapes, the last one
+Sentences are sorted by length into buckets and every batch of a bucket has one of a few fixed shapes, the last one
 filled up with empty sentences. So no token is padded by more than the step of the buckets, and a score does not depend
 on the batch.
 Sentences seen lately are not scored again: comments repeat.
@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 
 from filters.long_form import model_files
 from filters.long_form.encoder import EncoderError, FastEncoder, Precision
+from filters.long_form.int8 import Kernel
 from filters.long_form.model_files import ModelError
 
 # Lengths that sentences are padded to, in tokens with the special ones, and tokens of a batch. Part of the digest's
 # format version: another shape may move a score by its rounding.
 BUCKETS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 64, 96, 128, 192, 256, 384, 512)
 BATCH_TOKENS = 512
+# The last batch of a bucket may be shorter, by steps of about this many tokens: from there on a product of float32
+# matrices has the same bits for a row whatever the number of rows. One of bfloat16 has not, and takes full batches.
+STEP_TOKENS = 64
 REMEMBERED = 50_000
 
 
@@ -29,12 +33,17 @@ class BertScorer:
     """`BertScorer.load(folder)`; see SentenceScorer."""
 
     def __init__(
-        self, files: model_files.ClassifierFiles, weights: dict[str, Any], precision: Precision, remembered: int
+        self,
+        files: model_files.ClassifierFiles,
+        weights: dict[str, Any],
+        precision: Precision,
+        remembered: int,
+        kernel: Kernel | None,
     ) -> None:
         from tokenizers import Tokenizer
 
         try:
-            self._encoder = FastEncoder(files.encoder_config, weights, precision)
+            self._encoder = FastEncoder(files.encoder_config, weights, precision, kernel)
         except EncoderError as error:
             raise ModelError(f"{files.folder}: {error}") from error
         self._head_weight = weights["head.weight"][0].double()
@@ -49,8 +58,15 @@ class BertScorer:
         self._memory: OrderedDict[str, float] = OrderedDict()
 
     @classmethod
-    def load(cls, folder: str | Path, *, precision: str | None = None, remembered: int = REMEMBERED) -> "BertScorer":
-        """`precision` other than the stored one changes the scores and so the digest. Raises ModelError."""
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        precision: str | None = None,
+        remembered: int = REMEMBERED,
+        kernel: Kernel | None = None,
+    ) -> "BertScorer":
+        """`precision` other than the stored one changes scores and digest, `kernel` neither. Raises ModelError."""
         files = model_files.load(Path(folder))
         if precision is not None and precision != files.precision:
             files = model_files.with_precision(files, precision)
@@ -58,7 +74,7 @@ class BertScorer:
             chosen = Precision(files.precision)
         except ValueError as error:
             raise ModelError(f"{folder}: precision {files.precision!r} is none of {', '.join(Precision)}") from error
-        return cls(files, model_files.load_weights(Path(folder)), chosen, remembered)
+        return cls(files, model_files.load_weights(Path(folder)), chosen, remembered, kernel)
 
     @property
     def model(self) -> str:
@@ -115,14 +131,12 @@ class BertScorer:
         with torch.inference_mode():
             for size in sorted(by_bucket):
                 rows = max(1, BATCH_TOKENS // size)
+                step = rows if self._encoder.precision is Precision.BFLOAT16 else -(-STEP_TOKENS // size)
                 members = by_bucket[size]
-                start = 0
-                while start < len(members):
-                    fitting = [n for n in (rows // 16, rows // 4) if n >= len(members) - start]
-                    shape = fitting[0] if fitting else rows
-                    part = members[start : start + shape]
+                for start in range(0, len(members), rows):
+                    part = members[start : start + rows]
+                    shape = min(rows, -(-len(part) // step) * step)
                     logits[part] = self._batch([ids[i] for i in part], shape, size)[: len(part)]
-                    start += shape
         return logits
 
     def _batch(self, ids: list[list[int]], rows: int, size: int) -> NDArray[Any]:

@@ -17,7 +17,8 @@ def card(record: Mapping[str, Any]) -> str:
         f"- encoder: {record['encoder']}, {record['pooling']} pooling, at most {record['max_tokens']} tokens",
         f"- scored in: {record['precision']}",
         f"- trained on: {training['sentences']} sentences ({training['positive']} positive), digest "
-        f"`{training['examples_digest']}`, {training['epochs']} epochs, mean of {training['seeds']} runs",
+        f"`{training['examples_digest']}`, {training['epochs']} epochs, mean of {training['seeds']} runs, in "
+        f"{training['precision']}",
         f"- probabilities are for a base rate of {calibration['base_rate']:.3g} (labels: "
         f"{calibration['label_share']:.3g})",
         f"- threshold: {threshold['value']:.4f}, aim: {threshold['aim']}"

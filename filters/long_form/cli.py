@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
         default=tuning.pooling,
         help="what of the last layer is classified (default: %(default)s)",
     )
+    fit.add_argument(
+        "--training_precision",
+        choices=("float32", "bfloat16"),
+        help="(default: the faster one on this CPU, which is tried)",
+    )
     fit.add_argument("--no_augmentation", action="store_true", help="train on the sentences as they are")
     fit.add_argument("--no_cross_validation", action="store_true", help="one fold left out for calibration, no figures")
     fit.add_argument(
@@ -162,6 +167,7 @@ def _fit(arguments: argparse.Namespace) -> int:
             learning_rate=arguments.learning_rate,
             pooling=arguments.pooling,
             augmentation=not arguments.no_augmentation,
+            half=None if arguments.training_precision is None else arguments.training_precision == "bfloat16",
         ),
     )
     use_threads(arguments.threads)

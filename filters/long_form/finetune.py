@@ -9,10 +9,10 @@ mean of several runs' weights in place of one lucky run, and a part of the weigh
 Shapes: B sentences of a batch, T tokens, H hidden, N sentences.
 """
 
-import contextlib
 import logging
 import random
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 State = dict[str, Tensor]
 _BATCHES_SORTED_TOGETHER = 8
+_TIMED_STEPS = 4
 
 
 class SentenceClassifier(nn.Module):
@@ -115,10 +116,15 @@ def apply_by_length(
     return np.concatenate(parts).astype(np.float64)[back]
 
 
-def predict(model: SentenceClassifier, ids: Sequence[list[int]]) -> NDArray[np.float64]:
+def predict(model: SentenceClassifier, ids: Sequence[list[int]], *, half: bool = False) -> NDArray[np.float64]:
     """Logits, in the order of the sentences."""
     model.eval()
-    return apply_by_length(model.forward, ids)
+    with _autocast(half):
+        return apply_by_length(model.forward, ids)
+
+
+def _autocast(half: bool) -> torch.autocast:
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=half)
 
 
 def frozen_features(model: SentenceClassifier, ids: Sequence[list[int]]) -> NDArray[np.float64]:
@@ -168,53 +174,73 @@ def fine_tune(
     config: FineTuneConfig,
     *,
     seed: int,
-    watch: Sequence[list[int]] = (),
-) -> tuple[State, list[NDArray[np.float64]]]:
-    """One run from the pretrained weights; the final state and, after each epoch, the logits of `watch`.
+    features_NH: NDArray[np.float64],
+    after_step: Callable[[float], None],
+    after_epoch: Callable[[State], None] | None = None,
+) -> State:
+    """One run from the pretrained weights to the final state.
 
-    `model` is worked on in place; `pretrained` is what it starts from.
+    `model` is worked on in place; `pretrained` is what it starts from and `features_NH` what that makes of `train`.
+    `after_step` is told each step's seconds, `after_epoch` the state that would be the final one, which `model` holds
+    meanwhile.
     """
     torch.manual_seed(seed)
     model.load_state_dict(pretrained)
-    own_ids = tokenize([example.text for example in train])
-    start_head(model, frozen_features(model, own_ids), _labels(train), config.head_c)
+    start_head(model, features_NH, _labels(train), config.head_c)
     start = _copy(model)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), betas=(0.9, 0.999), eps=1e-8)
-    steps = config.epochs * -(-len(train) // config.batch_size)
+    optimizer = _optimizer(model, config)
+    steps = config.steps(len(train))
     warmup = max(1, int(config.warmup_share * steps))
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: min((step + 1) / warmup, max(0.0, (steps - step) / max(1, steps - warmup)))
     )
-    logits: list[NDArray[np.float64]] = []
     for epoch in range(config.epochs):
-        seen = augment(train, count=len(train), seed=1_000 * seed + epoch) if config.augmentation else list(train)
-        _epoch(model, optimizer, schedule, seen, tokenize, config, seed=1_000 * seed + epoch)
-        if watch:
+        number = 1_000 * seed + epoch
+        seen = augment(train, count=len(train), seed=number) if config.augmentation else list(train)
+        for step_s in _epoch(model, optimizer, seen, tokenize, config, seed=number):
+            schedule.step()
+            after_step(step_s)
+        if after_epoch is not None:
             tuned = _copy(model)
-            model.load_state_dict(interpolate(start, tuned, config.interpolation))
-            logits.append(predict(model, watch))
+            state = interpolate(start, tuned, config.interpolation)
+            model.load_state_dict(state)
+            after_epoch(state)
             model.load_state_dict(tuned)
-    return interpolate(start, _copy(model), config.interpolation), logits
+    return interpolate(start, _copy(model), config.interpolation)
+
+
+def seconds_a_step(
+    model: SentenceClassifier, tokenize: Tokenize, train: Sequence[Example], config: FineTuneConfig
+) -> float:
+    """What a step takes here: the mean of a few after the first one. The model is worked on in place."""
+    count = config.batch_size * (1 + _TIMED_STEPS)
+    seen = augment(train, count=count, seed=0) if config.augmentation else list(train)[:count]
+    times_s = list(_epoch(model, _optimizer(model, config), seen, tokenize, config, seed=0))
+    return float(np.mean(times_s[1:] or times_s))
+
+
+def _optimizer(model: SentenceClassifier, config: FineTuneConfig) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameter_groups(model, config), betas=(0.9, 0.999), eps=1e-8)
 
 
 def _epoch(
     model: SentenceClassifier,
     optimizer: torch.optim.Optimizer,
-    schedule: Any,
     examples: Sequence[Example],
     tokenize: Tokenize,
     config: FineTuneConfig,
     *,
     seed: int,
-) -> None:
+) -> Iterator[float]:
+    """Takes a step for each batch, and says how many seconds it took."""
     model.train()
     ids = tokenize([example.text for example in examples])
     targets_N = torch.from_numpy(_labels(examples).astype(np.float32))
     share = float(targets_N.mean())
     weights_N = torch.where(targets_N > 0, 0.5 / max(share, 1e-6), 0.5 / max(1 - share, 1e-6))
-    half = torch.autocast("cpu", dtype=torch.bfloat16) if config.half else contextlib.nullcontext()
     for indices in _batches([len(tokens) for tokens in ids], config.batch_size, seed):
-        with half:
+        started_s = time.perf_counter()
+        with _autocast(bool(config.half)):
             logits_B = model(*collate([ids[i] for i in indices]))
         loss = nn.functional.binary_cross_entropy_with_logits(
             logits_B.float(), targets_N[indices], weight=weights_N[indices]
@@ -223,7 +249,7 @@ def _epoch(
         loss.backward()
         nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], config.max_gradient_norm)
         optimizer.step()
-        schedule.step()
+        yield time.perf_counter() - started_s
 
 
 def _batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:

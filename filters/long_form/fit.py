@@ -6,10 +6,12 @@ once a seed, and the weights of the seeds are averaged. Calibration and threshol
 folds, never from sentences that a model was trained on.
 """
 
+import dataclasses
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from filters.long_form.calibration import (
     threshold_for_precision,
 )
 from filters.long_form.card import card
+from filters.long_form.countdown import Countdown, duration
 from filters.long_form.data import Example, check_trainable, examples_digest, grouped_folds
 from filters.long_form.encoder import Precision
 from filters.long_form.finetune import (
@@ -37,6 +40,8 @@ from filters.long_form.finetune import (
     frozen_features,
     load_encoder,
     mean_state,
+    predict,
+    seconds_a_step,
 )
 from filters.long_form.metrics import (
     Interval,
@@ -50,6 +55,7 @@ from filters.long_form.metrics import (
 )
 from filters.long_form.ngrams import FirstStage, NgramModel, threshold_for_recall
 from filters.long_form.tuning import FineTuneConfig
+from schemas.fastest import bfloat16_is_faster
 
 log = logging.getLogger(__name__)
 
@@ -119,23 +125,67 @@ class _Trainer:
         self.model = SentenceClassifier(encoder, config.tuning.pooling, config.tuning.dropout)
         self.pretrained = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.encoder_config: dict[str, Any] = encoder.config.to_dict()  # type: ignore[union-attr, operator]
-        self.features_NH = frozen_features(self.model, self.ids)
+        half = config.tuning.half
+        if half is None:
+            half = bfloat16_is_faster(self.model.hidden_size)
+        self.tuning = dataclasses.replace(config.tuning, half=half)
+        self.countdown = Countdown()
+
+    @cached_property
+    def features_NH(self) -> NDArray[np.float64]:
+        """Of the encoder as it was."""
+        self.model.load_state_dict(self.pretrained)
+        return frozen_features(self.model, self.ids)
 
     def run(
-        self, train: NDArray[np.int64], *, seed: int, watch: NDArray[np.int64] | None = None, epochs: int | None = None
-    ) -> tuple[State, list[NDArray[np.float64]]]:
-        tuning = self.config.tuning
-        if epochs is not None:
-            tuning = FineTuneConfig(**{**asdict(tuning), "epochs": epochs})
+        self,
+        train: NDArray[np.int64],
+        *,
+        seed: int,
+        epochs: int | None = None,
+        after_epoch: Callable[[State], None] | None = None,
+    ) -> State:
         return fine_tune(
             self.model,
             self.pretrained,
             self.tokenize,
             [self.examples[i] for i in train],
-            tuning,
+            dataclasses.replace(self.tuning, epochs=epochs or self.tuning.epochs),
             seed=seed,
-            watch=[] if watch is None else [self.ids[i] for i in watch],
+            features_NH=self.features_NH[train],
+            after_step=self.countdown.step,
+            after_epoch=after_epoch,
         )
+
+    def logits(self, of: NDArray[np.int64], state: State | None = None) -> NDArray[np.float64]:
+        """Of these sentences, by `state` or what the model holds."""
+        if state is not None:
+            self.model.load_state_dict(state)
+        return predict(self.model, [self.ids[i] for i in of], half=bool(self.tuning.half))
+
+    def say_time_ahead(self, fold_of: NDArray[np.int64], *, cross_validate: bool) -> None:
+        """How many steps there will be at most, and how long they will take, by a few that are thrown away."""
+        config, tuning = self.config, self.tuning
+        counts = np.bincount(fold_of, minlength=config.folds)
+        steps = config.seeds * tuning.steps(len(fold_of))
+        if cross_validate:
+            steps += sum(
+                tuning.steps(len(fold_of) - counts[outer] - counts[inner_fold(outer, seed, config)])
+                for outer in range(config.folds)
+                for seed in range(config.seeds)
+            )
+        else:
+            steps += tuning.steps(len(fold_of) - counts[0])
+        step_s = seconds_a_step(self.model, self.tokenize, self.examples, tuning)
+        log.info(
+            "training in %s on %d threads: at most %d optimizer steps of %.2f s, about %s",
+            _precision(tuning),
+            torch.get_num_threads(),
+            steps,
+            step_s,
+            duration(steps * step_s),
+        )
+        self.countdown.start(steps)
 
 
 def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool = True) -> Fitted:
@@ -143,8 +193,9 @@ def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool 
     check_trainable(examples, config.folds)
     is_music = np.array([example.is_music for example in examples])
     fold_of = np.array(grouped_folds(examples, config.folds, seed=0))
-    trainer = _Trainer(config, examples)
     started_s = time.monotonic()
+    trainer = _Trainer(config, examples)
+    trainer.say_time_ahead(fold_of, cross_validate=cross_validate)
     if cross_validate:
         logits, epochs, scored = _nested_logits(trainer, is_music, fold_of)
     else:
@@ -156,10 +207,12 @@ def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool 
     threshold = _threshold(probabilities[scored], is_music[scored], config, calibration)
     figures = _figures(trainer, is_music, fold_of, logits, calibration) if cross_validate else None
     first_stage, first_stage_record = _first_stage(trainer, is_music, fold_of)
-    tuned_s = time.monotonic()
     states = []
+    everything = np.arange(len(examples))
+    final_tuning = dataclasses.replace(trainer.tuning, epochs=final_epochs)
+    trainer.countdown.expect(config.seeds * final_tuning.steps(len(examples)))
     for seed in range(config.seeds):
-        states.append(trainer.run(np.arange(len(examples)), seed=seed, epochs=final_epochs)[0])
+        states.append(trainer.run(everything, seed=seed, epochs=final_epochs))
         log.info("trained seed %d of %d", seed + 1, config.seeds)
     record = {
         "name": config.name,
@@ -176,12 +229,18 @@ def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool 
             "examples_digest": examples_digest(examples),
             "seeds": config.seeds,
             "epochs": final_epochs,
-            "tuning": {**asdict(config.tuning), "learning_rate": config.tuning.rate(trainer.model.hidden_size)},
+            "precision": _precision(trainer.tuning),
+            "tuning": {**asdict(trainer.tuning), "learning_rate": config.tuning.rate(trainer.model.hidden_size)},
         },
         "cross_validation": figures,
         "first_stage": first_stage_record,
     }
-    log.info("cross-validation %.0f s, final models %.0f s", tuned_s - started_s, time.monotonic() - tuned_s)
+    log.info(
+        "%d optimizer steps took %s of %s in all",
+        trainer.countdown.done,
+        duration(trainer.countdown.steps_s),
+        duration(time.monotonic() - started_s),
+    )
     return Fitted(
         state=mean_state(states),
         encoder_config=trainer.encoder_config,
@@ -216,14 +275,14 @@ def _nested_logits(
     epochs = []
     for outer in range(config.folds):
         for seed in range(config.seeds):
-            inner = (outer + 1 + seed % (config.folds - 1)) % config.folds
+            inner = inner_fold(outer, seed, config)
             test, stop = np.flatnonzero(fold_of == outer), np.flatnonzero(fold_of == inner)
+            best = _BestEpoch(trainer, stop, is_music[stop])
             train = np.flatnonzero((fold_of != outer) & (fold_of != inner))
-            _, watched = trainer.run(train, seed=seed, watch=np.concatenate([stop, test]))
-            best = _best_epoch([epoch[: len(stop)] for epoch in watched], is_music[stop])
-            epochs.append(best + 1)
-            logits[test] += watched[best][len(stop) :] / config.seeds
-            log.info("fold %d of %d, seed %d: %d epochs", outer + 1, config.folds, seed, best + 1)
+            trainer.run(train, seed=seed, after_epoch=best.look)
+            epochs.append(best.epochs)
+            logits[test] += trainer.logits(test, best.state) / config.seeds
+            log.info("fold %d of %d, seed %d: %d epochs", outer + 1, config.folds, seed, best.epochs)
     return logits, epochs, np.ones(len(is_music), bool)
 
 
@@ -232,15 +291,32 @@ def _held_out_logits(
 ) -> tuple[NDArray[np.float64], list[int], NDArray[np.bool_]]:
     """One run that leaves the first fold out, for a calibration without cross-validation."""
     scored = fold_of == 0
-    _, watched = trainer.run(np.flatnonzero(~scored), seed=0, watch=np.flatnonzero(scored))
+    state = trainer.run(np.flatnonzero(~scored), seed=0)
     logits = np.zeros(len(fold_of))
-    logits[scored] = watched[-1]
+    logits[scored] = trainer.logits(np.flatnonzero(scored), state)
     return logits, [trainer.config.tuning.epochs], scored
 
 
-def _best_epoch(logits: Sequence[NDArray[np.float64]], is_music: NDArray[np.bool_]) -> int:
+def inner_fold(outer: int, seed: int, config: FitConfig) -> int:
+    """On which the number of epochs is chosen while this one is left out."""
+    return (outer + 1 + seed % (config.folds - 1)) % config.folds
+
+
+class _BestEpoch:
     """The first epoch that ranks best. Not the smallest loss: that stops early, and calibration comes later."""
-    return int(np.argmax([round(roc_auc(is_music, epoch), 3) for epoch in logits]))
+
+    def __init__(self, trainer: _Trainer, stop: NDArray[np.int64], is_music: NDArray[np.bool_]) -> None:
+        self._trainer, self._stop, self._is_music = trainer, stop, is_music
+        self._seen = 0
+        self._best = -np.inf
+        self.epochs = 0
+        self.state: State = {}
+
+    def look(self, state: State) -> None:
+        self._seen += 1
+        ranking = round(roc_auc(self._is_music, self._trainer.logits(self._stop)), 3)
+        if not self.state or ranking > self._best:
+            self._best, self.epochs, self.state = ranking, self._seen, state
 
 
 def _threshold(
@@ -333,6 +409,10 @@ def _suspicious(
         for i in np.argsort(of_label, kind="stable")[:SUSPICIOUS]
         if of_label[i] < 0.5
     ]
+
+
+def _precision(tuning: FineTuneConfig) -> str:
+    return "bfloat16" if tuning.half else "float32"
 
 
 def use_threads(threads: int) -> None:

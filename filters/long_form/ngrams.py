@@ -40,10 +40,14 @@ class NgramModel:
 
         counts = hashed_counts(texts)
         weigher = TfidfTransformer(sublinear_tf=True).fit(counts)
+        # The weight of a column that no sentence has stays 0: without these it takes a tenth of the time.
+        seen = np.flatnonzero(counts.getnnz(0))
         model = LogisticRegression(C=10.0, max_iter=2_000, class_weight="balanced").fit(
-            weigher.transform(counts), is_music
+            weigher.transform(counts)[:, seen], is_music
         )
-        return cls(weigher.idf_.astype(np.float32), model.coef_[0].astype(np.float32), float(model.intercept_[0]))
+        weight = np.zeros(counts.shape[1], np.float32)
+        weight[seen] = model.coef_[0]
+        return cls(weigher.idf_.astype(np.float32), weight, float(model.intercept_[0]))
 
     def log_odds(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Shape (len(texts),)."""

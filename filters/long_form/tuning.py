@@ -11,7 +11,8 @@ class FineTuneConfig:
     """How an encoder is fine-tuned. `pooling` is `mean` of the last layer's tokens, or `cls`.
 
     `interpolation` is the share of the fine-tuned weights in the result; the rest is what the run started from.
-    `half` trains with bfloat16 products, which is several times as fast where the processor has them.
+    `half` trains with bfloat16 products, which is several times as fast where the processor has instructions for them
+    and many times as slow where it has not: None measures which.
     Without a `learning_rate` the top layer's is 2e-4 for 384 hidden units and in inverse proportion to them for others
     (Yang et al. 2022): 1e-4 for BERT-base.
     """
@@ -30,7 +31,7 @@ class FineTuneConfig:
     head_c: float = 0.003
     interpolation: float = 0.7
     augmentation: bool = True
-    half: bool = True
+    half: bool | None = None
 
     def __post_init__(self) -> None:
         if self.pooling not in ("mean", "cls"):
@@ -45,3 +46,7 @@ class FineTuneConfig:
     def rate(self, hidden_size: int) -> float:
         """The top layer's learning rate for an encoder of this width."""
         return RATE_TIMES_WIDTH / hidden_size if self.learning_rate is None else self.learning_rate
+
+    def steps(self, sentences: int) -> int:
+        """Of the optimizer in one run."""
+        return self.epochs * -(-sentences // self.batch_size)

@@ -15,6 +15,7 @@ from filters.long_form.data import SEED_PATH, read_seed
 from filters.long_form.encoder import FastEncoder, Precision
 from filters.long_form.finetune import SentenceClassifier, Tokenize, load_encoder, parameter_groups, predict
 from filters.long_form.fit import FitConfig, Fitted, fit, save
+from filters.long_form.int8 import Kernel
 from filters.long_form.model_files import ModelError
 from filters.long_form.scorer import SentenceScorer, describe_scorer
 from filters.long_form.tuning import FineTuneConfig
@@ -93,8 +94,17 @@ def test_a_score_does_not_depend_on_the_batch(model: Path, precision: Precision)
     backwards = BertScorer.load(model, precision=precision).score(texts[::-1])[::-1]
     assert np.abs(together - backwards).max() <= 1e-3
     assert np.abs(together[::10] - alone).max() <= 1e-3
+    if precision is Precision.INT8:
+        assert (together == backwards).all()
+        assert (together[::10] == alone).all()
     assert together.dtype == np.float32
     assert ((together >= 0) & (together <= 1)).all()
+
+
+def test_a_score_has_the_same_bits_by_either_kernel(model: Path) -> None:
+    with torch.backends.mkldnn.flags(enabled=False):  # a library's kernel may be wrong on this processor
+        by_integers, by_floats = (BertScorer.load(model, kernel=kernel).logits(TEXTS) for kernel in Kernel)
+    assert (by_integers == by_floats).all()
 
 
 def test_scorer_remembers_and_forgets(model: Path) -> None:
@@ -133,6 +143,7 @@ def test_fit_states_figures_beside_its_baselines(fitted: Fitted, model: Path) ->
         assert 0 <= auc["low"] <= auc["value"] <= auc["high"] <= 1
     assert figures["hashed_ngrams"]["roc_auc"]["value"] > 0.6
     assert fitted.record["calibration"]["base_rate"] == 0.1
+    assert fitted.record["training"]["precision"] in ("float32", "bfloat16")
     card = (model / "README.md").read_text(encoding="utf-8")
     assert fitted.record["training"]["examples_digest"] in card
     assert BertScorer.load(model).digest in card
@@ -212,16 +223,26 @@ def test_broken_models_are_told_in_one_line(model: Path, tmp_path: Path, file: s
     assert "\n" not in str(caught.value)
 
 
-def test_commands(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_commands(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     labels = tmp_path / "labels.jsonl"
     lines = SEED_PATH.read_text(encoding="utf-8").splitlines()[::12]
     labels.write_text("\n".join(lines) + "\n", encoding="utf-8")
     folder = tmp_path / "model"
     arguments = ["fit", "--output", str(folder), "--labels", str(labels), "--encoder", str(checkpoint), "--epochs=1"]
+    arguments += ["--training_precision=bfloat16"]
     assert (
         cli.main([*arguments, "--seeds=1", "--folds=3", "--no_cross_validation", "--keep_rate=0.1", "--threads=1"]) == 0
     )
-    assert "keep a share of 0.1" in capsys.readouterr().out
+    card = capsys.readouterr().out
+    assert "keep a share of 0.1" in card
+    assert "mean of 1 runs, in bfloat16" in card
+    said = [record.getMessage() for record in caplog.records]
+    # 59 sentences, of which a third is left out once, in batches of 16: 3 steps, and 4 for the model that is kept.
+    assert any(line.startswith("training in bfloat16 on 1 threads: at most 7 optimizer steps of ") for line in said)
+    assert said[-1].startswith("7 optimizer steps took ")
     text = tmp_path / "text.txt"
     text.write_text("nice guitar\n\nmail me@example.com &amp; listen\n", encoding="utf-8")
     assert cli.main(["score", str(text), "--lf_model", str(folder)]) == 0
