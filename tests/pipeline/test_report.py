@@ -228,19 +228,19 @@ def test_table_2_has_them_where_no_classifier_filters_too() -> None:
     ],
 )
 def test_links(uri: str, link: str | None) -> None:
-    place = {"audio_uri": uri, "base_uri": "/work/data", "start_s": 30.0, "duration_s": 30.0}
-    assert playable("/work/run", Reason.NOT_MUSIC, place) == {"link": link, "plays": link is not None}
+    place = {"audio_uri": uri, "base_uri": "/srv/data", "start_s": 30.0, "duration_s": 30.0}
+    assert playable("/srv/run", Reason.NOT_MUSIC, place) == {"link": link, "plays": link is not None}
     for reason in Reason:
         if reason not in (Reason.NOT_MUSIC, Reason.SILENT, Reason.TOO_SHORT):
-            assert playable("/work/run", reason, place)["link"] is None, reason
+            assert playable("/srv/run", reason, place)["link"] is None, reason
     if link is not None and not link.startswith("http"):
         assert playable("gs://bucket/run", Reason.NOT_MUSIC, place)["link"] is None
-        assert playable("/work/run", Reason.NOT_MUSIC, {**place, "base_uri": "gs://bucket"})["link"] is None
+        assert playable("/srv/run", Reason.NOT_MUSIC, {**place, "base_uri": "gs://bucket"})["link"] is None
 
 
 def test_a_video_is_linked_and_does_not_play() -> None:
     place = {"audio_uri": "https://youtu.be/dQw4w9WgXcQ?t=1", "base_uri": "/d", "start_s": 30.0, "duration_s": 30.0}
-    found = playable("/work/run", Reason.NOT_MUSIC, place)
+    found = playable("/srv/run", Reason.NOT_MUSIC, place)
     assert found == {"link": "https://www.youtube.com/watch?v=dQw4w9WgXcQ", "plays": False}
 
 
