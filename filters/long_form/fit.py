@@ -236,10 +236,10 @@ def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool 
         "first_stage": first_stage_record,
     }
     log.info(
-        "%d optimizer steps took %s of %s in all",
+        "%d optimizer steps took %.0f s of %.0f s in all",
         trainer.countdown.done,
-        duration(trainer.countdown.steps_s),
-        duration(time.monotonic() - started_s),
+        trainer.countdown.steps_s,
+        time.monotonic() - started_s,
     )
     return Fitted(
         state=mean_state(states),
