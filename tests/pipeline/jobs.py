@@ -76,9 +76,10 @@ class Job:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def said_lines(self) -> list[str]:
-        """What it said, without Beam's greetings and what the shell tells of a killed worker."""
+        """What it said, without Beam's greetings, what the shell tells of a killed worker, and that nothing filters."""
         greetings = ("INFO:", "WARNING:root:apitools")
-        return [line for line in self.said().splitlines() if line != "Killed" and not line.startswith(greetings)]
+        lines = [line for line in self.said().splitlines() if "no --lf_model: " not in line]
+        return [line for line in lines if line != "Killed" and not line.startswith(greetings)]
 
     def end(self) -> int:
         """Its exit code."""

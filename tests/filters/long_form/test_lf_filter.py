@@ -226,7 +226,7 @@ def test_broken_models_are_told_in_one_line(model: Path, tmp_path: Path, file: s
 def test_commands(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("INFO", logger="filters")
     labels = tmp_path / "labels.jsonl"
     lines = SEED_PATH.read_text(encoding="utf-8").splitlines()[::12]
     labels.write_text("\n".join(lines) + "\n", encoding="utf-8")

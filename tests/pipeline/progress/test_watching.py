@@ -18,6 +18,7 @@ from pipeline.progress.counters import TableMeter, account_of
 from pipeline.progress.watching import View, _Building, _Reading, _Stuck
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.records import Donor
+from pipeline.table_streams import HEAD_BYTES
 from pipeline.workers.heartbeat import FILE_BYTES, HEARTBEAT, SHOWN_CHARS, Heartbeat, Sign
 from schemas.accounting import Account
 from schemas.commit import PartRecord, ShardRecord
@@ -174,7 +175,8 @@ def test_a_table_is_read_to_its_last_byte(tmp_path: Path, counted: dict[str, dic
     assert seen == sorted(seen)
     assert 0 < seen[0] <= seen[-1] <= path.stat().st_size
     if "gz" not in name and "parquet" not in name:
-        assert seen[1] == pytest.approx(768 / 2_000 * path.stat().st_size, rel=0.05)
+        told_at = 768 / 2_000 * path.stat().st_size  # the third time that 256 rows were counted
+        assert told_at <= seen[1] <= told_at + 2 * HEAD_BYTES
 
 
 def test_counts_by_name_are_an_account() -> None:
