@@ -24,9 +24,9 @@ TORCH_INDEX ?=
 DEMO_EXTRAS ?= mine
 DEMO_ARGS ?=
 # More processes than cores: many tests wait for servers, jobs and deadlines.
-PYTEST_ARGS ?= -n 4 --dist loadfile
+PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
 # Those of torch do not wait.
-PYTEST_ARGS_TRAINER ?= -n 2 --dist loadfile
+PYTEST_ARGS_TRAINER ?= -n 2 --dist loadfile --no-loadscope-reorder
 # Most of it is one file, whose tests need nothing of one another.
 PYTEST_ARGS_STORES ?= -n 2
 BENCH ?=
