@@ -24,10 +24,12 @@ from trainer.bodies.resnet import MuLanResNet
 from trainer.checkpoint import checkpoints
 from trainer.cuts import to_int16
 from trainer.data import DataConfig
+from trainer.estimate import estimate_memory
 from trainer.logs import loss_table, read_metrics
 from trainer.loop import Ending, TrainOptions
 from trainer.model import Model
 from trainer.recipes import Recipe, tiny
+from trainer.tasks import contrastive
 from trainer.tasks.contrastive import train
 from trainer.train import main
 
@@ -306,5 +308,6 @@ def test_a_body_that_looks_at_its_numbers_trains_without_an_estimate(
         return forward(body, *given, **named)
 
     monkeypatch.setattr(MuLanResNet, "forward", looking)
+    monkeypatch.setattr(contrastive, "estimate_memory", estimate_memory)  # not the one of another body of this shape
     assert train(smallest(text_checkpoint), options(tone_run, tmp_path, steps=1, workers=0)) == Ending.DONE
     assert "the memory of a step cannot be estimated for this model" in caplog.text
