@@ -23,14 +23,14 @@ def _one_estimate_a_shape() -> Iterator[None]:
     """A training says what memory it needs, which takes longer than all else that these small ones do; models of one
     shape need the same.
     """
-    plain, found = estimate_memory, {}
+    found: dict[Any, Any] = {}
 
-    @functools.wraps(plain)
+    @functools.wraps(estimate_memory)
     def estimate(model: Any, recipe: Any, ranks: int) -> Any:
         shape = recipe.audio, recipe.text, recipe.batch_size, recipe.compute, recipe.optimizer.locked, recipe.data
         key = *map(repr, shape), ranks
         if key not in found:
-            found[key] = plain(model, recipe, ranks)
+            found[key] = estimate_memory(model, recipe, ranks)
         return found[key]
 
     with pytest.MonkeyPatch.context() as patch:
