@@ -1,0 +1,84 @@
+"""What a reader of people's collections gives, and how one is found by name: the seam of `mulan catalog`.
+
+A reader knows one layout (a tree of media, yt-dlp's dumps, a playlist, a published data set). It yields recordings,
+playlists and what it left out, in a fixed order, and joins nothing: which playlist entry is which recording is decided
+once, for all readers, in pipeline/catalogues/matching.py.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+from schemas.lookup import find_factory
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One recording as its source has it.
+
+    row: the fields of a catalogue's row, checked by `schemas.catalogue` later; a local `audio_uri` is an absolute path.
+    where: the file, with the line where it has lines, for rejects and matching.
+    names: what else it is called, each as `kind:value` (`isrc:`, `youtube:`, `spotify:`, `fma:` …), lower-case kinds.
+    duration_s: of the whole recording, where it is known.
+    """
+
+    row: Mapping[str, Any]
+    where: str
+    names: tuple[str, ...] = ()
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of a playlist: whatever it says of the recording that it means. `path` is as it stands there."""
+
+    where: str
+    path: str | None = None
+    names: tuple[str, ...] = ()
+    artist: str | None = None
+    title: str | None = None
+    duration_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedPlaylist:
+    """`folder` is what the paths of its entries are relative to."""
+
+    playlist_id: str
+    title: str
+    where: str
+    folder: Path | None = None
+    description: str | None = None
+    entries: tuple[Entry, ...] = field(default=())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A file, row or entry that gives nothing, or gives it without one of its fields."""
+
+    where: str
+    reason: Reason
+    detail: str
+
+
+Item: TypeAlias = Recording | ListedPlaylist | LeftOut
+
+
+class Reader(Protocol):
+    """A reader is a function of a path. It raises InputError where the path is not what it reads at all."""
+
+    def __call__(self, source: Path, /) -> Iterator[Item]: ...
+
+
+# Name -> the function; a source that says no name is read by what it looks like (pipeline/catalogues/command.py).
+READERS: dict[str, str] = {
+    "folder": "pipeline.catalogues.folder:read",
+    "yt_dlp": "pipeline.catalogues.yt_dlp:read",
+}
+
+
+def find_reader(name: str) -> Reader:
+    """Raises UnknownNameError."""
+    return find_factory(name, READERS, "reader")
