@@ -137,7 +137,7 @@ def _summary_table(
         title=f"Text ablation: {name}",
         header=("text", *(metric.replace("_", " ") for metric in columns)),
         rows=tuple(rows),
-        own_rows=len(rows),
+        own_rows=frozenset(range(len(rows))),
         notes=(f"recipe {config.recipe.name}, {_length(config)}, {which}",),
     )
 

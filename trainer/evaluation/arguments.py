@@ -101,6 +101,10 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument("--class_labels", type=Path, help="AudioSet's class_labels_indices.csv")
     sets.add_argument("--audioset_segments", type=Path, help="AudioSet's eval_segments.csv")
     sets.add_argument("--audioset_audio", type=Path, help="folder of the segments' audio")
+    sets.add_argument(
+        "--audioset_train", type=Path, help="segments that --probes are fitted on (balanced_train_segments.csv)"
+    )
+    sets.add_argument("--audioset_validation", type=Path, help="segments that their regularisation is chosen on")
     sets.add_argument("--jamendo", type=Path, help="folder of the mtg-jamendo-dataset repository")
     sets.add_argument("--jamendo_audio", type=Path, help="folder of its audio")
     sets.add_argument("--table", type=Path, action="append", default=[], help="a csv of clips × tags")
@@ -118,6 +122,9 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     sets.add_argument("--playlists", type=Path, help="evaluation playlists (JSONL)")
     sets.add_argument("--collection", help="what --playlists are searched in: a mined run or a catalogue")
+    sets.add_argument(
+        "--triplets", type=int, metavar="N", help="text triplets of N of --playlists (all; the paper has 1,000)"
+    )
     sets.add_argument("--probes", action="store_true", help="linear probes too, where a set has a training split")
     sets.add_argument("--skip_missing", action="store_true", help="evaluate the clips that are there, and say so")
     sets.add_argument(

@@ -34,6 +34,7 @@ from trainer.evaluation.leakage import (
     run_cuts,
 )
 from trainer.evaluation.model import RandomModel, digest_folder, read_training, trained_on
+from trainer.evaluation.paper_tables import paper_tables
 from trainer.evaluation.readers.audioset import CLASS_SETS
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
@@ -97,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
     results = Results(openmulan_version=VERSION, models=(*measured, *earlier))
     if arguments.check_leakage:
         _warn_of_unchecked(results, arguments.check_leakage)
-    found = tables(results)
+    found = [*paper_tables(results), *tables(results)]
     if arguments.output:
         write_outputs(results, found, arguments.output)
     sys.stdout.write(to_terminal(found))
@@ -137,7 +138,7 @@ def _run_ablation(arguments: argparse.Namespace) -> int:
         raise ValueError("nothing to evaluate: name a data set, or a --config that does")
     results = run_ablation(config, evaluators, VERSION)
     found = summary(results, config)
-    write_outputs(results, [*found, *tables(results)], config.output)
+    write_outputs(results, [*found, *paper_tables(results), *tables(results)], config.output)
     sys.stdout.write(to_terminal(found))
     return _failures(results.models, arguments.max_failure_rate)
 
@@ -180,7 +181,12 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
             raise ValueError("a text encoder needs text triplets: give --ontology and --class_labels, or --playlists")
         logger.info("evaluating %s", label)
         measured.append(
-            ModelResult(model=label, digest=digest, measurements=tuple(e.measure(encoder) for e in triplets))
+            ModelResult(
+                model=label,
+                digest=digest,
+                measurements=tuple(e.measure(encoder) for e in triplets),
+                text_only=True,
+            )
         )
     return measured
 
@@ -256,8 +262,13 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if arguments.audioset_segments:
         _need(arguments, "audioset_segments", "audioset_audio", "ontology", "class_labels")
         audio = {"segments": str(arguments.audioset_segments), "audio_folder": str(arguments.audioset_audio)}
+        if arguments.audioset_train or arguments.audioset_validation:
+            _need(arguments, "audioset_train", "audioset_validation")
+            _need(arguments, "audioset_validation", "audioset_train")
+            audio["train_segments"] = str(arguments.audioset_train)
+            audio["validation_segments"] = str(arguments.audioset_validation)
         for classes in CLASS_SETS:
-            tagging.append(({"kind": "audioset", **ontology, **audio, "classes": classes}, False))
+            tagging.append(({"kind": "audioset", **ontology, **audio, "classes": classes}, "train_segments" in audio))
     if arguments.jamendo:
         _need(arguments, "jamendo", "jamendo_audio")
         for subset in ("top50tags", "genre", "instrument", "moodtheme"):
@@ -272,6 +283,8 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"task": "zero_shot", "data": data}
         if arguments.probes and probed:
             yield {"task": "linear_probe", "data": data}
+    if arguments.triplets is not None and not arguments.playlists:
+        raise ValueError("--triplets is of --playlists, which are not given")
     if arguments.playlists:
         playlists = str(arguments.playlists)
         if arguments.collection:
@@ -280,7 +293,8 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for query in ("title", "description"):
                 collection = {"kind": kind[0], kind[1]: arguments.collection}
                 yield {"task": "retrieval", "playlists": playlists, "collection": collection, "query": query}
-        yield {"task": "text_triplets", "data": {"kind": "playlists", "playlists": playlists}}
+        anchors = {"anchors": arguments.triplets} if arguments.triplets is not None else {}
+        yield {"task": "text_triplets", "data": {"kind": "playlists", "playlists": playlists}, **anchors}
     if arguments.ontology:
         _need(arguments, "ontology", "class_labels")
         yield {"task": "text_triplets", "data": {"kind": "ontology", **ontology}}

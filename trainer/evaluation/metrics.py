@@ -43,13 +43,16 @@ class Value:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """What one class got. `prevalence` is the average precision of a random order."""
+    """What one class got. `prevalence` is the average precision of a random order; `low` and `high` are the interval of
+    its ROC-AUC, None where nothing was resampled."""
 
     name: str
     positives: int
     roc_auc: float
     average_precision: float
     prevalence: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +113,7 @@ def tagging_scores(scores: FloatArray, labels: BoolArray, names: Sequence[str], 
         auc, ap = auc_and_ap(scores[:, column], labels[:, column], weights)
         aucs.append(auc)
         aps.append(ap)
+        interval = _with_interval(float(auc[0]), auc[1:][~np.isnan(auc[1:])], bootstrap)
         classes.append(
             ClassScore(
                 name=name,
@@ -117,6 +121,8 @@ def tagging_scores(scores: FloatArray, labels: BoolArray, names: Sequence[str], 
                 roc_auc=float(auc[0]),
                 average_precision=float(ap[0]),
                 prevalence=positives / clips,
+                low=interval.low,
+                high=interval.high,
             )
         )
     if not classes:

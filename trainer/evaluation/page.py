@@ -1,4 +1,7 @@
-"""Results as one self-contained HTML page: the tables, each task's figures with intervals, and its classes."""
+"""Results as one self-contained HTML page: the tables, each task's figures with intervals, and its classes.
+
+Plots have what was measured here alone; the figures of others, which were measured on other clips, fold out below.
+"""
 
 import html
 import io
@@ -6,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from trainer.evaluation.evaluator import Measurement
-from trainer.evaluation.published import published_figures
 from trainer.evaluation.results import ModelResult, Results
 from trainer.evaluation.tables import Table, tables
 
@@ -16,6 +18,7 @@ table{border-collapse:collapse;margin:.5rem 0}th,td{padding:.3rem .7rem;border-b
 td{text-align:right;white-space:nowrap}th{text-align:right}
 th:first-child,td:first-child{text-align:left}tr.other{color:#555;font-style:italic}.scroll{overflow-x:auto}
 p.note{color:#444;font-size:.9rem;margin:.2rem 0}figure{margin:1rem 0}svg{max-width:100%;height:auto}
+summary{cursor:pointer;color:#444;margin:.5rem 0}
 """
 _MOST_CLASSES_NAMED = 60
 
@@ -35,7 +38,8 @@ def to_html(results: Results, shown: Sequence[Table] | None = None) -> str:
     )
     about = (
         f"openmulan {html.escape(results.openmulan_version)}; result {html.escape(results.to_json()['digest'])}. "
-        "Brackets are bootstrap intervals; rows in italics are the figures of others, with their sources below."
+        "Brackets are bootstrap intervals, of average precision the spread over resamples; the figures of others are "
+        "in italics, with their sources."
     )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>OpenMuLan evaluation</title>'
@@ -45,18 +49,27 @@ def to_html(results: Results, shown: Sequence[Table] | None = None) -> str:
 
 
 def _section(table: Table) -> str:
+    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
+    shown, folded = range(len(table.rows)), range(0)
+    if table.own_rows == frozenset(range(len(table.own_rows))):  # where they are not mixed, as in the paper's tables
+        shown, folded = shown[: len(table.own_rows)], shown[len(table.own_rows) :]
+    parts = _rows(table, shown) if shown else ""
+    if folded:
+        parts += f"<details><summary>Figures of others</summary>{_rows(table, folded)}{notes}</details>"
+    else:
+        parts += notes
+    return f"<section><h2>{html.escape(table.title)}</h2>{parts}</section>"
+
+
+def _rows(table: Table, places: range) -> str:
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
     rows = "".join(
-        ("<tr>" if i < table.own_rows else '<tr class="other">')
-        + "".join(f"<td>{html.escape(c)}</td>" for c in row)
+        ("<tr>" if place in table.own_rows else '<tr class="other">')
+        + "".join(f"<td>{html.escape(c)}</td>" for c in table.rows[place])
         + "</tr>"
-        for i, row in enumerate(table.rows)
+        for place in places
     )
-    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in table.notes)
-    return (
-        f"<section><h2>{html.escape(table.title)}</h2><div class=scroll><table><thead><tr>{head}</tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>{notes}</section>"
-    )
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
 Measured = Sequence[tuple[ModelResult, Measurement]]
@@ -71,38 +84,43 @@ def _by_name(results: Results) -> dict[str, list[tuple[ModelResult, Measurement]
 
 
 def _overview(name: str, measured: Measured) -> str:
-    """ROC-AUC or accuracy of every model with its interval, the figures of others as crosses, and chance."""
+    """ROC-AUC or accuracy of every model with its interval, and chance."""
     metric = "accuracy" if measured[0][1].task == "text_triplets" else "roc_auc"
     shown = [(result.model, m.metrics[metric]) for result, m in measured if metric in m.metrics]
     if not shown:
         return ""
-    others = [f for f in published_figures() if (f.measurement, f.metric) == (name, metric)]
 
     def draw(axes: Any) -> None:
         for place, (_, value) in enumerate(shown):
             low, high = (value.value if end is None else end for end in (value.low, value.high))
             axes.plot([low, high], [place, place], color="C0", linewidth=2)
             axes.plot([value.value], [place], "o", color="C0")
-        for place, figure in enumerate(others, start=len(shown)):
-            axes.plot([figure.value], [place], "x", color="C1")
         axes.axvline(0.5, color="grey", linewidth=1)  # chance of both
-        axes.set_yticks(range(len(shown) + len(others)), [*(model for model, _ in shown), *(f.model for f in others)])
+        axes.set_yticks(range(len(shown)), [model for model, _ in shown])
         axes.invert_yaxis()
         axes.set_xlim(0, 1.02)
 
-    height = 0.8 + 0.3 * (len(shown) + len(others))
+    height = 0.8 + 0.3 * len(shown)
     return _svg(f"{metric.replace('_', ' ')} with its interval: {name}", height, draw)
 
 
 def _classes(name: str, measured: Measured) -> str:
-    """ROC-AUC of every class, each model a colour, classes ordered by the first model's figure."""
+    """ROC-AUC of every class with its interval, each model a colour, classes ordered by the first model's figure."""
     first = sorted(measured[0][1].classes, key=lambda c: c.roc_auc)
     place = {c.name: i for i, c in enumerate(first)}
 
     def draw(axes: Any) -> None:
         for result, measurement in measured:
             shown = [c for c in measurement.classes if c.name in place]
-            axes.plot([place[c.name] for c in shown], [c.roc_auc for c in shown], ".", label=result.model)
+            bars = [(c.roc_auc - (c.low or c.roc_auc), (c.high or c.roc_auc) - c.roc_auc) for c in shown]
+            axes.errorbar(
+                [place[c.name] for c in shown],
+                [c.roc_auc for c in shown],
+                yerr=[[max(0.0, bar[end]) for bar in bars] for end in (0, 1)],
+                fmt=".",
+                elinewidth=0.8,
+                label=result.model,
+            )
         axes.axhline(0.5, color="grey", linewidth=1, label="chance")
         axes.set_ylabel("ROC-AUC")
         axes.set_ylim(0, 1.02)

@@ -22,13 +22,14 @@ FORMAT_VERSION = 1
 class ModelResult:
     """What one model got. `digest` is of its files, None for a control that has none.
 
-    `trained_on` names the manifests that the model's own card lists, by digest.
+    `trained_on` names the manifests that the model's own card lists, by digest; `text_only` is a bare text encoder.
     """
 
     model: str
     digest: str | None
     measurements: tuple[Measurement, ...]
     trained_on: tuple[str, ...] = ()
+    text_only: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class Results:
                     "model": result.model,
                     "digest": result.digest,
                     "trained_on": list(result.trained_on),
+                    "text_only": result.text_only,
                     "measurements": [_measurement_json(m) for m in result.measurements],
                 }
                 for result in self.models
@@ -70,6 +72,7 @@ def read_results(path: Path) -> Results:
                     model=entry["model"],
                     digest=entry["digest"],
                     trained_on=tuple(entry["trained_on"]),
+                    text_only=entry.get("text_only", False),  # results of before do not say
                     measurements=tuple(_measurement(m) for m in entry["measurements"]),
                 )
                 for entry in value["models"]

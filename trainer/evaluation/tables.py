@@ -31,18 +31,19 @@ _ORDER = ("roc_auc", "average_precision", "mean_average_precision", "d_prime", "
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """`rows` begin with the model; the first `own_rows` are ours. `notes` are lines to stand below."""
+    """`rows` begin with the model; `own_rows` are the places of those that are ours, `notes` the lines below."""
 
     title: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    own_rows: int
+    own_rows: frozenset[int]
     notes: tuple[str, ...]
 
 
 def tables(results: Results, published: Sequence[PublishedFigure] | None = None) -> list[Table]:
-    """One table for each (task, data set) that any model was measured on."""
-    figures = published_figures() if published is None else published
+    """One table for each (task, data set) that any model was measured on; the paper's figures have tables of their own
+    (trainer/evaluation/paper_tables.py)."""
+    figures = _of_others(published)
     names: dict[str, Measurement] = {}
     for result in results.models:
         for measurement in result.measurements:
@@ -52,7 +53,7 @@ def tables(results: Results, published: Sequence[PublishedFigure] | None = None)
 
 def published_elsewhere(results: Results, published: Sequence[PublishedFigure] | None = None) -> Table | None:
     """Published figures that stand beside none of ours: other sets, or sets that were not evaluated here."""
-    figures = published_figures() if published is None else published
+    figures = _of_others(published)
     ours = {measurement.name for result in results.models for measurement in result.measurements}
     rest = [figure for figure in figures if figure.measurement not in ours]
     if not rest:
@@ -66,9 +67,14 @@ def published_elsewhere(results: Results, published: Sequence[PublishedFigure] |
         title="Published figures on what was not evaluated here",
         header=("model", "task and set", "figure", "value"),
         rows=tuple(rows),
-        own_rows=0,
+        own_rows=frozenset(),
         notes=_source_notes(sources),
     )
+
+
+def _of_others(published: Sequence[PublishedFigure] | None) -> list[PublishedFigure]:
+    figures = published_figures() if published is None else published
+    return [figure for figure in figures if not figure.of_the_paper]
 
 
 def _sources(figures: Sequence[PublishedFigure]) -> list[str]:
@@ -110,7 +116,7 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
     notes += _source_notes(sources)
     title = f"{TITLES.get(first.task, first.task)}: {first.dataset}"
     header = ("model", *map(_heading, metrics))
-    return Table(title=title, header=header, rows=tuple(rows), own_rows=own, notes=tuple(notes))
+    return Table(title=title, header=header, rows=tuple(rows), own_rows=frozenset(range(own)), notes=tuple(notes))
 
 
 def metric_order(metric: str) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """Text triplets (section 4.1.4 of the paper): is a label nearer to its own description than to another's?
 
 AudioSet: the 141 classes of `mu141`, each with five descriptions of other classes drawn without replacement, makes
-141 × 5 = 705 triplets. Playlists: a title, its own description and that of another playlist. A tie counts half.
+141 × 5 = 705 triplets. Playlists: a title, its own description and that of another playlist, of all playlists or of as
+many as are asked for (the paper samples 1,000). A tie counts half.
 The interval resamples anchors, since the triplets of one anchor depend on each other.
 """
 
@@ -36,14 +37,20 @@ class AnchoredText:
     description: str
 
 
-def draw_triplets(pairs: list[AnchoredText], negatives: int, seed: int) -> list[Triplet]:
+def draw_triplets(pairs: list[AnchoredText], negatives: int, seed: int, anchors: int | None = None) -> list[Triplet]:
     """`negatives` triplets a pair, the other descriptions drawn without replacement; grouped by pair.
 
-    A description that equals the pair's own is never a negative.
+    `anchors` pairs are drawn without replacement, all by default; negatives come from all pairs. A description that
+    equals the pair's own is never a negative.
     """
     rng = np.random.default_rng(seed)
+    chosen = pairs
+    if anchors is not None:
+        if anchors > len(pairs):
+            raise EvaluationDataError(f"{anchors} triplets of other anchors were asked for, and there are {len(pairs)}")
+        chosen = [pairs[int(place)] for place in rng.choice(len(pairs), size=anchors, replace=False)]
     triplets = []
-    for pair in pairs:
+    for pair in chosen:
         others = sorted({other.description for other in pairs} - {pair.description})
         if len(others) < negatives:
             raise EvaluationDataError(f"{pair.anchor!r} has {len(others)} other descriptions; {negatives} are needed")
@@ -106,9 +113,16 @@ class PlaylistTriplets:
 
 @dataclass(frozen=True, kw_only=True)
 class TripletConfig:
+    """`anchors`: of so many, drawn at random, triplets are made; of all by default."""
+
     data: TripletSource
     seed: int = 0
+    anchors: int | None = None
     bootstrap: Bootstrap = field(default_factory=lambda: Bootstrap(resamples=1000))
+
+    def __post_init__(self) -> None:
+        if self.anchors is not None and self.anchors < 1:
+            raise ValueError("text_triplets: anchors is at least 1")
 
 
 class TextTriplets(Evaluator[TextModel]):
@@ -121,7 +135,8 @@ class TextTriplets(Evaluator[TextModel]):
         self.config = config
 
     def triplets(self) -> list[Triplet]:
-        return draw_triplets(self.config.data.pairs(), self.config.data.negatives, self.config.seed)
+        config = self.config
+        return draw_triplets(config.data.pairs(), config.data.negatives, config.seed, config.anchors)
 
     def measure(self, model: TextModel) -> Measurement:
         triplets = self.triplets()
@@ -139,6 +154,7 @@ class TextTriplets(Evaluator[TextModel]):
             settings={
                 "seed": self.config.seed,
                 "negatives": self.config.data.negatives,
+                "anchors": self.config.anchors,
                 "bootstrap": dataclasses.asdict(self.config.bootstrap),
             },
             sources=self.config.data.sources(),

@@ -230,6 +230,8 @@ def test_audioset_propagates_labels_and_finds_files(audioset_files: tuple[Path, 
     assert test.split("test").clips.clips[0].path.name == "Y-abcdefghij_30000.flac"  # type: ignore[attr-defined]
     bare = read(propagate=False, pool="all").read().split("test")
     assert bare.labels.sum(axis=1).tolist() == [1, 0]
+    with pytest.raises(ValueError, match="three files"):
+        read(train_segments=segments, validation_segments=tmp_path / "validation.csv")
 
 
 def test_audioset_errors_name_file_and_line(tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ def test_own_description_is_never_the_negative() -> None:
         draw_triplets(pairs, 2, 0)
 
 
+def test_as_many_anchors_as_asked_for_with_negatives_from_all() -> None:
+    pairs = [AnchoredText(anchor=f"a{i}", description=f"d{i}") for i in range(50)]
+    drawn = draw_triplets(pairs, 1, 0, anchors=20)
+    assert len({t.anchor for t in drawn}) == len(drawn) == 20
+    assert all(t.positive[1:] == t.anchor[1:] for t in drawn)
+    assert not {t.negative for t in drawn} <= {t.positive for t in drawn}
+    assert drawn != draw_triplets(pairs, 1, 1, anchors=20)
+    with pytest.raises(EvaluationDataError, match="51 triplets of other anchors were asked for, and there are 50"):
+        draw_triplets(pairs, 1, 0, anchors=51)
+
+
 @pytest.fixture
 def tiny_bert(tmp_path: Path) -> Path:
     """A BERT of two layers with random weights, saved as any directory of `transformers` is."""

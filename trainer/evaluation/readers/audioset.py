@@ -156,6 +156,9 @@ class AudioSet:
             raise ValueError(f"audioset: classes is one of {', '.join(CLASS_SETS)}, pool is labelled or all")
         if self.audio_is not in ("segment", "recording"):
             raise ValueError("audioset: audio_is is segment or recording")
+        files = [path.resolve() for path in (self.segments, self.train_segments, self.validation_segments) if path]
+        if len(set(files)) < len(files):
+            raise ValueError("audioset: train, validation and test are three files, so that no clip is in two of them")
 
     def read(self) -> TaggedSet:
         ontology = Ontology.read(self.ontology)
