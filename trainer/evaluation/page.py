@@ -63,13 +63,15 @@ def _section(table: Table) -> str:
 
 def _rows(table: Table, places: range) -> str:
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
-    rows = "".join(
-        ("<tr>" if place in table.own_rows else '<tr class="other">')
-        + "".join(f"<td>{html.escape(c)}</td>" for c in table.rows[place])
-        + "</tr>"
-        for place in places
-    )
+    rows = "".join(_row(table.rows[place], place in table.own_rows) for place in places)
     return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+
+
+def _row(cells: Sequence[str], own: bool) -> str:
+    first, *figures = map(html.escape, cells)
+    if not any(figures):
+        return f'<tr><th scope="rowgroup" colspan="{len(cells)}">{first}</th></tr>'
+    return f"<tr{'' if own else ' class=other'}>{''.join(f'<td>{cell}</td>' for cell in (first, *figures))}</tr>"
 
 
 Measured = Sequence[tuple[ModelResult, Measurement]]
