@@ -26,7 +26,7 @@ _GROWTH = 4  # of what is sent besides, from round to round
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """tags: names in lower case, as ffmpeg has them; a byte that is no UTF-8 is a lone surrogate (`surrogateescape`)."""
+    """tags: names in lower case, as ffmpeg has them; a byte that is no UTF-8 is a lone surrogate."""
 
     container: str
     codec: str
@@ -120,7 +120,10 @@ def _with(pieces: Pieces, wanted: Any, growth: int, size: int) -> list[tuple[int
     match wanted:
         case [int(start), int(end)] if 0 <= start < end <= size and pieces.size == size:
             spans = sorted(
-                [*((at, at + length) for at, length in pieces.pieces), (start, min(size, start + (end - start) * growth))]
+                [
+                    *((at, at + length) for at, length in pieces.pieces),
+                    (start, min(size, start + (end - start) * growth)),
+                ]
             )
         case _:
             raise LeftOutError(Reason.DECODER_CRASHED, "the helper's reply makes no sense, or the file has changed")
