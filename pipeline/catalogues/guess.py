@@ -1,0 +1,84 @@
+"""What the path of a recording says of it, where its tags say nothing.
+
+The rule, on the path within the tree and without the suffix:
+
+    Artist/Album/01 - Title      folders count only above a name that begins with a track's number
+    Artist/Album/CD 1/01 Title   folders of discs are passed over
+    Artist - Album/01 - Title    so is a folder that has both
+    Artist - Title               anywhere; a track's number may stand in front
+    Artist - Album - 01 - Title
+    Title [dQw4w9WgXcQ]          yt-dlp's name; the id is kept as a name of the recording
+    Title                        what is left of it, but for `Track 01` and its like, and for one word with digits in
+                                 it, which is an id
+
+Underscores stand for spaces where a name has no space. A folder that only happens to be above a recording (`Downloads`)
+is nobody's name, so two folders without a track's number give none.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+_VIDEO = re.compile(r"(?P<rest>.*\S)\s*\[(?P<id>[\w-]{11})\]")
+_TRACK = re.compile(r"(?:(?:cd|disc)?\s*\d{1,2}[-.])?\d{1,3}(?:\s*[-.)–]\s*|\s+)(?=\S)", re.IGNORECASE)
+_ONLY_TRACK = re.compile(
+    r"(?:audio\s*)?(?:track|titel|piste|untitled|unknown|recording|audio)?[\s\d.()-]*", re.IGNORECASE
+)
+_ID = re.compile(r"\S*\d\S*")
+_DISC = re.compile(r"(?:cd|dis[ck])\s*\d{1,2}", re.IGNORECASE)
+_BETWEEN = re.compile(r"\s+[-–—]\s+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    """names: as those of `pipeline.catalogues.reader.Recording`."""
+
+    artist: str | None = None
+    album: str | None = None
+    title: str | None = None
+    names: tuple[str, ...] = field(default=())
+
+
+def guess(path: str) -> Guess:
+    """`path` is within the tree, with its suffix."""
+    parts = PurePosixPath(path).with_suffix("").parts
+    name, folders = _spaced(parts[-1]), [_spaced(part) for part in parts[:-1] if not _DISC.fullmatch(_spaced(part))]
+    names: tuple[str, ...] = ()
+    if video := _VIDEO.fullmatch(name):
+        name, names = video["rest"], (f"youtube:{video['id']}",)
+    numbered = _TRACK.match(name)
+    pieces = _BETWEEN.split(name[numbered.end() :] if numbered else name)
+    artist = album = None
+    match pieces:
+        case [one, two]:
+            artist, title = one, two
+        case [one, two, number, three] if number.isdecimal():
+            artist, album, title = one, two, three
+        case _:
+            title = " - ".join(pieces)
+    if numbered and artist is None:
+        artist, album = _of_folders(folders)
+    return Guess(
+        artist=_said(artist),
+        album=_said(album),
+        title=None if _ONLY_TRACK.fullmatch(title) else _said(title),
+        names=names,
+    )
+
+
+def _of_folders(folders: list[str]) -> tuple[str | None, str | None]:
+    match [_BETWEEN.split(folder, maxsplit=1) for folder in folders[-2:]]:
+        case [*_, [artist, album]]:
+            return artist, album
+        case [[artist], [album]]:
+            return artist, album
+        case _:
+            return None, None
+
+
+def _spaced(name: str) -> str:
+    return " ".join((name if " " in name else name.replace("_", " ")).split())
+
+
+def _said(text: str | None) -> str | None:
+    return text if text is not None and any(character.isalnum() for character in text) else None
