@@ -31,12 +31,12 @@ from pipeline.catalogues.matching import key_of
 from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Recording
 from pipeline.media.fetching.youtube import is_youtube
 from pipeline.settings import InputError
-from schemas.catalogue import FIELDS, LIST_FIELDS, CatalogueRow, parse_catalogue_row
+from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
 from schemas.cells import RowError
 from schemas.digest import canonical_json, hash64
 from schemas.playlist_files.matching import Key, Matcher
 from schemas.reasons import Reason, legible
-from schemas.side_tables import Comment, Playlist
+from schemas.side_tables import Comment
 
 MAX_COMMENTS = 200  # of a row; more stand in the table of comments
 SHOWN_ROWS = 3
@@ -45,7 +45,9 @@ _BATCH_ROWS = 4_096
 _COUNTED = ("title", "artist", "tags", "description", "comments")
 SCHEMA = pa.schema(
     [
-        pa.field(name, pa.list_(pa.string()) if name in LIST_FIELDS else pa.float64() if name in _NUMBERS else pa.string())
+        pa.field(
+            name, pa.list_(pa.string()) if name in LIST_FIELDS else pa.float64() if name in _NUMBERS else pa.string()
+        )
         for name in FIELDS
     ]
 )
@@ -187,7 +189,10 @@ class _Making:
 
     def write(self) -> Made:
         """The files, of which the catalogue is the last: it is whole once it is there."""
-        with _written(self._paths.unmatched, self._work) as unmatched, _written(self._paths.playlists, self._work) as file:
+        with (
+            _written(self._paths.unmatched, self._work) as unmatched,
+            _written(self._paths.playlists, self._work) as file,
+        ):
             self._match(file, unmatched)
         self._rows()
         query = "SELECT place, reason, detail FROM left_out ORDER BY place, number"
