@@ -17,10 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.playlist_files.entries import Entry, LeftOut, ListedPlaylist
-from schemas.playlist_files.text import MAX_ENTRIES, clean, decoded, file_id, isrc, names_of, seconds, split_artist
+from schemas.playlist_files.text import (
+    MAX_ENTRIES,
+    clean,
+    decoded,
+    file_id,
+    isrc,
+    names_of,
+    over_cap,
+    seconds,
+    split_artist,
+)
 from schemas.reasons import LeftOutError, Reason, legible
 
-MAX_PLAYLISTS = 10_000
+MAX_PLAYLISTS = 10_000  # of one file
 _DELIMITERS = ",;\t"
 
 
@@ -89,8 +99,8 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             name = clean(row.get(program.playlist, ""), "the playlist's name") if program.playlist else None
             entries = playlists.setdefault(name or path.stem, [])
             if len(entries) == MAX_ENTRIES or len(playlists) > MAX_PLAYLISTS:
-                detail = f"a file has at most {MAX_PLAYLISTS} playlists, and one of them {MAX_ENTRIES} entries"
-                raise LeftOutError(Reason.OVER_CAP, detail)
+                yield over_cap(where)
+                break
             entries.append(_entry(where, row, program))
         except LeftOutError as error:
             yield LeftOut(where=where, reason=error.reason, detail=error.detail)

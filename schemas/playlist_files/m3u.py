@@ -15,6 +15,7 @@ from schemas.playlist_files.text import (
     decoded,
     file_id,
     lines_of,
+    over_cap,
     place,
     seconds,
     split_artist,
@@ -41,7 +42,8 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             elif line and not line.startswith("#"):
                 about, said = said, None
                 if len(entries) == MAX_ENTRIES:
-                    raise LeftOutError(Reason.OVER_CAP, f"a playlist has at most {MAX_ENTRIES} entries")
+                    yield over_cap(where)
+                    break
                 entries.append(_entry(where, line, about))
         except _StreamError:
             raise

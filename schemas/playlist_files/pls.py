@@ -12,6 +12,7 @@ from schemas.playlist_files.text import (
     decoded,
     file_id,
     lines_of,
+    over_cap,
     place,
     seconds,
     split_artist,
@@ -45,7 +46,8 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         where = f"{path}:{at}"
         try:
             if len(entries) == MAX_ENTRIES:
-                raise LeftOutError(Reason.OVER_CAP, f"a playlist has at most {MAX_ENTRIES} entries")
+                yield over_cap(where)
+                break
             if not (file := clean(address, f"File{number}")):
                 raise LeftOutError(Reason.MISSING_FIELD, f"File{number} is missing")
             place_path, names = place(file)

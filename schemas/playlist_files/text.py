@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from schemas.cells import RowError, utf8
 from schemas.digest import digest_bytes
+from schemas.playlist_files.entries import LeftOut
 from schemas.reasons import LeftOutError, Reason, legible
 from schemas.youtube_address import video_id
 
@@ -124,6 +125,14 @@ def place(address: str) -> tuple[str | None, tuple[str, ...]]:
         host = "" if parts.netloc.lower() in ("", "localhost") else f"//{parts.netloc}"
         return clean(host + unquote(parts.path), "the path"), ()
     return address, ()
+
+
+def over_cap(where: str) -> LeftOut:
+    return LeftOut(
+        where=where,
+        reason=Reason.OVER_CAP,
+        detail=f"a playlist has at most {MAX_ENTRIES} entries; from here on they are not read",
+    )
 
 
 def file_id(path: Path, content: bytes) -> str:
