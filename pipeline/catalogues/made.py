@@ -29,26 +29,29 @@ import pyarrow.parquet as pq
 
 from pipeline.catalogues.matching import key_of
 from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Recording
-from pipeline.media.fetching.youtube import is_youtube
 from pipeline.settings import InputError
-from schemas.catalogue import FIELDS, LIST_FIELDS, CatalogueRow, parse_catalogue_row
+from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
 from schemas.cells import RowError
 from schemas.digest import canonical_json, hash64
 from schemas.playlist_files.matching import Key, Matcher
 from schemas.reasons import Reason, legible
-from schemas.side_tables import Comment, Playlist
+from schemas.side_tables import Comment
+from schemas.youtube_address import is_youtube
 
 MAX_COMMENTS = 200  # of a row; more stand in the table of comments
 SHOWN_ROWS = 3
 _NUMBERS = ("start_s", "duration_s")
 _BATCH_ROWS = 4_096
 _COUNTED = ("title", "artist", "tags", "description", "comments")
-SCHEMA = pa.schema(
-    [
-        pa.field(name, pa.list_(pa.string()) if name in LIST_FIELDS else pa.float64() if name in _NUMBERS else pa.string())
-        for name in FIELDS
-    ]
-)
+
+
+def _type(name: str) -> pa.DataType:
+    if name in LIST_FIELDS:
+        return pa.list_(pa.string())
+    return pa.float64() if name in _NUMBERS else pa.string()
+
+
+SCHEMA = pa.schema([pa.field(name, _type(name)) for name in FIELDS])
 _TABLES = """
 CREATE TABLE recordings (id TEXT PRIMARY KEY, row TEXT NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE playlists (id TEXT PRIMARY KEY, listed TEXT NOT NULL) WITHOUT ROWID;
@@ -187,7 +190,10 @@ class _Making:
 
     def write(self) -> Made:
         """The files, of which the catalogue is the last: it is whole once it is there."""
-        with _written(self._paths.unmatched, self._work) as unmatched, _written(self._paths.playlists, self._work) as file:
+        with (
+            _written(self._paths.unmatched, self._work) as unmatched,
+            _written(self._paths.playlists, self._work) as file,
+        ):
             self._match(file, unmatched)
         self._rows()
         query = "SELECT place, reason, detail FROM left_out ORDER BY place, number"

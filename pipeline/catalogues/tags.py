@@ -13,7 +13,7 @@ from typing import Any
 
 from filters.characters import repair_mojibake
 from pipeline.catalogues.genres import GENRES
-from pipeline.media.fetching.youtube import video_id
+from schemas.youtube_address import video_id
 
 # Field -> tags, in the order in which they count.
 TEXTS = {
