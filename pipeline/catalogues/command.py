@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pipeline.catalogues.arguments import parser_of
@@ -30,8 +30,11 @@ def main(argv: list[str] | None = None) -> int:
         sources = [Source.parse(text) for text in arguments.sources]
         paths = Paths(catalogue=arguments.output)
         counts: Counter[str] = Counter()
-        made = catalogue(sources, paths, counts, guesses=not arguments.no_guess, workers=arguments.workers)
-    except (ValueError, DecoderUnavailableError) as error:
+        settings = FolderSettings(guesses=not arguments.no_guess, workers=arguments.workers, work=paths.scan)
+        check_readers(sources)
+        with held(paths):
+            made = make(read_sources(sources, settings, counts), paths)
+    except (InputError, ValueError, DecoderUnavailableError) as error:
         sys.stderr.write(f"mulan catalog: {error}\n")
         return BAD_INPUT
     except KeyboardInterrupt:
@@ -42,23 +45,6 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"mulan catalog: no recording in {', '.join(arguments.sources)}; see {paths.rejects}\n")
         return BAD_INPUT
     return DONE
-
-
-def catalogue(
-    sources: Sequence[Source],
-    paths: Paths,
-    counts: Counter[str],
-    *,
-    guesses: bool = True,
-    workers: int = 2,
-    is_removed: Callable[[str], bool] = lambda _: False,
-) -> Made:
-    """Make a catalogue of sources; `counts` gets what was passed over in folders. Raises ValueError, InputError and
-    DecoderUnavailableError."""
-    check_readers(sources)
-    with held(paths) as work:
-        settings = FolderSettings(guesses=guesses, workers=workers, work=work)
-        return make(read_sources(sources, settings, counts), paths, is_removed)
 
 
 def _next(made: Made, paths: Paths, sources: Sequence[Source]) -> str:

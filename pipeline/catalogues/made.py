@@ -106,8 +106,8 @@ class Made:
 
 
 @contextlib.contextmanager
-def held(paths: Paths) -> Iterator[Path]:
-    """The folder of the work, for one command at a time. Raises InputError."""
+def held(paths: Paths) -> Iterator[None]:
+    """While the folder of the work is this command's alone. Raises InputError."""
     try:
         paths.scan.mkdir(parents=True, exist_ok=True)
         lock = open(paths.scan / "lock", "w")  # noqa: SIM115 - held while the body runs
@@ -118,7 +118,7 @@ def held(paths: Paths) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f"{paths.catalogue}: another command is writing it") from error
-        yield paths.scan
+        yield
 
 
 def make(items: Iterable[Item], paths: Paths, is_removed: Callable[[str], bool] = lambda _: False) -> Made:
@@ -248,8 +248,6 @@ class _Making:
                     writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
                     batch = []
             writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
-        if not made.more_comments:
-            self._paths.comments.unlink(missing_ok=True)
         made.samples = [row for _, _, row in sorted(samples, key=lambda sample: sample[1])]
         _publish(staged, self._paths.catalogue)
 
