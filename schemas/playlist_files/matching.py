@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from schemas.digest import hash64
 from schemas.playlist_files import naming
@@ -63,6 +63,10 @@ class Unmatched:
     detail: str
     said: str  # what the entry says, for the eye
     candidates: tuple[tuple[str, float], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        candidates = [{"recording_id": recording_id, "score": score} for recording_id, score in self.candidates]
+        return {**vars(self), "reason": str(self.reason), "candidates": candidates}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,7 @@ _VERSION = re.compile(
 _ARTISTS = re.compile(r"\s*(?:[,;/]|&|\band\b|\bfeat\b\.?|\bft\b\.?|\bfeaturing\b|\bvs\b\.?|\bx\b)\s*", re.IGNORECASE)
 _CHANNEL = re.compile(r"(?:\s-\stopic|\s*vevo|\s+official)$", re.IGNORECASE)
 _ARTICLE = "the "
+_WORD = re.compile(r"[0-9a-z]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,9 @@ class Name:
 
 
 def normal(text: str) -> str:
+    if text.isascii():
+        words = " ".join(_WORD.findall(text.lower().replace("&", " and ").replace("'", "")))
+        return words.removeprefix(_ARTICLE) or words
     text = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     text = unicodedata.normalize("NFC", _ACCENTS.sub("", text)).replace("&", " and ")
     kept = "".join(
