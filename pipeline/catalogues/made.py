@@ -36,7 +36,7 @@ from schemas.cells import RowError
 from schemas.digest import canonical_json, hash64
 from schemas.playlist_files.matching import Key, Matcher
 from schemas.reasons import Reason, legible
-from schemas.side_tables import Comment
+from schemas.side_tables import Comment, Playlist
 from schemas.youtube_address import is_youtube
 
 MAX_COMMENTS = 200  # of a row; more stand in the table of comments
