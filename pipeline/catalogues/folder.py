@@ -29,12 +29,13 @@ from pipeline.catalogues.tags import describe
 from pipeline.media.look import Facts
 from pipeline.settings import InputError
 from schemas.digest import digest_bytes
+from schemas.playlist_files.files import SURE_SUFFIXES
 from schemas.reasons import Reason
 
 YT_DLP = "yt_dlp"
 PLAYLIST = "playlist"
 # How a file's name ends -> the reader that has it.
-SUFFIXES = {".info.json": YT_DLP, ".m3u": PLAYLIST, ".m3u8": PLAYLIST, ".pls": PLAYLIST, ".xspf": PLAYLIST}
+SUFFIXES = {".info.json": YT_DLP, **dict.fromkeys(SURE_SUFFIXES, PLAYLIST)}
 # Of these the dump beside the media knows more than its tags.
 _OF_THE_DUMP = ("recording_id", "description", "licence", "source")
 _DIGEST_CHARS = 8

@@ -58,12 +58,8 @@ def guess(path: str) -> Guess:
             title = " - ".join(pieces)
     if numbered and artist is None:
         artist, album = _of_folders(folders)
-    return Guess(
-        artist=_said(artist),
-        album=_said(album),
-        title=None if _ONLY_TRACK.fullmatch(title) else _said(title),
-        names=names,
-    )
+    is_name = not (_ONLY_TRACK.fullmatch(title) or (artist is None and not numbered and _ID.fullmatch(title)))
+    return Guess(artist=_said(artist), album=_said(album), title=_said(title) if is_name else None, names=names)
 
 
 def _of_folders(folders: list[str]) -> tuple[str | None, str | None]:

@@ -14,6 +14,7 @@ State lies on disk, and the same input gives the same bytes. A file that would n
 import contextlib
 import fcntl
 import heapq
+import itertools
 import json
 import os
 import shutil
@@ -29,31 +30,32 @@ import pyarrow.parquet as pq
 
 from pipeline.catalogues.matching import key_of
 from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Recording
-from pipeline.media.fetching.youtube import is_youtube
 from pipeline.settings import InputError
 from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
 from schemas.cells import RowError
 from schemas.digest import canonical_json, hash64
 from schemas.playlist_files.matching import Key, Matcher
 from schemas.reasons import Reason, legible
-from schemas.side_tables import Comment
+from schemas.side_tables import Comment, Playlist
+from schemas.youtube_address import is_youtube
 
 MAX_COMMENTS = 200  # of a row; more stand in the table of comments
 SHOWN_ROWS = 3
 _NUMBERS = ("start_s", "duration_s")
 _BATCH_ROWS = 4_096
 _COUNTED = ("title", "artist", "tags", "description", "comments")
-SCHEMA = pa.schema(
-    [
-        pa.field(
-            name, pa.list_(pa.string()) if name in LIST_FIELDS else pa.float64() if name in _NUMBERS else pa.string()
-        )
-        for name in FIELDS
-    ]
-)
+
+
+def _type(name: str) -> pa.DataType:
+    if name in LIST_FIELDS:
+        return pa.list_(pa.string())
+    return pa.float64() if name in _NUMBERS else pa.string()
+
+
+SCHEMA = pa.schema([pa.field(name, _type(name)) for name in FIELDS])
 _TABLES = """
 CREATE TABLE recordings (id TEXT PRIMARY KEY, row TEXT NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE playlists (id TEXT PRIMARY KEY, listed TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE playlists (id TEXT, place TEXT, listed TEXT NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID;
 CREATE TABLE left_out (number INTEGER PRIMARY KEY, place TEXT, reason TEXT, detail TEXT);
 CREATE TABLE in_playlists (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
@@ -105,8 +107,8 @@ class Made:
 
 
 @contextlib.contextmanager
-def held(paths: Paths) -> Iterator[Path]:
-    """The folder of the work, for one command at a time. Raises InputError."""
+def held(paths: Paths) -> Iterator[None]:
+    """While the folder of the work is this command's alone. Raises InputError."""
     try:
         paths.scan.mkdir(parents=True, exist_ok=True)
         lock = open(paths.scan / "lock", "w")  # noqa: SIM115 - held while the body runs
@@ -117,7 +119,7 @@ def held(paths: Paths) -> Iterator[Path]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f"{paths.catalogue}: another command is writing it") from error
-        yield paths.scan
+        yield
 
 
 def make(items: Iterable[Item], paths: Paths, is_removed: Callable[[str], bool] = lambda _: False) -> Made:
@@ -151,7 +153,7 @@ class _Making:
         if isinstance(item, LeftOut):
             self._leave_out(item)
         elif isinstance(item, ListedPlaylist):
-            if not self._add("playlists", item.playlist_id, _listed_json(item)):
+            if not self._add("playlists", _plain(item.playlist_id), _plain(item.where), _listed_json(item)):
                 self._leave_out(_repeated(item.where, f"playlist_id {item.playlist_id}"))
         else:
             self._recording(item, is_removed)
@@ -204,19 +206,23 @@ class _Making:
 
     def _match(self, file: Any, unmatched: Any) -> None:
         made = self._made
+        rows = self._base.execute("SELECT id, listed FROM playlists ORDER BY id, place")
         with Matcher(self._keys(), self._work) as matcher:
-            for (listed,) in self._base.execute("SELECT listed FROM playlists ORDER BY id"):
-                asked = _listed(json.loads(listed))
-                playlist, others = matcher.playlist(asked)
+            # One that yt-dlp wrote a dump of each recording for comes in pieces.
+            for playlist_id, pieces in itertools.groupby(rows, key=lambda row: str(row[0])):
                 made.playlists += 1
-                made.entries += len(asked.entries)
-                made.unmatched.update(str(other.reason) for other in others)
-                for other in others:
-                    unmatched.write(_line({**asdict(other), "reason": str(other.reason)}))
-                if playlist.recording_ids:
-                    file.write(_line(asdict(playlist)))
-                    ids = [(one,) for one in playlist.recording_ids]
-                    self._base.executemany("INSERT OR IGNORE INTO in_playlists VALUES (?)", ids)
+                title, ids = "", dict[str, None]()
+                for _, listed in pieces:
+                    asked = _listed(json.loads(listed))
+                    playlist, others = matcher.playlist(asked)
+                    title = title or playlist.title
+                    ids |= dict.fromkeys(playlist.recording_ids)
+                    made.entries += len(asked.entries)
+                    made.unmatched.update(other.reason for other in others)
+                    unmatched.writelines(_line(other.to_json()) for other in others)
+                if ids:
+                    file.write(_line(asdict(Playlist(playlist_id=playlist_id, title=title, recording_ids=tuple(ids)))))
+                    self._base.executemany("INSERT OR IGNORE INTO in_playlists VALUES (?)", [(one,) for one in ids])
         made.having["playlists"] = self._base.execute("SELECT count(*) FROM in_playlists").fetchone()[0]
 
     def _keys(self) -> Iterator[Key]:
@@ -247,8 +253,6 @@ class _Making:
                     writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
                     batch = []
             writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
-        if not made.more_comments:
-            self._paths.comments.unlink(missing_ok=True)
         made.samples = [row for _, _, row in sorted(samples, key=lambda sample: sample[1])]
         _publish(staged, self._paths.catalogue)
 

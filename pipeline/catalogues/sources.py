@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.catalogues import folder
-from pipeline.catalogues.folder import SUFFIXES, FolderSettings
+from pipeline.catalogues.folder import PLAYLIST, SUFFIXES, FolderSettings
 from pipeline.catalogues.reader import READERS, Item, find_reader
 from pipeline.settings import InputError
 from schemas.lookup import UnknownNameError, is_factory
+from schemas.playlist_files import files
 
 FOLDER = "folder"
 
@@ -38,12 +39,13 @@ def _reader_of(path: Path) -> str:
     """Raises InputError."""
     if path.is_dir():
         return FOLDER
-    for suffix, reader in sorted(SUFFIXES.items(), key=lambda pair: -len(pair[0])):
+    known = {**dict.fromkeys(files.SUFFIXES, PLAYLIST), **SUFFIXES}
+    for suffix, reader in sorted(known.items(), key=lambda pair: -len(pair[0])):
         if path.name.lower().endswith(suffix):
             return reader
     raise InputError(
-        f"{path}: a file whose name does not say what it is ({', '.join(SUFFIXES)}); say it as NAME={path}, where NAME "
-        f"is one of {', '.join(READERS)}, or package.module:factory of your own"
+        f"{path}: a file whose name does not say what it is ({', '.join(known)}); say it as NAME={path}, where NAME is "
+        f"one of {', '.join(READERS)}, or package.module:factory of your own"
     )
 
 

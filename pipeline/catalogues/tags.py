@@ -1,9 +1,9 @@
 """The tags of a file as fields of a catalogue's row.
 
-Each field takes the first of its tags that says something, under the names that ffmpeg gives them in any container; of
-the fields that are lists it takes all. What a person wrote for listeners becomes text, and what is there for machines
-(encoder, track number, date, lyrics) none. `comment` is the uploader's word and no listener's comment: it is taken for
-the description where there is none. An address alone is no description.
+Title, artist and album are the first of their tags that says something, under the names that ffmpeg gives them in any
+container; description, licence and tags are all of theirs. What is there for machines (encoder, track number, date,
+lyrics) becomes no text. `comment` is the uploader's word and no listener's comment, so it is part of the description.
+An address alone is no description.
 """
 
 import re
@@ -13,17 +13,18 @@ from typing import Any
 
 from filters.characters import repair_mojibake
 from pipeline.catalogues.genres import GENRES
-from pipeline.media.fetching.youtube import video_id
+from schemas.youtube_address import video_id
 
 # Field -> tags, in the order in which they count.
 TEXTS = {
-    "title": ("title", "inam", "tit2", "©nam"),
-    "artist": ("artist", "album_artist", "albumartist", "performer", "author", "composer"),
-    "album": ("album",),
+    "title": ("title",),
+    "artist": ("artist", "album_artist", "albumartist", "performer", "author", "album/artist", "composer"),
+    "album": ("album", "product", "album/title"),
     "description": ("description", "synopsis", "summary", "comment", "comments"),
     "licence": ("license", "licence", "copyright", "rights"),
 }
-LISTS = ("genre", "style", "mood", "keywords", "keyword", "tags")
+JOINED = {"description": "\n", "licence": "; "}  # of these fields all tags count
+LISTS = ("genre", "style", "mood", "keywords", "keyword", "tags", "album/genre")
 NAMES = {
     "isrc": ("isrc", "tsrc", "itunsisrc"),
     "musicbrainz": ("musicbrainz_trackid", "musicbrainz track id", "musicbrainz recording id"),
@@ -33,6 +34,8 @@ ADDRESSES = ("purl", "webpage_url", "comment", "url", "woaf", "website")
 _JOINED = {"ogg": ";", "flac": ";"}
 _MOST_FOREIGN = 1 / 3
 _GENRE_NUMBERS = re.compile(r"\((\d{1,3})\)")
+# A language may stand behind the name (`comment-eng`), and in Matroska what is meant in front of it.
+_ASIDE = re.compile(r"^(?:track|song|movie)/|-[a-z]{3}$")
 _LINK = re.compile(r"https?://\S+")
 
 
@@ -50,8 +53,7 @@ def describe(tags: Mapping[str, str], container: str) -> Described:
     texts: dict[str, str] = {}
     lost = []
     for name, value in tags.items():
-        # A language may stand behind the name (`comment-eng`).
-        plain = re.sub(r"-[a-z]{3}$", "", name)
+        plain = _ASIDE.sub("", name)
         text = mended(value)
         if text is None:
             lost.append(plain)
@@ -59,10 +61,11 @@ def describe(tags: Mapping[str, str], container: str) -> Described:
             texts[plain] = text
     row: dict[str, Any] = {}
     for field, names in TEXTS.items():
-        found = (texts[name] for name in names if name in texts and not _only_link(field, texts[name]))
-        if text := next(found, ""):
-            parts = _split(text, separator) if field == "artist" else [text]
-            row[field] = ", ".join(parts)
+        found = [texts[name] for name in names if name in texts and not _only_link(field, texts[name])]
+        if field in JOINED:
+            found = [JOINED[field].join(dict.fromkeys(found))]
+        if text := next(iter(found), ""):
+            row[field] = ", ".join(_split(text, separator)) if field == "artist" else text
     if listed := _listed(texts, separator):
         row["tags"] = listed
     wanted = {field: texts[name] for field, names in NAMES.items() for name in reversed(names) if name in texts}
