@@ -199,6 +199,10 @@ def _catalogues(arguments: argparse.Namespace) -> tuple[str, ...]:
             "name either a FOLDER (before all options), --catalog or --audioset, which has a run folder of its own"
         )
     if arguments.folder is not None:
+        if "://" in arguments.output:
+            raise InputError(f"--output {arguments.output}: the run of a FOLDER lies on this machine's disk")
+        if not os.path.isdir(arguments.folder):
+            raise InputError(f"{arguments.folder}: there is no such folder")
         return (catalogue_path(local_absolute(arguments.output)),)
     if arguments.audioset:
         return (audioset_path(local_absolute(arguments.output), "catalog.jsonl"),)

@@ -34,10 +34,6 @@ def of_folder(run_dir: str) -> Paths:
 
 def write_catalogue(source: str, run_dir: str) -> None:
     """Call it once the run folder is locked. Raises InputError."""
-    if not storage.is_local(run_dir):
-        raise InputError(f"{run_dir}: the catalogue of a folder is made in a run folder on this machine's disk")
-    if not os.path.isdir(source):
-        raise InputError(f"{source}: there is no such folder")
     paths = of_folder(run_dir)
     suppressed = read_suppression(run_dir) or SuppressionList.new()
     counts: Counter[str] = Counter()

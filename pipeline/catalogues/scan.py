@@ -160,11 +160,14 @@ class Scan:
                             continue
                         waiting.append(path)
                         continue
-                    kind = None if self._is_passed_over(entry.name) else self._kind(entry.name)
+                    if self._is_passed_over(entry.name):
+                        continue
+                    kind = self._kind(entry.name)
                     if entry.is_symlink():
                         yield from self._link(root, path, kind)
                         continue
                     if kind is None:
+                        self.counts["others"] += 1
                         continue
                     try:
                         status = entry.stat(follow_symlinks=False)
@@ -202,7 +205,6 @@ class Scan:
                 return kind
         if lower.endswith(MEDIA_SUFFIXES):
             return MEDIA
-        self.counts["others"] += 1
         return None
 
     def _look(self, root: bytes) -> None:

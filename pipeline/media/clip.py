@@ -346,7 +346,10 @@ class _Helper:
 
     def ask(self, media: bytes, spec: ClipSpec, deadline: float) -> tuple[dict[str, Any], bytearray]:
         """One request. Raises _HelperTimeoutError and _HelperDiedError, after which it must be stopped."""
-        return self._ask(MAGIC, asdict(spec), media, spec.samples * SAMPLE_BYTES, deadline)
+        meta, samples = self._ask(MAGIC, asdict(spec), media, spec.samples * SAMPLE_BYTES, deadline)
+        if len(samples) % SAMPLE_BYTES:
+            raise _HelperDiedError("the helper's reply is not one to this request")
+        return meta, samples
 
     def ask_facts(self, files: Sequence[Pieces], content: bytes, deadline: float) -> tuple[dict[str, Any], bytearray]:
         """The same, for the facts of files."""
