@@ -4,7 +4,6 @@ and each recording once.
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from pipeline.catalogue import MAX_LINE_BYTES
 from pipeline.catalogues.reader import Item, LeftOut, Recording
 from pipeline.settings import InputError
 from schemas.digest import hash64
+from schemas.playlist_files.text import real_folder
 from schemas.reasons import LeftOutError, Reason, legible
 
 MAX_PATH_CHARS = 1000
@@ -79,7 +79,7 @@ def local_copy(folders: Sequence[Path], relatives: Sequence[str]) -> Path:
     for folder in folders:
         for relative in relatives:
             if (path := folder / relative).is_file():
-                return Path(os.path.abspath(path))
+                return real_folder(path) / path.name
     raise LeftOutError(Reason.NO_LOCAL_COPY, f"there is no {relatives[0]}")
 
 

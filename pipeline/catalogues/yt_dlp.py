@@ -15,7 +15,6 @@ Paths that a dump names (`_filename`, `filepath`) are never used.
 """
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +27,7 @@ from pipeline.settings import InputError
 from schemas.cells import RowError, as_number, as_text, type_name
 from schemas.digest import hash64
 from schemas.playlist_files.million import parsed_json
-from schemas.playlist_files.text import MAX_ENTRIES, MAX_FILE_BYTES, isrc, names_of, read_bounded
+from schemas.playlist_files.text import MAX_ENTRIES, MAX_FILE_BYTES, isrc, names_of, read_bounded, real_folder
 from schemas.reasons import LeftOutError, Reason, legible
 from schemas.youtube_address import video_id
 
@@ -284,5 +283,5 @@ def _media_beside(path: Path) -> Path | None:
     if not path.name.endswith(SUFFIX):
         return None
     stem = path.name.removesuffix(SUFFIX)
-    found = (path.with_name(f"{stem}{suffix}") for suffix in MEDIA_SUFFIXES)
-    return next((Path(os.path.abspath(media)) for media in found if media.is_file()), None)
+    found = (real_folder(path) / f"{stem}{suffix}" for suffix in MEDIA_SUFFIXES)
+    return next((media for media in found if media.is_file()), None)

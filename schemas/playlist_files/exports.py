@@ -25,6 +25,7 @@ from schemas.playlist_files.text import (
     isrc,
     names_of,
     over_cap,
+    real_folder,
     seconds,
     split_artist,
 )
@@ -109,7 +110,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             playlist_id=f"{own}:{name}" if program.playlist else own,
             title=name,
             where=str(path),
-            folder=path.parent,
+            folder=real_folder(path),
             entries=tuple(entries),
         )
 

@@ -17,6 +17,7 @@ from schemas.playlist_files.text import (
     lines_of,
     over_cap,
     place,
+    real_folder,
     seconds,
     split_artist,
 )
@@ -53,7 +54,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         playlist_id=file_id(path, content),
         title=title or path.stem,
         where=str(path),
-        folder=path.parent,
+        folder=real_folder(path),
         entries=tuple(entries),
     )
 

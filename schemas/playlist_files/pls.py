@@ -14,6 +14,7 @@ from schemas.playlist_files.text import (
     lines_of,
     over_cap,
     place,
+    real_folder,
     seconds,
     split_artist,
 )
@@ -62,6 +63,6 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         playlist_id=file_id(path, content),
         title=path.stem,
         where=str(path),
-        folder=path.parent,
+        folder=real_folder(path),
         entries=tuple(entries),
     )

@@ -4,6 +4,7 @@ What a text may be: at most MAX_TEXT_CHARS, without control characters, and with
 what is shown (a name that reads `song.mp3` and ends otherwise).
 """
 
+import os
 import re
 import stat
 import unicodedata
@@ -133,6 +134,11 @@ def over_cap(where: str) -> LeftOut:
         reason=Reason.OVER_CAP,
         detail=f"a playlist has at most {MAX_ENTRIES} entries; from here on they are not read",
     )
+
+
+def real_folder(path: Path) -> Path:
+    """Of a file, as the paths of a catalogue name it."""
+    return Path(os.path.realpath(path.parent))
 
 
 def file_id(path: Path, content: bytes) -> str:

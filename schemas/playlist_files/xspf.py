@@ -9,7 +9,17 @@ from pathlib import Path
 from xml.parsers import expat
 
 from schemas.playlist_files.entries import Entry, LeftOut, ListedPlaylist
-from schemas.playlist_files.text import MAX_ENTRIES, MAX_LINE_BYTES, clean, file_id, names_of, over_cap, place, seconds
+from schemas.playlist_files.text import (
+    MAX_ENTRIES,
+    MAX_LINE_BYTES,
+    clean,
+    file_id,
+    names_of,
+    over_cap,
+    place,
+    real_folder,
+    seconds,
+)
 from schemas.reasons import LeftOutError, Reason, legible
 
 MAX_DEPTH = 32
@@ -41,7 +51,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         title=texts.get("title") or path.stem,
         description=texts.get("annotation"),
         where=str(path),
-        folder=path.parent,
+        folder=real_folder(path),
         entries=tuple(entries),
     )
 

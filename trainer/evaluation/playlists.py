@@ -24,6 +24,7 @@ from schemas.jsonl import read_objects
 from schemas.playlist_files.entries import LeftOut, ListedPlaylist
 from schemas.playlist_files.files import is_playlist_file, playlist_files, read_playlists
 from schemas.playlist_files.matching import Key, Matcher
+from schemas.playlist_files.text import real_folder
 from schemas.reasons import Reason
 from schemas.run import Run
 from trainer.evaluation.clips import EvaluationDataError
@@ -115,7 +116,7 @@ def _keys(collection: str) -> Iterator[Key]:
         if not isinstance(recording_id, str) or not isinstance(uri, str):
             raise EvaluationDataError(f"{where}: recording_id and audio_uri must be strings")
         artist, title = (value if isinstance(value := row.get(name), str) else None for name in ("artist", "title"))
-        where_it_is = uri if "://" in uri else str(path.absolute().parent / uri)
+        where_it_is = uri if "://" in uri else str(real_folder(path) / uri)
         yield Key(recording_id=recording_id, path=where_it_is, artist=artist, title=title)
 
 

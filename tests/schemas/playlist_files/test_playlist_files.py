@@ -161,6 +161,20 @@ def test_one_file_of_many_playlists_has_an_id_for_each(tmp_path: Path) -> None:
     assert read(tmp_path / "elsewhere", "all.csv", rows)[0][0].playlist_id == playlists[0].playlist_id
 
 
+def test_a_relative_path_is_from_the_lists_folder_wherever_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    for suffix in (".m3u", ".pls", ".xspf", ".csv"):
+        content = next(content for file, content, *_ in FORMATS.values() if file.endswith(suffix))
+        read(tmp_path / "real", f"a{suffix}", content)
+        monkeypatch.chdir(tmp_path)
+        (playlist,) = read_playlists(Path(f"link/a{suffix}"))
+        assert isinstance(playlist, ListedPlaylist)
+        assert playlist.folder == tmp_path / "real"
+
+
 def test_which_files_of_a_tree_are_playlists() -> None:
     assert all(is_playlist_file(Path(name)) for name in ("A.M3U", "mpd.slice.0-999.json"))
     assert not any(is_playlist_file(Path(name)) for name in ("tracks.csv", "a.info.json", "a.txt"))
