@@ -16,6 +16,7 @@ from schemas.playlist_files.text import real_folder
 from schemas.reasons import LeftOutError, Reason, legible
 
 MAX_PATH_CHARS = 1000
+MAX_LIST_CHARS = 100_000
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -84,7 +85,11 @@ def local_copy(folders: Sequence[Path], relatives: Sequence[str]) -> Path:
 
 
 def python_list(text: str) -> list[str]:
-    """The texts of a list as Python prints it, `['a', "b"]`, as pandas leaves them in a csv. Read, never evaluated."""
+    """The texts of a list as Python prints it, `['a', "b"]`, as pandas leaves them in a csv. Read, never evaluated; an
+    endless one is one endless text, which no field takes.
+    """
+    if len(text) > MAX_LIST_CHARS:
+        return [text]
     found = (single or double for single, double in _QUOTED.findall(text))
     return [_ESCAPED.sub(r"\1", item) for item in found]
 

@@ -31,7 +31,9 @@ from schemas.playlist_files.text import (
 )
 from schemas.reasons import LeftOutError, Reason, legible
 
-MAX_PLAYLISTS = 10_000  # of one file
+# Of one file.
+MAX_PLAYLISTS = 10_000
+MAX_ROWS = 500_000
 _DELIMITERS = ",;\t"
 
 
@@ -83,6 +85,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         raise LeftOutError(Reason.BAD_VALUE, detail)
     own = file_id(path, content)
     playlists: dict[str, list[Entry]] = {} if program.playlist else {path.stem: []}
+    read = 0
     while True:
         where = f"{path}:{rows.line_num + 1}"
         try:
@@ -99,7 +102,8 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             row = dict(zip(header, cells, strict=False))
             name = clean(row.get(program.playlist, ""), "the playlist's name") if program.playlist else None
             entries = playlists.setdefault(name or path.stem, [])
-            if len(entries) == MAX_ENTRIES or len(playlists) > MAX_PLAYLISTS:
+            read += 1
+            if len(entries) == MAX_ENTRIES or len(playlists) > MAX_PLAYLISTS or read > MAX_ROWS:
                 yield over_cap(where)
                 break
             entries.append(_entry(where, row, program))

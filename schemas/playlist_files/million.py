@@ -1,7 +1,7 @@
 """Slices of Spotify's Million Playlist Dataset: `mpd.slice.0-999.json`, an object with `info` and `playlists`.
 
 A playlist has `pid`, `name`, perhaps `description`, and `tracks` with `track_uri`, `artist_name`, `track_name`,
-`album_name` and `duration_ms`. A slice is held whole (33 MiB as published); larger than MAX_FILE_BYTES it is refused.
+`album_name` and `duration_ms`. A slice is held whole (33 MiB as published); a file above MAX_FILE_BYTES is refused.
 """
 
 import json

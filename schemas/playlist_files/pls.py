@@ -34,6 +34,9 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             continue
         headed = headed or line.lower() == "[playlist]"
         if (field := _FIELD.fullmatch(line)) is not None:
+            if int(field[2]) not in found and len(found) == MAX_ENTRIES:
+                yield over_cap(f"{path}:{number}")
+                break
             entry = found.setdefault(int(field[2]), {})
             if field[1].lower() in entry:
                 detail = f"{field[1]}{field[2]} stands in the file twice; the first is read"
@@ -46,9 +49,6 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         at, address = fields.get("file", (next(iter(fields.values()))[0], ""))
         where = f"{path}:{at}"
         try:
-            if len(entries) == MAX_ENTRIES:
-                yield over_cap(where)
-                break
             if not (file := clean(address, f"File{number}")):
                 raise LeftOutError(Reason.MISSING_FIELD, f"File{number} is missing")
             place_path, names = place(file)

@@ -90,6 +90,7 @@ def test_a_playlist_has_each_recording_once_and_says_the_rest(matcher: Matcher) 
         ("Straße\u200b’s", "strasses"),
         ("が", "が"),
         ("The", "the"),
+        ("T.N.T.", "t n t"),
         ("…", ""),
     ],
 )
@@ -100,6 +101,7 @@ def test_a_normal_form(text: str, wanted: str) -> None:
 def test_a_score_is_of_both_sides_alike() -> None:
     (one,), (other,) = names("Ann", "Two"), names("Ann", "Two (Live)")
     assert score(one, one) == 1.0
+    assert score(names("AC/DC", "T.N.T.")[0], names("ACDC", "TNT")[0]) == 1.0
     assert score(one, other) == score(other, one) == pytest.approx(0.7)
     assert [*names("Ann", " "), *names(None, None)] == []
 
