@@ -59,40 +59,48 @@ def read(source: Path, settings: FolderSettings | None = None, counts: Counter[s
     """The recordings and playlists of a tree, in the order of their paths. `counts` gets what was passed over. Raises
     InputError."""
     settings = settings or FolderSettings()
+    if not source.is_dir():
+        raise InputError(f"{source}: there is no such folder")
     with ExitStack() as stack:
         work = settings.work or Path(stack.enter_context(TemporaryDirectory(prefix="mulan-scan-")))
         scan = stack.enter_context(Scan(work / DATABASE, SUFFIXES, settings.workers))
-        tree = _Tree(source, scan, guesses=settings.guesses)
-        for found in scan.files(source):
-            yield from tree.items(found)
+        tree = _Tree(os.fsencode(os.path.realpath(source)), scan, guesses=settings.guesses)
+        yield from tree.items()
         if counts is not None:
             counts.update(scan.counts)
 
 
 class _Tree:
-    def __init__(self, source: Path, scan: Scan, *, guesses: bool) -> None:
-        self._source = source
-        self._root = Path(os.path.realpath(source))
+    def __init__(self, root: bytes, scan: Scan, *, guesses: bool) -> None:
+        self._root = root
         self._scan = scan
         self._guesses = guesses
+        self._name = shown(os.path.basename(root)) or None
+        self._has_dumps = False
 
-    def items(self, found: Found) -> Iterator[Item]:
+    def items(self) -> Iterator[Item]:
+        for number, found in enumerate(self._scan.files(self._root)):
+            if number == 0:
+                self._has_dumps = self._scan.has(self._root, YT_DLP)
+            yield from self._items(found)
+
+    def _items(self, found: Found) -> Iterator[Item]:
         if found.left_out is not None:
             yield found.left_out
         elif found.facts is not None:
             yield from self._recording(found.path, found.facts)
-        elif found.kind != YT_DLP or not self._scan.beside(self._source, found.path, MEDIA):
+        elif found.kind != YT_DLP or not self._scan.beside(self._root, found.path, MEDIA):
             yield from self._read_by(found.kind, found.path)
 
     def _read_by(self, kind: str, path: bytes) -> Iterator[Item]:
-        where = os.path.join(os.fsencode(self._root), path)
+        where = os.path.join(self._root, path)
         try:
             yield from find_reader(kind)(Path(os.fsdecode(where)))
         except InputError as error:
             yield LeftOut(where=shown(where), reason=Reason.UNREADABLE_FILE, detail=str(error))
 
     def _recording(self, path: bytes, facts: Facts) -> Iterator[Item]:
-        full = os.path.join(os.fsencode(self._root), path)
+        full = os.path.join(self._root, path)
         where = shown(full)
         try:
             name, audio_uri = path.decode(), full.decode()
@@ -109,7 +117,7 @@ class _Tree:
                 dump = item
             else:
                 yield item
-        row: dict[str, Any] = {"recording_id": self._id_of(path, name), "source": self._root.name or None}
+        row: dict[str, Any] = {"recording_id": self._id_of(path, name), "source": self._name}
         row |= {field: text for field in ("artist", "album", "title") if (text := getattr(guessed, field))}
         names = (*said.names, *guessed.names)
         if dump is not None:
@@ -130,12 +138,12 @@ class _Tree:
         )
 
     def _dumps(self, path: bytes) -> Iterator[Item]:
-        for beside in self._scan.beside(self._source, path, YT_DLP):
+        for beside in self._scan.beside(self._root, path, YT_DLP) if self._has_dumps else ():
             yield from self._read_by(YT_DLP, beside)
 
     def _id_of(self, path: bytes, name: str) -> str:
         composed = unicodedata.normalize("NFC", name)
-        if composed == name or not os.path.lexists(os.path.join(os.fsencode(self._root), composed.encode())):
+        if composed == name or not os.path.lexists(os.path.join(self._root, composed.encode())):
             return composed
         return f"{composed}#{digest_bytes(path)[:_DIGEST_CHARS]}"
 

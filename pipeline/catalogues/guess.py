@@ -15,9 +15,10 @@ Underscores stand for spaces where a name has no space. A folder that only happe
 is nobody's name, so two folders without a track's number give none.
 """
 
+import functools
+import os
 import re
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
 _VIDEO = re.compile(r"(?P<rest>.*\S)\s*\[(?P<id>[\w-]{11})\]")
 _TRACK = re.compile(r"(?:(?:cd|disc)?\s*\d{1,2}[-.])?\d{1,3}(?:\s*[-.)–]\s*|\s+)(?=\S)", re.IGNORECASE)
@@ -41,8 +42,8 @@ class Guess:
 
 def guess(path: str) -> Guess:
     """`path` is within the tree, with its suffix."""
-    parts = PurePosixPath(path).with_suffix("").parts
-    name, folders = _spaced(parts[-1]), [_spaced(part) for part in parts[:-1] if not _DISC.fullmatch(_spaced(part))]
+    above, _, last = path.rpartition("/")
+    name = _spaced(os.path.splitext(last)[0])
     names: tuple[str, ...] = ()
     if video := _VIDEO.fullmatch(name):
         name, names = video["rest"], (f"youtube:{video['id']}",)
@@ -57,12 +58,15 @@ def guess(path: str) -> Guess:
         case _:
             title = " - ".join(pieces)
     if numbered and artist is None:
-        artist, album = _of_folders(folders)
+        artist, album = _of_folders(above)
     is_name = not (_ONLY_TRACK.fullmatch(title) or (artist is None and not numbered and _ID.fullmatch(title)))
     return Guess(artist=_said(artist), album=_said(album), title=_said(title) if is_name else None, names=names)
 
 
-def _of_folders(folders: list[str]) -> tuple[str | None, str | None]:
+@functools.lru_cache(maxsize=256)
+def _of_folders(path: str) -> tuple[str | None, str | None]:
+    """Artist and album by the folders above a recording."""
+    folders = [folder for part in path.split("/") if not _DISC.fullmatch(folder := _spaced(part))]
     match [_BETWEEN.split(folder, maxsplit=1) for folder in folders[-2:]]:
         case [*_, [artist, album]]:
             return artist, album

@@ -148,6 +148,7 @@ class _Making:
         self._base, self._paths, self._work = base, paths, work
         self._folder = os.path.realpath(paths.catalogue.parent)
         self._made = Made()
+        self._above = self._real = ""  # the folder of the last recording, and where it really is
 
     def take(self, item: Item, is_removed: Callable[[str], bool]) -> None:
         if isinstance(item, LeftOut):
@@ -166,17 +167,20 @@ class _Making:
             return
         if is_removed(row.recording_id):
             return
-        if not self._add("recordings", row.recording_id, json.dumps(row.to_json()), json.dumps(asdict(key_of(item)))):
+        if not self._add("recordings", row.recording_id, json.dumps(row.to_json()), json.dumps(vars(key_of(item)))):
             self._leave_out(_repeated(item.where, f"recording_id {row.recording_id}"))
 
     def _uri(self, audio_uri: str) -> str:
         """Relative to the catalogue, where the file lies below its folder."""
         if not os.path.isabs(audio_uri):
             return audio_uri
-        real = os.path.join(os.path.realpath(os.path.dirname(audio_uri)), os.path.basename(audio_uri))
-        relative = os.path.relpath(real, self._folder)
+        above, _, name = audio_uri.rpartition("/")
+        if above != self._above:
+            self._above, self._real = above, os.path.realpath(above)
+        real = os.path.join(self._real, name)
+        relative = real.removeprefix(f"{self._folder.rstrip('/')}/")
         # A path may look like an address.
-        inside = not relative.startswith("../") and "://" not in relative and not is_youtube(relative)
+        inside = relative != real and "://" not in relative and not is_youtube(relative)
         self._made.outside |= not inside
         return relative if inside else real
 

@@ -101,12 +101,9 @@ class Scan:
         self._connection.commit()
         self._connection.close()
 
-    def files(self, root: Path) -> Iterator[Found]:
-        """Every file that somebody reads, in the order of their paths as bytes. Raises InputError for what is no
-        folder, and DecoderUnavailableError."""
-        where = os.fsencode(os.path.realpath(root))
-        if not os.path.isdir(where):
-            raise InputError(f"{root}: there is no such folder")
+    def files(self, where: bytes) -> Iterator[Found]:
+        """Every file of a tree that somebody reads, in the order of their paths as bytes; `where` is its real path.
+        Raises DecoderUnavailableError."""
         self._walk(where)
         self._look(where)
         last = b""
@@ -116,13 +113,17 @@ class Scan:
             for path, kind, found in rows:
                 yield _found(where, path, kind, found)
 
-    def beside(self, root: Path, path: bytes, kind: str) -> list[bytes]:
+    def has(self, where: bytes, kind: str) -> bool:
+        """Whether the tree, once it was walked, has a file of this kind."""
+        query = "SELECT 1 FROM files WHERE root = ? AND seen = ? AND kind = ? LIMIT 1"
+        return self._connection.execute(query, (where, self._number, kind)).fetchone() is not None
+
+    def beside(self, where: bytes, path: bytes, kind: str) -> list[bytes]:
         """Files of a kind with the same name but for the suffix, in order."""
         stem = _stem(path)
         query = (
             "SELECT path FROM files WHERE root = ? AND seen = ? AND kind = ? AND path > ? AND path < ? ORDER BY path"
         )
-        where = os.fsencode(os.path.realpath(root))
         rows = self._connection.execute(query, (where, self._number, kind, stem + b".", stem + b"/"))
         return [found for (found,) in rows if _stem(found) == stem]
 
@@ -311,7 +312,11 @@ def _found(root: bytes, path: bytes, kind: str, found: str | None) -> Found:
 def shown(path: bytes) -> str:
     """A path as it can be written down: one line, and UTF-8."""
     text = path.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )
 
 
 def _stem(path: bytes) -> bytes:

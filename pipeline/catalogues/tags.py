@@ -79,6 +79,8 @@ def describe(tags: Mapping[str, str], container: str) -> Described:
 def mended(value: str) -> str | None:
     """A tag as a text, None where that would be a guess: UTF-8 that was called Latin-1 is read again; bytes that are no
     UTF-8 are Windows-1252 where few of the letters are beyond ASCII, as in the languages that are written in it."""
+    if value.isascii() and value.isprintable():
+        return value.strip()
     text = value
     if not text.isascii() and any("\udc80" <= character <= "\udcff" for character in text):
         try:

@@ -6,6 +6,7 @@ therefore never guesses: a playlist that is called `.ogg` is an unknown containe
 
 from __future__ import annotations  # PyAV's classes are generic in its stubs only
 
+import functools
 import io
 from collections.abc import Iterator
 from typing import Any, NoReturn, TypeAlias
@@ -105,6 +106,16 @@ class _From(io.BytesIO):
         return super().tell() - self._start
 
 
+@functools.cache
+def _options(demuxer: str) -> dict[str, str]:
+    return {
+        "format_whitelist": av.ContainerFormat(demuxer, "r").name,
+        "codec_whitelist": ",".join(sorted(CODECS)),
+        "protocol_whitelist": "none",
+        **({"enable_drefs": "0", "use_absolute_path": "0"} if demuxer == "mov" else {}),
+    }
+
+
 def open_container(file: io.RawIOBase | io.BytesIO, name: str) -> av.container.InputContainer:
     """Opens a container of which `sniff` told the name, and of it nothing but what the file has. Raises FFmpegError.
 
@@ -115,12 +126,7 @@ def open_container(file: io.RawIOBase | io.BytesIO, name: str) -> av.container.I
         file,
         "r",
         format=demuxer,
-        container_options={
-            "format_whitelist": av.ContainerFormat(demuxer, "r").name,
-            "codec_whitelist": ",".join(sorted(CODECS)),
-            "protocol_whitelist": "none",
-            **({"enable_drefs": "0", "use_absolute_path": "0"} if demuxer == "mov" else {}),
-        },
+        container_options=dict(_options(demuxer)),
         metadata_errors="surrogateescape",
         io_open=_refuse_to_open,
     )
