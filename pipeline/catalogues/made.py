@@ -54,9 +54,10 @@ def _type(name: str) -> pa.DataType:
 
 SCHEMA = pa.schema([pa.field(name, _type(name)) for name in FIELDS])
 _TABLES = """
-CREATE TABLE recordings (id TEXT PRIMARY KEY, row TEXT NOT NULL, key TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE recordings (id TEXT PRIMARY KEY, row TEXT NOT NULL, key TEXT NOT NULL, only_named INTEGER) WITHOUT ROWID;
 CREATE TABLE playlists (id TEXT, place TEXT, listed TEXT NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID;
 CREATE TABLE left_out (number INTEGER PRIMARY KEY, place TEXT, reason TEXT, detail TEXT);
+CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE in_playlists (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -167,7 +168,13 @@ class _Making:
             return
         if is_removed(row.recording_id):
             return
-        if not self._add("recordings", row.recording_id, json.dumps(row.to_json()), json.dumps(vars(key_of(item)))):
+        values = json.dumps(row.to_json()), json.dumps(vars(key_of(item)))
+        if not item.only_named:
+            self._base.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(_plain(name),) for name in item.names])
+        if self._add("recordings", row.recording_id, *values, item.only_named) or item.only_named:
+            return
+        fuller = "UPDATE recordings SET row = ?, key = ?, only_named = 0 WHERE id = ? AND only_named"
+        if not self._base.execute(fuller, (*values, row.recording_id)).rowcount:
             self._leave_out(_repeated(item.where, f"recording_id {row.recording_id}"))
 
     def _uri(self, audio_uri: str) -> str:
@@ -184,7 +191,7 @@ class _Making:
         self._made.outside |= not inside
         return relative if inside else real
 
-    def _add(self, table: str, *values: str) -> bool:
+    def _add(self, table: str, *values: str | bool) -> bool:
         marks = ", ".join("?" * len(values))
         return self._base.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", values).rowcount == 1  # noqa: S608
 
@@ -195,6 +202,8 @@ class _Making:
 
     def write(self) -> Made:
         """The files, of which the catalogue is the last: it is whole once it is there."""
+        # A file whose name has the video's id is that video.
+        self._base.execute("DELETE FROM recordings WHERE only_named AND 'youtube:' || id IN (SELECT name FROM names)")
         with (
             _written(self._paths.unmatched, self._work) as unmatched,
             _written(self._paths.playlists, self._work) as file,

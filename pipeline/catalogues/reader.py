@@ -24,12 +24,14 @@ class Recording:
     where: the file, with the line where it has lines, for rejects and matching.
     names: what else it is called, each as `kind:value` (`isrc:`, `youtube:`, `spotify:`, `fma:` …), lower-case kinds.
     duration_s: of the whole recording, where it is known.
+    only_named: a list names it (a line of a flat playlist); any other of its id takes its place.
     """
 
     row: Mapping[str, Any]
     where: str
     names: tuple[str, ...] = ()
     duration_s: float | None = None
+    only_named: bool = False
 
 
 Item: TypeAlias = Recording | ListedPlaylist | LeftOut

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.catalogues import folder
-from pipeline.catalogues.folder import PLAYLIST, SUFFIXES, FolderSettings
+from pipeline.catalogues.folder import PLAYLIST, SUFFIXES, YT_DLP, FolderSettings
 from pipeline.catalogues.reader import READERS, Item, find_reader
 from pipeline.settings import InputError
 from schemas.lookup import UnknownNameError, is_factory
 from schemas.playlist_files import files
 
 FOLDER = "folder"
+# Of dumps that are named; in a tree such files may be anything.
+DUMP_SUFFIXES = (".json", ".jsonl", ".ndjson")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,9 @@ def _reader_of(path: Path) -> str:
     """Raises InputError."""
     if path.is_dir():
         return FOLDER
-    known = {**dict.fromkeys(files.SUFFIXES, PLAYLIST), **SUFFIXES}
+    if files.is_playlist_file(path):  # a slice of Spotify's is a .json too
+        return PLAYLIST
+    known = {**dict.fromkeys(files.SUFFIXES, PLAYLIST), **dict.fromkeys(DUMP_SUFFIXES, YT_DLP), **SUFFIXES}
     for suffix, reader in sorted(known.items(), key=lambda pair: -len(pair[0])):
         if path.name.lower().endswith(suffix):
             return reader

@@ -26,7 +26,6 @@ from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Rec
 from pipeline.media.protocol import MEDIA_SUFFIXES
 from pipeline.settings import InputError
 from schemas.cells import RowError, as_number, as_text, type_name
-from schemas.digest import hash64
 from schemas.playlist_files.million import parsed_json
 from schemas.playlist_files.text import MAX_ENTRIES, isrc, names_of, real_folder, regular_file, whole
 from schemas.reasons import LeftOutError, Reason, legible
@@ -58,7 +57,6 @@ def read(source: Path) -> Iterator[Item]:
 class _Dumps:
     """All dumps of a source; playlists are whole only at its end."""
 
-    seen: set[int] = field(default_factory=set)
     playlists: dict[str, "_Playlist"] = field(default_factory=dict)
 
     def file(self, path: Path) -> Iterator[Item]:
@@ -140,12 +138,7 @@ class _Dumps:
         yield from fields.left_out
         if found is None:
             return
-        if (known := hash64(found.row["recording_id"])) not in self.seen:
-            self.seen.add(known)
-            yield found
-        elif value.get("_type") != "url":  # a line of a flat playlist only names what is known already
-            detail = f"{found.row['recording_id']} stands in an earlier dump"
-            yield LeftOut(where=where, reason=Reason.REPEATED_ID, detail=detail)
+        yield found
 
 
 @dataclass
@@ -235,6 +228,7 @@ def _recording(where: str, path: Path, value: Mapping[str, Any], fields: Fields)
         where=where,
         names=names,
         duration_s=fields.seconds("duration"),
+        only_named=value.get("_type") == "url",
     )
 
 

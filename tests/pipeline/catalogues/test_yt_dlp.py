@@ -4,10 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import openmulan
 from pipeline.catalogues.matching import key_of
 from pipeline.catalogues.reader import Item, LeftOut, ListedPlaylist, Recording
 from pipeline.catalogues.yt_dlp import read
@@ -15,6 +17,7 @@ from pipeline.settings import InputError
 from schemas.catalogue import parse_catalogue_row
 from schemas.playlist_files.files import read_playlists
 from schemas.playlist_files.matching import Matcher
+from tests.media import music_CT, wav
 
 ID = "dQw4w9WgXcQ"
 URL = f"https://www.youtube.com/watch?v={ID}"
@@ -152,14 +155,35 @@ def test_a_dump_of_a_playlist(tmp_path: Path, form: str) -> None:
     assert {found.reason for found in of(items, LeftOut)} == {"video_unavailable"}
 
 
-def test_a_flat_line_does_not_replace_a_full_dump(tmp_path: Path) -> None:
-    dump(tmp_path, "a.info.json", VIDEO)
-    dump(tmp_path, "b.info.json", PLAYLIST)
-    dump(tmp_path, "c.info.json", VIDEO)
-    items = list(read(tmp_path))
-    assert [found.row["recording_id"] for found in of(items, Recording)] == [ID, "aaaaaaaaaaa"]
-    assert "album" in of(items, Recording)[0].row
-    assert [found.reason for found in of(items, LeftOut)].count("repeated_id") == 1
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
+def test_a_line_of_a_flat_playlist_gives_way_to_a_dump(tmp_path: Path, order: tuple[int, ...]) -> None:
+    files = [
+        dump(tmp_path, "a.info.json", VIDEO),
+        dump(tmp_path, "b.info.json", PLAYLIST),
+        dump(tmp_path, "c.info.json", VIDEO),
+    ]
+    output = tmp_path / "catalog.parquet"
+    assert openmulan.main(["catalog", *(f"yt_dlp={files[place]}" for place in order), "--output", str(output)]) == 0
+    rows = {row["recording_id"]: row for row in pq.read_table(output).to_pylist()}
+    assert list(rows) == ["aaaaaaaaaaa", ID]
+    assert rows[ID]["album"] == "Whenever You Need Somebody"
+    reasons = [json.loads(line)["reason"] for line in (tmp_path / "catalog.rejects.jsonl").read_text().splitlines()]
+    assert sorted(reasons) == ["repeated_id", "video_unavailable", "video_unavailable"]
+
+
+def test_a_line_of_a_flat_playlist_gives_way_to_a_file_of_its_video(tmp_path: Path) -> None:
+    """yt-dlp's own names have the id, so that files without dumps are known too."""
+    music = tmp_path / "music"
+    music.mkdir()
+    (music / f"Rick - Never [{ID}].wav").write_bytes(wav(music_CT(0.2, 16_000), 16_000))
+    listed = dump(tmp_path, "list.json", PLAYLIST)
+    output = tmp_path / "catalog.parquet"
+    assert openmulan.main(["catalog", str(listed), str(music), "--output", str(output)]) == 0
+    uris = {row["recording_id"]: row["audio_uri"] for row in pq.read_table(output).to_pylist()}
+    name = f"Rick - Never [{ID}].wav"
+    assert uris == {name: f"music/{name}", "aaaaaaaaaaa": "https://www.youtube.com/watch?v=aaaaaaaaaaa"}
+    (playlist,) = (json.loads(line) for line in (tmp_path / "catalog.playlists.jsonl").read_text().splitlines())
+    assert playlist["recording_ids"] == [name, "aaaaaaaaaaa"]
 
 
 HOSTILE = {
@@ -215,7 +239,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.dictionaries(st.sampled_from([*VIDEO, "entries", "ie_key", "url"]), JSON, max_size=8), kind=JSON)
 def test_no_dump_is_an_error(tmp_path: Path, value: dict[str, Any], kind: Any) -> None:
     for item in read(dump(tmp_path, "x.info.json", {"id": "1", **value}, {**VIDEO, **value}, {"_type": kind, **value})):
