@@ -15,6 +15,7 @@ from pipeline.catalogues.tables import each_once, header_and_rows, need_columns,
 from pipeline.settings import InputError
 from schemas.catalogue import MAX_START_S
 from schemas.cells import RowError
+from schemas.playlist_files.text import real_folder
 from schemas.reasons import LeftOutError, Reason
 from schemas.youtube_address import video_id
 
@@ -31,7 +32,7 @@ def read(source: Path) -> Iterator[Item]:
 
 def _items(source: Path, header: list[str], rows: Iterator[tuple[str, list[str] | LeftOut]]) -> Iterator[Item]:
     try:
-        copies = LocalCopies([str(source.absolute().parent)])
+        copies = LocalCopies([str(real_folder(source))])
     except InputError:  # there is no audio beside it
         copies = LocalCopies([])
     for where, cells in rows:

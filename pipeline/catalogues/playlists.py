@@ -5,15 +5,12 @@ from pathlib import Path
 
 from pipeline.catalogues.reader import Item
 from pipeline.settings import InputError
-from schemas.playlist_files.files import is_playlist_file, read_playlists
+from schemas.playlist_files.files import playlist_files, read_playlists
 
 
 def read(source: Path) -> Iterator[Item]:
     """A csv is read where it is named itself; in a folder it may be anything. Raises InputError."""
-    if not source.is_dir():
-        yield from read_playlists(source)
-        return
-    files = sorted(path for path in source.rglob("*") if is_playlist_file(path) and path.is_file())
+    files = playlist_files(source)
     if not files:
         raise InputError(f"{source}: has no playlists (.m3u, .m3u8, .pls, .xspf, mpd.slice.*.json)")
     for path in files:

@@ -4,7 +4,6 @@ and each recording once.
 
 import csv
 import io
-import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -13,9 +12,11 @@ from pipeline.catalogue import MAX_LINE_BYTES
 from pipeline.catalogues.reader import Item, LeftOut, Recording
 from pipeline.settings import InputError
 from schemas.digest import hash64
+from schemas.playlist_files.text import real_folder
 from schemas.reasons import LeftOutError, Reason, legible
 
 MAX_PATH_CHARS = 1000
+MAX_LIST_CHARS = 100_000
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\"", re.DOTALL)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
@@ -79,12 +80,16 @@ def local_copy(folders: Sequence[Path], relatives: Sequence[str]) -> Path:
     for folder in folders:
         for relative in relatives:
             if (path := folder / relative).is_file():
-                return Path(os.path.abspath(path))
+                return real_folder(path) / path.name
     raise LeftOutError(Reason.NO_LOCAL_COPY, f"there is no {relatives[0]}")
 
 
 def python_list(text: str) -> list[str]:
-    """The texts of a list as Python prints it, `['a', "b"]`, as pandas leaves them in a csv. Read, never evaluated."""
+    """The texts of a list as Python prints it, `['a', "b"]`, as pandas leaves them in a csv. Read, never evaluated; an
+    endless one is one endless text, which no field takes.
+    """
+    if len(text) > MAX_LIST_CHARS:
+        return [text]
     found = (single or double for single, double in _QUOTED.findall(text))
     return [_ESCAPED.sub(r"\1", item) for item in found]
 

@@ -14,8 +14,8 @@ Chapters and the upload date have no column: a chapter names what is heard at an
 Paths that a dump names (`_filename`, `filepath`) are never used.
 """
 
+import itertools
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,11 +28,12 @@ from pipeline.settings import InputError
 from schemas.cells import RowError, as_number, as_text, type_name
 from schemas.digest import hash64
 from schemas.playlist_files.million import parsed_json
-from schemas.playlist_files.text import MAX_ENTRIES, MAX_FILE_BYTES, isrc, names_of, read_bounded
+from schemas.playlist_files.text import MAX_ENTRIES, isrc, names_of, real_folder, regular_file, whole
 from schemas.reasons import LeftOutError, Reason, legible
 from schemas.youtube_address import video_id
 
 SUFFIX = ".info.json"
+MAX_DUMP_BYTES = 64 << 20  # of a file, or of a line where each is a dump
 MAX_DEPTH = 4  # of playlists in playlists: a channel has tabs, and these have playlists
 _TOPIC = " - Topic"
 _GONE = ("[Deleted video]", "[Private video]")
@@ -172,20 +173,26 @@ class _Playlist:
 
 
 def _values(path: Path) -> Iterator[tuple[str, Any]]:
-    """The values of a file: one, or one a line. A line that is none is a LeftOut. Raises LeftOutError."""
-    content = read_bounded(path, MAX_FILE_BYTES)
-    first, _, rest = content.partition(b"\n")
-    if not rest.strip() or not _is_json(first):
-        yield str(path), parsed_json(content)
-        return
-    for number, line in enumerate(content.split(b"\n"), start=1):
-        if not line.strip():
-            continue
-        where = f"{path}:{number}"
-        try:
-            yield where, parsed_json(line)
-        except LeftOutError as error:
-            yield where, LeftOut(where=where, reason=error.reason, detail=error.detail)
+    """The values of a file: one, or one a line, of which one is held. A line that is none is a LeftOut. Raises
+    LeftOutError.
+    """
+    with regular_file(path) as stream:
+        first = stream.readline(MAX_DUMP_BYTES + 1)
+        second = stream.readline(MAX_DUMP_BYTES + 1)
+        if not second.strip() or not _is_json(first):
+            yield str(path), parsed_json(whole(stream, MAX_DUMP_BYTES, first + second))
+            return
+        lines = itertools.chain((first, second), iter(lambda: stream.readline(MAX_DUMP_BYTES + 1), b""))
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            where = f"{path}:{number}"
+            try:
+                if len(line) > MAX_DUMP_BYTES:
+                    raise LeftOutError(Reason.LINE_TOO_LONG, f"has more than {MAX_DUMP_BYTES >> 20} MiB")
+                yield where, parsed_json(line)
+            except LeftOutError as error:
+                yield where, LeftOut(where=where, reason=error.reason, detail=error.detail)
 
 
 def _is_json(line: bytes) -> bool:
@@ -284,5 +291,5 @@ def _media_beside(path: Path) -> Path | None:
     if not path.name.endswith(SUFFIX):
         return None
     stem = path.name.removesuffix(SUFFIX)
-    found = (path.with_name(f"{stem}{suffix}") for suffix in MEDIA_SUFFIXES)
-    return next((Path(os.path.abspath(media)) for media in found if media.is_file()), None)
+    found = (real_folder(path) / f"{stem}{suffix}" for suffix in MEDIA_SUFFIXES)
+    return next((media for media in found if media.is_file()), None)

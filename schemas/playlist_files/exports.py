@@ -17,10 +17,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from schemas.playlist_files.entries import Entry, LeftOut, ListedPlaylist
-from schemas.playlist_files.text import MAX_ENTRIES, clean, decoded, file_id, isrc, names_of, seconds, split_artist
+from schemas.playlist_files.text import (
+    MAX_ENTRIES,
+    clean,
+    decoded,
+    file_id,
+    isrc,
+    names_of,
+    over_cap,
+    real_folder,
+    seconds,
+    split_artist,
+)
 from schemas.reasons import LeftOutError, Reason, legible
 
+# Of one file.
 MAX_PLAYLISTS = 10_000
+MAX_ROWS = 500_000
 _DELIMITERS = ",;\t"
 
 
@@ -72,6 +85,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         raise LeftOutError(Reason.BAD_VALUE, detail)
     own = file_id(path, content)
     playlists: dict[str, list[Entry]] = {} if program.playlist else {path.stem: []}
+    read = 0
     while True:
         where = f"{path}:{rows.line_num + 1}"
         try:
@@ -88,9 +102,10 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             row = dict(zip(header, cells, strict=False))
             name = clean(row.get(program.playlist, ""), "the playlist's name") if program.playlist else None
             entries = playlists.setdefault(name or path.stem, [])
-            if len(entries) == MAX_ENTRIES or len(playlists) > MAX_PLAYLISTS:
-                detail = f"a file has at most {MAX_PLAYLISTS} playlists, and one of them {MAX_ENTRIES} entries"
-                raise LeftOutError(Reason.OVER_CAP, detail)
+            read += 1
+            if len(entries) == MAX_ENTRIES or len(playlists) > MAX_PLAYLISTS or read > MAX_ROWS:
+                yield over_cap(where)
+                break
             entries.append(_entry(where, row, program))
         except LeftOutError as error:
             yield LeftOut(where=where, reason=error.reason, detail=error.detail)
@@ -99,7 +114,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             playlist_id=f"{own}:{name}" if program.playlist else own,
             title=name,
             where=str(path),
-            folder=path.parent,
+            folder=real_folder(path),
             entries=tuple(entries),
         )
 

@@ -30,6 +30,13 @@ def is_playlist_file(path: Path) -> bool:
     return path.suffix.lower() in SURE_SUFFIXES or (path.name.startswith("mpd.slice.") and path.suffix == ".json")
 
 
+def playlist_files(source: Path) -> list[Path]:
+    """The file itself, whatever its name; of a folder those below it whose names say that they are playlists."""
+    if not source.is_dir():
+        return [source]
+    return sorted(path for path in source.rglob("*") if is_playlist_file(path) and path.is_file())
+
+
 def read_playlists(path: Path) -> Iterator[ListedPlaylist | LeftOut]:
     """The playlists of a file; its title, where it has none of its own, is the name of the file."""
     reader = _FORMATS.get(path.suffix.lower())

@@ -15,7 +15,9 @@ from schemas.playlist_files.text import (
     decoded,
     file_id,
     lines_of,
+    over_cap,
     place,
+    real_folder,
     seconds,
     split_artist,
 )
@@ -41,7 +43,8 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             elif line and not line.startswith("#"):
                 about, said = said, None
                 if len(entries) == MAX_ENTRIES:
-                    raise LeftOutError(Reason.OVER_CAP, f"a playlist has at most {MAX_ENTRIES} entries")
+                    yield over_cap(where)
+                    break
                 entries.append(_entry(where, line, about))
         except _StreamError:
             raise
@@ -51,7 +54,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         playlist_id=file_id(path, content),
         title=title or path.stem,
         where=str(path),
-        folder=path.parent,
+        folder=real_folder(path),
         entries=tuple(entries),
     )
 

@@ -1,7 +1,7 @@
 """Slices of Spotify's Million Playlist Dataset: `mpd.slice.0-999.json`, an object with `info` and `playlists`.
 
 A playlist has `pid`, `name`, perhaps `description`, and `tracks` with `track_uri`, `artist_name`, `track_name`,
-`album_name` and `duration_ms`. A slice is held whole (33 MiB as published); larger than MAX_FILE_BYTES it is refused.
+`album_name` and `duration_ms`. A slice is held whole (33 MiB as published); a file above MAX_FILE_BYTES is refused.
 """
 
 import json
@@ -11,7 +11,7 @@ from typing import Any
 
 from schemas.cells import RowError, as_number, as_text, is_no_value, type_name
 from schemas.playlist_files.entries import Entry, LeftOut, ListedPlaylist
-from schemas.playlist_files.text import MAX_DURATION_S, MAX_ENTRIES, clean, decoded, names_of
+from schemas.playlist_files.text import MAX_DURATION_S, MAX_ENTRIES, clean, decoded, names_of, over_cap
 from schemas.reasons import LeftOutError, Reason, legible
 
 
@@ -55,8 +55,9 @@ def _playlist(where: str, value: Any) -> Iterator[ListedPlaylist | LeftOut]:
     entries = []
     for number, track in enumerate(tracks):
         try:
-            if number >= MAX_ENTRIES:
-                raise RowError(Reason.OVER_CAP, f"a playlist has at most {MAX_ENTRIES} entries")
+            if number == MAX_ENTRIES:
+                yield over_cap(where)
+                break
             entries.append(_entry(f"{where}.tracks[{number}]", track))
         except LeftOutError as error:
             yield LeftOut(where=f"{where}.tracks[{number}]", reason=error.reason, detail=error.detail)

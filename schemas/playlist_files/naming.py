@@ -21,6 +21,7 @@ from dataclasses import dataclass
 VERSION_PENALTY = 0.7
 PART_OF = 0.95
 NO_ARTIST = 0.8
+MAX_CHARS = 200
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _BRACKETS = re.compile(r"[(\[{]([^()\[\]{}]*)[)\]}]")
 _TAIL = re.compile(r"\s[-–—]\s([^-–—]*)$")
@@ -117,4 +118,8 @@ def _name(artist: str, title: str) -> Name:
 
 
 def _ratio(one: str, other: str) -> float:
-    return 1.0 if one == other else difflib.SequenceMatcher(None, one, other, autojunk=False).ratio()
+    """Of the letters, so that T.N.T. is TNT. The cost is of their product, so the longest are compared in part."""
+    one, other = one.replace(" ", ""), other.replace(" ", "")
+    if one == other:
+        return 1.0
+    return difflib.SequenceMatcher(None, one[:MAX_CHARS], other[:MAX_CHARS], autojunk=False).ratio()

@@ -12,7 +12,9 @@ from schemas.playlist_files.text import (
     decoded,
     file_id,
     lines_of,
+    over_cap,
     place,
+    real_folder,
     seconds,
     split_artist,
 )
@@ -32,6 +34,9 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             continue
         headed = headed or line.lower() == "[playlist]"
         if (field := _FIELD.fullmatch(line)) is not None:
+            if int(field[2]) not in found and len(found) == MAX_ENTRIES:
+                yield over_cap(f"{path}:{number}")
+                break
             entry = found.setdefault(int(field[2]), {})
             if field[1].lower() in entry:
                 detail = f"{field[1]}{field[2]} stands in the file twice; the first is read"
@@ -44,8 +49,6 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         at, address = fields.get("file", (next(iter(fields.values()))[0], ""))
         where = f"{path}:{at}"
         try:
-            if len(entries) == MAX_ENTRIES:
-                raise LeftOutError(Reason.OVER_CAP, f"a playlist has at most {MAX_ENTRIES} entries")
             if not (file := clean(address, f"File{number}")):
                 raise LeftOutError(Reason.MISSING_FIELD, f"File{number} is missing")
             place_path, names = place(file)
@@ -60,6 +63,6 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         playlist_id=file_id(path, content),
         title=path.stem,
         where=str(path),
-        folder=path.parent,
+        folder=real_folder(path),
         entries=tuple(entries),
     )

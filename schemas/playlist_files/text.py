@@ -4,19 +4,23 @@ What a text may be: at most MAX_TEXT_CHARS, without control characters, and with
 what is shown (a name that reads `song.mp3` and ends otherwise).
 """
 
+import contextlib
+import os
 import re
 import stat
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from schemas.cells import RowError, utf8
 from schemas.digest import digest_bytes
+from schemas.playlist_files.entries import LeftOut
 from schemas.reasons import LeftOutError, Reason, legible
 from schemas.youtube_address import video_id
 
-MAX_FILE_BYTES = 64 << 20  # a slice of Spotify's Million Playlist Dataset has 33 MiB
+MAX_FILE_BYTES = 40 << 20  # a slice of Spotify's Million Playlist Dataset has 33 MiB
 MAX_LINE_BYTES = 64 << 10
 MAX_TEXT_CHARS = 2000
 MAX_ENTRIES = 100_000
@@ -24,19 +28,32 @@ MAX_DURATION_S = 1e6
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _ISRC = re.compile(r"[A-Z]{2}[A-Z0-9]{3}[0-9]{7}")
 _SPOTIFY = re.compile(r"(?:spotify:track:|https?://open\.spotify\.com/(?:intl-[a-z]+/)?track/)([A-Za-z0-9]{22})\b.*")
+_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\n|\r|\Z)")
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
 
 def read_bounded(path: Path, max_bytes: int = MAX_FILE_BYTES) -> bytes:
     """The content of a regular file. Raises LeftOutError."""
+    with regular_file(path) as stream:
+        return whole(stream, max_bytes)
+
+
+def whole(stream: BinaryIO, max_bytes: int, begun: bytes = b"") -> bytes:
+    """What is left of a file after what was read of it. Raises LeftOutError."""
+    content = begun + stream.read(max(0, max_bytes + 1 - len(begun)))
+    if len(content) > max_bytes:
+        raise LeftOutError(Reason.UNREADABLE_FILE, f"has more than the {max_bytes >> 20} MiB that are read")
+    return content
+
+
+@contextlib.contextmanager
+def regular_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that holds something: no folder, no pipe to wait for. Raises LeftOutError, also while it is read."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             raise LeftOutError(Reason.NOT_A_FILE, "not a file that holds something")
-        if found.st_size > max_bytes:
-            raise LeftOutError(Reason.UNREADABLE_FILE, f"has {found.st_size} bytes; at most {max_bytes} are read")
         with path.open("rb") as stream:
-            return stream.read(max_bytes)
+            yield stream
     except FileNotFoundError as error:
         raise LeftOutError(Reason.NOT_FOUND, "there is no such file") from error
     except PermissionError as error:
@@ -62,8 +79,8 @@ def decoded(content: bytes, *, latin: bool = False) -> str:
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """Number and content of each line. Not `splitlines`: a title may hold U+2028 and its like."""
-    for number, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
-        yield number, line.strip(" \t")
+    for number, line in enumerate(_LINE.finditer(text), start=1):
+        yield number, line[1].strip(" \t")
 
 
 def clean(value: str, field: str) -> str | None:
@@ -124,6 +141,19 @@ def place(address: str) -> tuple[str | None, tuple[str, ...]]:
         host = "" if parts.netloc.lower() in ("", "localhost") else f"//{parts.netloc}"
         return clean(host + unquote(parts.path), "the path"), ()
     return address, ()
+
+
+def over_cap(where: str) -> LeftOut:
+    return LeftOut(
+        where=where,
+        reason=Reason.OVER_CAP,
+        detail=f"a playlist has at most {MAX_ENTRIES} entries; from here on they are not read",
+    )
+
+
+def real_folder(path: Path) -> Path:
+    """Of a file, as the paths of a catalogue name it."""
+    return Path(os.path.realpath(path.parent))
 
 
 def file_id(path: Path, content: bytes) -> str:

@@ -9,7 +9,17 @@ from pathlib import Path
 from xml.parsers import expat
 
 from schemas.playlist_files.entries import Entry, LeftOut, ListedPlaylist
-from schemas.playlist_files.text import MAX_ENTRIES, MAX_LINE_BYTES, clean, file_id, names_of, place, seconds
+from schemas.playlist_files.text import (
+    MAX_ENTRIES,
+    MAX_LINE_BYTES,
+    clean,
+    file_id,
+    names_of,
+    over_cap,
+    place,
+    real_folder,
+    seconds,
+)
 from schemas.reasons import LeftOutError, Reason, legible
 
 MAX_DEPTH = 32
@@ -28,6 +38,8 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
             entries.append(_entry(where, fields))
         except LeftOutError as error:
             yield LeftOut(where=where, reason=error.reason, detail=error.detail)
+    if parsed.over_from is not None:
+        yield over_cap(f"{path}:{parsed.over_from}")
     texts = {}
     for name in _OF_PLAYLIST:
         try:
@@ -39,7 +51,7 @@ def read(path: Path, content: bytes) -> Iterator[ListedPlaylist | LeftOut]:
         title=texts.get("title") or path.stem,
         description=texts.get("annotation"),
         where=str(path),
-        folder=path.parent,
+        folder=real_folder(path),
         entries=tuple(entries),
     )
 
@@ -75,6 +87,8 @@ class _Parser:
     def __init__(self) -> None:
         self.tracks: list[tuple[int, dict[str, list[str]]]] = []
         self.about: dict[str, str] = {}
+        self.over_from: int | None = None  # the line of the first track that is one too many
+        self._track: dict[str, list[str]] = {}
         self._open: list[str] = []
         self._text: list[str] | None = None
         self._chars = 0
@@ -105,21 +119,23 @@ class _Parser:
         if len(self._open) > MAX_DEPTH:
             raise LeftOutError(Reason.BAD_VALUE, f"is nested deeper than {MAX_DEPTH} elements")
         if self._open == ["playlist", "trackList", "track"]:
-            if len(self.tracks) == MAX_ENTRIES:
-                raise LeftOutError(Reason.OVER_CAP, f"a playlist has at most {MAX_ENTRIES} entries")
-            self.tracks.append((self._expat.CurrentLineNumber, {field: [] for field in _OF_TRACK}))
+            self._track = {field: [] for field in _OF_TRACK}
+            if len(self.tracks) < MAX_ENTRIES:
+                self.tracks.append((self._expat.CurrentLineNumber, self._track))
+            elif self.over_from is None:
+                self.over_from = self._expat.CurrentLineNumber
         self._text, self._chars = [], 0
 
     def _data(self, text: str) -> None:
-        self._chars += len(text)
-        if self._text is not None and self._chars <= MAX_LINE_BYTES:
-            self._text.append(text)
+        if self._text is not None and self._chars < MAX_LINE_BYTES:
+            self._text.append(text[:MAX_LINE_BYTES])
+            self._chars += len(text)
 
     def _end(self, _: str) -> None:
         name, text = self._open.pop(), "".join(self._text or ())
         # A text that is cut short here is longer than any that is read: `clean` refuses it.
         if self._open == ["playlist", "trackList", "track"] and name in _OF_TRACK:
-            self.tracks[-1][1][name].append(text)
+            self._track[name].append(text)
         elif self._open == ["playlist"] and name in _OF_PLAYLIST:
             self.about.setdefault(name, text)
         self._text = None
