@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -219,7 +219,7 @@ class Scan:
             return MEDIA
         return None
 
-    def _look(self, root: bytes) -> Iterator[bytes]:
+    def _look(self, root: bytes) -> Generator[bytes]:
         """Read the media of which nothing is known, and say again and again up to which path all is known."""
         unknown = "FROM files WHERE root = ? AND seen = ? AND kind = ? AND found IS NULL"
         key = (root, self._number, MEDIA)
