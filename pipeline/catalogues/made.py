@@ -220,6 +220,8 @@ class _Making:
     def _match(self, file: Any, unmatched: Any) -> None:
         made = self._made
         rows = self._base.execute("SELECT id, listed FROM playlists ORDER BY id, place")
+        if not self._base.execute("SELECT count(*) FROM playlists").fetchone()[0]:
+            return
         with Matcher(self._keys(), self._work) as matcher:
             # One that yt-dlp wrote a dump of each recording for comes in pieces.
             for playlist_id, pieces in itertools.groupby(rows, key=lambda row: str(row[0])):

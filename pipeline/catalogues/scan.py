@@ -8,6 +8,7 @@ the last seconds. What depends on the machine at that moment (a permission, a de
 No link is followed: what lies in the tree is read where it lies, and what lies outside of it belongs to nobody here.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import sqlite3
 import stat
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -105,11 +106,21 @@ class Scan:
         """Every file of a tree that somebody reads, in the order of their paths as bytes; `where` is its real path.
         Raises DecoderUnavailableError."""
         self._walk(where)
-        self._look(where)
         last = b""
-        query = "SELECT path, kind, found FROM files WHERE root = ? AND seen = ? AND path > ? ORDER BY path LIMIT ?"
-        while rows := self._connection.execute(query, (where, self._number, last, _ROWS_AT_ONCE)).fetchall():
-            last = rows[-1][0]
+        # Rows are made of what is known while the next files are read.
+        with contextlib.closing(self._look(where)) as looking:
+            for reached in looking:
+                yield from self._known(where, last, reached)
+                last = reached
+        yield from self._known(where, last, b"\xff" * 4_097)  # behind every path
+
+    def _known(self, where: bytes, after: bytes, until: bytes) -> Iterator[Found]:
+        query = (
+            "SELECT path, kind, found FROM files WHERE root = ? AND seen = ? AND path > ? AND path <= ? "
+            "ORDER BY path LIMIT ?"
+        )
+        while rows := self._connection.execute(query, (where, self._number, after, until, _ROWS_AT_ONCE)).fetchall():
+            after = rows[-1][0]
             for path, kind, found in rows:
                 yield _found(where, path, kind, found)
 
@@ -208,8 +219,8 @@ class Scan:
             return MEDIA
         return None
 
-    def _look(self, root: bytes) -> None:
-        """Read the media of which nothing is known."""
+    def _look(self, root: bytes) -> Generator[bytes]:
+        """Read the media of which nothing is known, and say again and again up to which path all is known."""
         unknown = "FROM files WHERE root = ? AND seen = ? AND kind = ? AND found IS NULL"
         key = (root, self._number, MEDIA)
         (total,) = self._connection.execute(f"SELECT count(*) {unknown}", key).fetchone()
@@ -227,21 +238,22 @@ class Scan:
         waiting: deque[tuple[list[bytes], Future[list[Facts | LeftOutError]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="scan")
 
-        def settle() -> None:
+        def settle() -> bytes:
             paths, future = waiting.popleft()
             rows = [(*_kept(facts), root, path) for path, facts in zip(paths, future.result(), strict=True)]
             self._connection.executemany("UPDATE files SET found = ?, passing = ? WHERE root = ? AND path = ?", rows)
             self._connection.commit()
             self.counts["read"] += len(paths)
             progress.advance(len(paths))
+            return paths[-1]
 
         try:
             for paths in batches():
                 waiting.append((paths, pool.submit(self._facts, root, paths)))
                 if len(waiting) > 2 * self._workers:
-                    settle()
+                    yield settle()
             while waiting:
-                settle()
+                yield settle()
         finally:
             progress.close()
             pool.shutdown(wait=True, cancel_futures=True)

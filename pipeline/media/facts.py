@@ -114,8 +114,10 @@ def _facts(size: int, pieces: list[tuple[int, memoryview]], config: DecodeConfig
             raise WantedBytesError(0, far)
         raise Refusal(Reason.UNKNOWN_CONTAINER, f"begins with {head[:12]!r}")
     file = PiecedFile(size, pieces, found.start)
+    # What is whole needs no look at what is there, and most files of a large collection of short ones are.
+    whole = len(head) == size and found.start == 0
     try:
-        with open_container(file, found.name) as container:
+        with open_container(io.BytesIO(head) if whole else file, found.name) as container:
             stream = choose_stream(container, found.name, config)
             length = container.duration
             facts = {

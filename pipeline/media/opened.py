@@ -141,10 +141,10 @@ def choose_stream(container: av.container.InputContainer, name: str, config: Dec
     candidates = [stream for stream in streams if isinstance(stream, AudioStream)]
     if not candidates:
         raise Refusal(Reason.NO_AUDIO, f"{len(streams)} streams, none of them audio")
-    chosen = max(
-        candidates,
-        key=lambda s: (bool(s.disposition & av.stream.Disposition.default), s.channels if s.codec_context else 0),
-    )
+    chosen = candidates[0]
+    if len(candidates) > 1:
+        default = av.stream.Disposition.default
+        chosen = max(candidates, key=lambda s: (bool(s.disposition & default), s.channels if s.codec_context else 0))
     codec = chosen.codec_context.codec.name if chosen.codec_context else "unknown"
     if codec not in CODECS:
         raise Refusal(Reason.UNKNOWN_CODEC, f"codec {codec} in {name}")

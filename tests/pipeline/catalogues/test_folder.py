@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
             raise PermissionError(13, "Permission denied")
         return listing(path)
 
-    monkeypatch.setattr(scan.os, "scandir", refuses)
+    monkeypatch.setattr(os, "scandir", refuses)
     found = items(tmp_path)
     assert list(rows(found)) == ["a.wav"]
     assert reasons(found, tmp_path) == {"closed": Reason.PERMISSION_DENIED}
