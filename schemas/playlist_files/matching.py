@@ -154,10 +154,14 @@ class Matcher:
         )
 
     def _scored(self, said: tuple[naming.Name, ...], also: list[_Row]) -> list[tuple[_Row, float]]:
-        """Candidates by artist and title, the best first."""
-        rows = dict.fromkeys((*also, *self._find([key for name in said for key in _name_keys(name)])))
-        scored = [(row, _score(said, row, unknown=0.0)) for row in rows] if said else []
-        return sorted(scored, key=lambda pair: (-pair[1], pair[0].number))
+        """Candidates by artist and title, the best first; those of the title alone where none of both will do."""
+        scored: dict[_Row, float] = {}
+        for keys in (_both_keys, _title_keys) if said else ():
+            found = self._find([key for name in said for key in keys(name)])
+            scored |= {row: _score(said, row, unknown=0.0) for row in (*also, *found) if row not in scored}
+            if max(scored.values(), default=0.0) >= MIN_SCORE:
+                break
+        return sorted(scored.items(), key=lambda pair: (-pair[1], pair[0].number))
 
     def _find(self, wanted: list[str]) -> list[_Row]:
         """Recordings that have one of the keys; the keys that say most come first, and the bound is of all."""
@@ -227,12 +231,15 @@ def _keys(recording: Key) -> Iterator[str]:
         if len(parts) > 1:
             yield _tail(parts)
     for name in naming.names(recording.artist, recording.title):
-        yield from _name_keys(name)
+        yield from _both_keys(name)
+        yield from _title_keys(name)
 
 
-def _name_keys(name: naming.Name) -> Iterator[str]:
-    yield f"both:{name.artist}|{name.title}"
+def _both_keys(name: naming.Name) -> Iterator[str]:
     yield f"letters:{name.letters}"
+
+
+def _title_keys(name: naming.Name) -> Iterator[str]:
     yield f"title:{name.title}"
 
 

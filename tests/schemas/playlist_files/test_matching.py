@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.playlist_files.entries import Entry, ListedPlaylist
 from schemas.playlist_files.matching import Key, Matcher, Unmatched
@@ -104,6 +106,20 @@ def test_a_score_is_of_both_sides_alike() -> None:
     assert score(names("AC/DC", "T.N.T.")[0], names("ACDC", "TNT")[0]) == 1.0
     assert score(one, other) == score(other, one) == pytest.approx(0.7)
     assert [*names("Ann", " "), *names(None, None)] == []
+
+
+TEXTS = st.text(max_size=12) | st.sampled_from(
+    ["a - b (live)", "(feat. x)", "- topic", "((((", " - ", "the ", "&", "- - -"]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(one=st.tuples(st.none() | TEXTS, TEXTS), other=st.tuples(st.none() | TEXTS, TEXTS))
+def test_no_name_is_an_error(one: tuple[str | None, str], other: tuple[str | None, str]) -> None:
+    for a in names(*one):
+        assert 0.0 <= max(score(a, b) for b in (*names(*other), a)) <= 1.0
+        assert score(a, a) == (1.0 if a.artist else 0.8)
+        assert normal(a.title) == a.title
 
 
 def test_a_common_name_costs_no_more_than_its_bound(tmp_path: Path) -> None:
