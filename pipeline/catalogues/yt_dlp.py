@@ -115,8 +115,8 @@ class _Dumps:
     def _playlist(self, fields: Fields, where: str, name: str | None, title: str | None) -> "_Playlist | None":
         if name is None:
             return None
-        site = (fields.short("playlist_extractor_key", "extractor_key", "ie_key") or "").partition("Tab")[0].lower()
-        playlist_id = f"{site or 'playlist'}:{name}"
+        site = (fields.short("extractor_key", "ie_key") or "playlist").removesuffix("Tab").lower()
+        playlist_id = f"{site}:{name}"
         known = self.playlists.setdefault(playlist_id, _Playlist(where=where))
         known.title = known.title or title
         return known
@@ -136,9 +136,8 @@ class _Dumps:
             except LeftOutError as error:
                 yield LeftOut(where=where, reason=error.reason, detail=error.detail)
         yield from fields.left_out
-        if found is None:
-            return
-        yield found
+        if found is not None:
+            yield found
 
 
 @dataclass

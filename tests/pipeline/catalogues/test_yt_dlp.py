@@ -144,7 +144,7 @@ def test_a_dump_of_a_playlist(tmp_path: Path, form: str) -> None:
     if form == "whole":
         items = list(read(dump(tmp_path, "list.json", PLAYLIST)))
     else:  # yt-dlp -j --flat-playlist
-        said = {"playlist_id": "PLx", "playlist_title": "Mornings", "playlist_extractor_key": "YoutubeTab"}
+        said = {"playlist_id": "PLx", "playlist_title": "Mornings"}
         lines = [{**entry, **said, "playlist_index": 3 - i} for i, entry in enumerate(PLAYLIST["entries"][:3])]
         items = list(read(dump(tmp_path, "list.jsonl", *lines)))
     (playlist,) = of(items, ListedPlaylist)
