@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -180,6 +182,29 @@ def test_which_files_of_a_tree_are_playlists() -> None:
     assert not any(is_playlist_file(Path(name)) for name in ("tracks.csv", "a.info.json", "a.txt"))
 
 
+ROOT = Path(__file__).resolve().parents[3]
+WATCHED = """
+import sys
+from pathlib import Path
+from schemas.playlist_files.files import playlist_files, read_playlists
+from schemas.playlist_files.matching import Key, Matcher
+
+folder = Path(sys.argv[1])
+with Matcher([Key(recording_id="a", path="/a", title="a")]) as matcher:
+    files, entries, base = playlist_files(folder), 0, matcher._folder.name
+    def watch(event, arguments):
+        if event in ("open", "os.open", "os.scandir", "os.listdir", "socket.connect", "subprocess.Popen", "os.system"):
+            if not isinstance(arguments[0], int) and not str(arguments[0]).startswith(base):
+                print(Path(str(arguments[0])).name)
+    sys.addaudithook(watch)
+    for file in files:
+        for item in read_playlists(file):
+            if hasattr(item, "entries"):
+                entries += len(item.entries)
+                assert not matcher.playlist(item)[0].recording_ids
+print(f"read:{entries}")
+"""
+
 # Name, content, reasons of what is left out, entries that are read all the same.
 HOSTILE: dict[str, tuple[str, str | bytes, list[str], int]] = {
     "a NUL in a path": ("a.m3u8", "ok.mp3\nx\0y.mp3\n", ["bad_value"], 1),
@@ -261,6 +286,27 @@ def test_what_a_stranger_may_write(tmp_path: Path, name: str) -> None:
     assert sorted(item.reason for item in left_out) == sorted(reasons)
     assert sum(len(playlist.entries) for playlist in playlists) == entries
     assert all(str(tmp_path) in item.where and "\n" not in item.detail for item in left_out)
+
+
+def test_nothing_that_a_playlist_names_is_opened(tmp_path: Path) -> None:
+    """Seen by Python's own audit of what is opened and looked at, in a process of its own."""
+    named = [
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "../../etc/passwd",
+        "http://127.0.0.1:9/a",
+        "\\\\host\\share\\a.mp3",
+        "|ls",
+    ]
+    tracks = "".join(f"<track><location>{name}</location></track>" for name in named)
+    read(tmp_path, "a.m3u8", "\n".join(named))
+    read(tmp_path, "a.pls", "[playlist]\n" + "".join(f"File{i}={name}\n" for i, name in enumerate(named)))
+    read(tmp_path, "a.xspf", XSPF.format(f"<trackList>{tracks}</trackList>"))
+    (tmp_path / "b.xspf").write_text(EXTERNAL)
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert sorted(set(done.stdout.split())) == ["a.m3u8", "a.pls", "a.xspf", "b.xspf", "read:18"]
 
 
 def test_a_playlist_that_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
