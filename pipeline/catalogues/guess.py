@@ -11,8 +11,9 @@ The rule, on the path within the tree and without the suffix:
     Title                        what is left of it, but for `Track 01` and its like, and for one word with digits in
                                  it, which is an id
 
-Underscores stand for spaces where a name has no space. A folder that only happens to be above a recording (`Downloads`)
-is nobody's name, so two folders without a track's number give none.
+What says that nobody knows (`Unknown Artist`, `Various Artists`) is left out too. Underscores stand for spaces where a
+name has no space. A folder that only happens to be above a recording (`Downloads`) is nobody's name, so two folders
+without a track's number give none.
 """
 
 import functools
@@ -26,6 +27,7 @@ _ONLY_TRACK = re.compile(
     r"(?:audio\s*)?(?:track|titel|piste|untitled|unknown|recording|audio)?[\s\d.()-]*", re.IGNORECASE
 )
 _ID = re.compile(r"\S*\d\S*")
+_NOBODY = frozenset({"unknown", "unknown artist", "unknown album", "various", "various artists", "va", "v.a."})
 _DISC = re.compile(r"(?:cd|dis[ck])\s*\d{1,2}", re.IGNORECASE)
 _BETWEEN = re.compile(r"\s+[-–—]\s+")
 
@@ -81,4 +83,5 @@ def _spaced(name: str) -> str:
 
 
 def _said(text: str | None) -> str | None:
-    return text if text is not None and any(character.isalnum() for character in text) else None
+    says = text is not None and any(character.isalnum() for character in text) and text.lower() not in _NOBODY
+    return text if says else None

@@ -37,7 +37,8 @@ def render(made: Made, paths: Paths, counts: Mapping[str, int] = Counter()) -> s
         lines.append(f"passed over  {sum(count for count, _ in over):>10,}  files and folders")
         lines += [f"  {count:>10,}  {said}" for count, said in over]
     if "gone" in counts:
-        lines.append(f"read anew    {counts.get('read', 0):>10,}  files; {counts['gone']:,} are gone since the last")
+        read, gone = counts.get("read", 0), counts["gone"]
+        lines.append(f"read anew    {read:>10,}  files; {gone:,} are gone since the last scan")
     for row in made.samples:
         lines.append("")
         lines += [f"  {name:13} {_text(value)}" for name in _SHOWN if (value := row.get(name))]

@@ -39,6 +39,9 @@ _ASIDE = re.compile(r"^(?:track|song|movie)/|-[a-z]{3}$")
 _LINK = re.compile(r"https?://\S+")
 
 
+_KNOWN = frozenset({*(name for names in TEXTS.values() for name in names), *LISTS})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Described:
     """row: fields of a catalogue's row. lost: tags that are no text in an encoding that is known."""
@@ -60,7 +63,7 @@ def describe(tags: Mapping[str, str], container: str) -> Described:
         elif text and (plain not in texts or plain == name):
             texts[plain] = text
     row: dict[str, Any] = {}
-    for field, names in TEXTS.items():
+    for field, names in TEXTS.items() if texts else ():
         found = [texts[name] for name in names if name in texts and not _only_link(field, texts[name])]
         if field in JOINED:
             found = [JOINED[field].join(dict.fromkeys(found))]
@@ -70,10 +73,9 @@ def describe(tags: Mapping[str, str], container: str) -> Described:
         row["tags"] = listed
     wanted = {field: texts[name] for field, names in NAMES.items() for name in reversed(names) if name in texts}
     found_names = [f"{kind}:{_name(kind, value)}" for kind, value in wanted.items()]
-    videos = (video_id(texts[name]) for name in ADDRESSES if _LINK.fullmatch(texts.get(name, "")))
+    videos = (video_id(texts[name]) for name in ADDRESSES if name in texts and _LINK.fullmatch(texts[name]))
     found_names += [f"youtube:{video}" for video in videos if video is not None]
-    known = {*(name for names in TEXTS.values() for name in names), *LISTS}
-    return Described(row=row, names=tuple(dict.fromkeys(found_names)), lost=tuple(sorted(known.intersection(lost))))
+    return Described(row=row, names=tuple(dict.fromkeys(found_names)), lost=tuple(sorted(_KNOWN.intersection(lost))))
 
 
 def mended(value: str) -> str | None:

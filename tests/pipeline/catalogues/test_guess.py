@@ -22,6 +22,7 @@ PATHS = [
     ("99 Balloons.mp3", None, None, "Balloons"),
     ("Жар-птица - Ночь.mp3", "Жар-птица", None, "Ночь"),
     ("... - !!!.mp3", None, None, None),
+    ("Various Artists/Summer/01 - Slow River.mp3", None, "Summer", "Slow River"),
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.media import look
-from pipeline.media.clip import DecodeConfig
+from pipeline.media.clip import ClipError, DecodeConfig
 from pipeline.media.look import Facts, FactsReader
 from pipeline.media.protocol import MAX_FACTS_BYTES, Pieces
 from schemas.reasons import LeftOutError, Reason
@@ -216,7 +216,7 @@ def test_one_that_ends_the_helper_costs_no_other(tmp_path: Path) -> None:
 
         def dies(files: list[Pieces], content: bytes) -> list[dict[str, object]]:
             if len(files) > 1 or content.endswith(b"die"):
-                raise look.ClipError(Reason.DECODER_CRASHED, "the helper was ended by SIGSEGV")
+                raise ClipError(Reason.DECODER_CRASHED, "the helper was ended by SIGSEGV")
             return kept(files, content)
 
         good[1].write_bytes(wav(WAVE, 48_000) + b"die")
