@@ -41,7 +41,8 @@ def write_catalogue(source: str, run_dir: str) -> None:
     with held(paths):
         settings = FolderSettings(workers=os.cpu_count() or 1, work=paths.scan)
         made = make(folder.read(Path(source), settings, counts), paths, suppressed.__contains__)
-    sys.stdout.write(render(made, paths, counts) + "\n")
+    if log.isEnabledFor(logging.INFO):
+        sys.stdout.write(render(made, paths, counts) + "\n")
     if not made.recordings:
         raise InputError(f"{source}: no recording in it; see {paths.rejects}")
 
