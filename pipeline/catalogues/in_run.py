@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pipeline import storage
 from pipeline.catalogues import folder
 from pipeline.catalogues.folder import FolderSettings
-from pipeline.catalogues.made import SCHEMA, Paths, held, make
+from pipeline.catalogues.made import Paths, held, make
 from pipeline.catalogues.shown import render
 from pipeline.run_folder.layout import catalogue_path
 from pipeline.run_folder.lock import Hold
@@ -41,7 +41,8 @@ def write_catalogue(source: str, run_dir: str) -> None:
     with held(paths):
         settings = FolderSettings(workers=os.cpu_count() or 1, work=paths.scan)
         made = make(folder.read(Path(source), settings, counts), paths, suppressed.__contains__)
-    sys.stdout.write(render(made, paths, counts) + "\n")
+    if log.isEnabledFor(logging.INFO):
+        sys.stdout.write(render(made, paths, counts) + "\n")
     if not made.recordings:
         raise InputError(f"{source}: no recording in it; see {paths.rejects}")
 
@@ -53,7 +54,7 @@ def withdraw(suppressed: SuppressionList, hold: Hold) -> None:
     if not suppressed or not storage.is_local(hold.run_dir) or not paths.catalogue.exists():
         return
     with storage.staged(hold.run_dir) as staged:
-        with pq.ParquetWriter(staged, SCHEMA) as writer, pq.ParquetFile(paths.catalogue) as rows:
+        with pq.ParquetFile(paths.catalogue) as rows, pq.ParquetWriter(staged, rows.schema_arrow) as writer:
             for batch in rows.iter_batches():
                 stays = pa.array([one not in suppressed for one in batch["recording_id"].to_pylist()])
                 writer.write_batch(batch.filter(stays))

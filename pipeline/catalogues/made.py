@@ -201,20 +201,23 @@ class _Making:
         self._base.execute("INSERT INTO left_out (place, reason, detail) VALUES (?, ?, ?)", values)
 
     def write(self) -> Made:
-        """The files, of which the catalogue is the last: it is whole once it is there."""
+        """The files, of which the catalogue is the last: it is whole once it is there. One that would be empty does not
+        take the place of another, since a disk may only be away."""
         # A file whose name has the video's id is that video.
         self._base.execute("DELETE FROM recordings WHERE only_named AND 'youtube:' || id IN (SELECT name FROM names)")
+        query = "SELECT place, reason, detail FROM left_out ORDER BY place, number"
+        with _written(self._paths.rejects, self._work) as file:
+            for place, reason, detail in self._base.execute(query):
+                outcome = str(Reason.named(reason).outcome)
+                file.write(_line({"file": place, "reason": reason, "detail": detail, "outcome": outcome}))
+        if self._base.execute("SELECT 1 FROM recordings LIMIT 1").fetchone() is None:
+            return self._made
         with (
             _written(self._paths.unmatched, self._work) as unmatched,
             _written(self._paths.playlists, self._work) as file,
         ):
             self._match(file, unmatched)
         self._rows()
-        query = "SELECT place, reason, detail FROM left_out ORDER BY place, number"
-        with _written(self._paths.rejects, self._work) as file:
-            for place, reason, detail in self._base.execute(query):
-                outcome = str(Reason.named(reason).outcome)
-                file.write(_line({"file": place, "reason": reason, "detail": detail, "outcome": outcome}))
         return self._made
 
     def _match(self, file: Any, unmatched: Any) -> None:

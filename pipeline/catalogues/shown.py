@@ -42,7 +42,8 @@ def render(made: Made, paths: Paths, counts: Mapping[str, int] = Counter()) -> s
     for row in made.samples:
         lines.append("")
         lines += [f"  {name:13} {_text(value)}" for name in _SHOWN if (value := row.get(name))]
-    return "\n".join([*lines, "", f"The catalogue: {paths.catalogue}", ""])
+    lines += ["", f"The catalogue: {paths.catalogue}"] if made.recordings else []
+    return "\n".join([*lines, ""])
 
 
 def _reasons(counts: Mapping[str, int], where: Path) -> list[str]:

@@ -12,8 +12,14 @@ from tests.pipeline.mining import report, write_chord
 
 GONE = "Ana Castelo - Slow River.flac"
 OPTIONS = (
-    *("--short_policy", "from_end", "--min_music_fraction", "0", "--music_threshold", "0.01", "--tokenizer", "none"),
-    "--quiet",
+    "--short_policy",
+    "from_end",
+    "--min_music_fraction",
+    "0",
+    "--music_threshold",
+    "0.01",
+    "--tokenizer",
+    "none",
 )
 
 

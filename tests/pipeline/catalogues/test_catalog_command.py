@@ -199,6 +199,17 @@ def test_what_is_refused_is_one_line(music: Path, tmp_path: Path, capsys: pytest
     assert "another command is writing it" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_away_costs_no_catalogue(music: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = music.parent / "catalog.parquet"
+    assert catalog(music, "--output", output) == DONE
+    before = output.read_bytes()
+    music.rename(music.with_name("away"))
+    music.mkdir()
+    assert catalog(music, "--output", output) == BAD_INPUT
+    assert "no recording in" in capsys.readouterr().err
+    assert output.read_bytes() == before
+
+
 def test_help_is_cheap() -> None:
     before_s = os.times().children_user
     command = [sys.executable, "-c", "import openmulan; openmulan.main(['catalog', '--help'])"]
