@@ -196,7 +196,7 @@ def _catalogues(arguments: argparse.Namespace) -> tuple[str, ...]:
 
     if sum(map(bool, (arguments.catalog, arguments.audioset, arguments.folder))) != 1:
         raise InputError(
-            "name either a FOLDER (before all options), --catalog or --audioset, which has a run folder of its own"
+            "name either --catalog or --audioset, or a FOLDER before all options; an AudioSet run has a folder of its own"
         )
     if arguments.folder is not None:
         if "://" in arguments.output:

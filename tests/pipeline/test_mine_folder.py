@@ -68,8 +68,8 @@ def test_what_is_refused(music: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     run = tmp_path / "run"
     for arguments, said in (
         ([str(tmp_path / "none"), "--output", str(run), *OPTIONS], "there is no such folder"),
-        ([str(music), "--catalog", "x.jsonl", "--output", str(run), *OPTIONS], "name either a FOLDER"),
-        (["--output", str(run), *OPTIONS], "name either a FOLDER"),
+        ([str(music), "--catalog", "x.jsonl", "--output", str(run), *OPTIONS], "or a FOLDER before all options"),
+        (["--output", str(run), *OPTIONS], "or a FOLDER before all options"),
         ([str(music), "--output", "gs://bucket/run", *OPTIONS], "on this machine's disk"),
     ):
         assert main(arguments) == BAD_INPUT
