@@ -4,7 +4,8 @@
 
 The files are WAVs of a tenth of a second with a title, a thousand in a folder. The bare loop opens each by its path
 with PyAV and takes tags and duration, in as many processes as the command has helpers; it has neither limits, nor a
-memory, nor an output. Both run in turns over the same part of the tree, so that a machine that is busy is so for both.
+memory, nor an output. Both run in turns over the same part of the tree, so that a machine that is busy is so for both;
+where it is, seconds of CPU tell more than those of the clock.
 Then the command scans the whole tree, and once more when one file in a hundred has changed, one in a thousand is gone
 and as many are new.
 """
@@ -64,19 +65,26 @@ def open_each(paths: Sequence[str]) -> int:
     return found
 
 
-def bare_loop(root: Path, files: int, processes: int) -> float:
-    """Files a second."""
+def children_cpu_s() -> float:
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def bare_loop(root: Path, files: int, processes: int) -> tuple[float, float]:
+    """Files a second, and a second of CPU."""
     paths = [str(place(root, number)) for number in range(files)]
-    start = time.perf_counter()
+    start, cpu_s = time.perf_counter(), children_cpu_s()
     with multiprocessing.Pool(processes) as pool:
         assert sum(pool.map(open_each, [paths[one::processes] for one in range(processes)])) == files
-    return files / (time.perf_counter() - start)
+        pool.close()
+        pool.join()
+    return files / (time.perf_counter() - start), files / (children_cpu_s() - cpu_s)
 
 
 def scan(sources: Sequence[Path], output: Path, workers: int) -> dict[str, Any]:
     """The whole command, with what it says it has read and the most memory that it and its helpers had."""
     command = [sys.executable, "-m", "openmulan", "catalog", *map(str, sources), "--output", str(output)]
-    start, peak = time.perf_counter(), 0
+    start, cpu_s, peak = time.perf_counter(), children_cpu_s(), 0
     with tempfile.TemporaryFile("w+") as said:
         process = subprocess.Popen(
             [*command, "--workers", str(workers), "--quiet"], cwd=ROOT, stdout=said, stderr=subprocess.DEVNULL
@@ -100,9 +108,15 @@ def scan(sources: Sequence[Path], output: Path, workers: int) -> dict[str, Any]:
         "read": read,
         "gone": gone,
         "seconds": round(seconds, 1),
+        "cpu_s": round(children_cpu_s() - cpu_s, 1),
         "peak_pss_mib": round(peak / 2**20),
         "database_mib": round((output.with_name("catalog.scan") / "files.sqlite").stat().st_size / 2**20),
     }
+
+
+def ratio(bare: Sequence[tuple[float, float]], ours: Sequence[tuple[float, float]], number: int) -> float:
+    """The median of the turns."""
+    return round(statistics.median(mine[number] / loop[number] for mine, loop in zip(ours, bare, strict=True)), 2)
 
 
 def main() -> int:
@@ -125,12 +139,14 @@ def main() -> int:
             (few / inner).mkdir()
             for file in (root / inner).iterdir():
                 os.link(file, few / inner / file.name)
-        bare, ours = [], []
+        bare: list[tuple[float, float]] = []
+        ours: list[tuple[float, float]] = []
         for turn in range(given.turns):
             bare.append(bare_loop(few, part, given.workers))
             output = Path(folder, f"turn{turn}", "catalog.parquet")
             output.parent.mkdir()
-            ours.append(part / scan([few], output, given.workers)["seconds"])
+            done = scan([few], output, given.workers)
+            ours.append((part / done["seconds"], part / done["cpu_s"]))
         output = Path(folder, "whole", "catalog.parquet")
         output.parent.mkdir()
         first = scan([root], output, given.workers)
@@ -149,9 +165,14 @@ def main() -> int:
         "workers": given.workers,
         "turns": {
             "files": part,
-            "bare_loop_files_per_s": [round(rate) for rate in bare],
-            "mulan_catalog_files_per_s": [round(rate) for rate in ours],
-            "ratio": round(statistics.median(mine / loop for mine, loop in zip(ours, bare, strict=True)), 2),
+            **{
+                f"{name}_files_per_{unit}": [round(rates[number]) for rates in turns]
+                for name, turns in (("bare_loop", bare), ("mulan_catalog", ours))
+                for number, unit in enumerate(("s", "cpu_s"))
+            },
+            "ratio": ratio(bare, ours, 0),
+            "ratio_by_cpu": ratio(bare, ours, 1),
+            "load": [round(load, 1) for load in os.getloadavg()],
         },
         "first_scan": first,
         "second_scan": {"changed": len(changed), "new": len(gone), **second},
