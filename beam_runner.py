@@ -1,5 +1,6 @@
 """`mulan mine`, `mulan remove` and `mulan prune`: the commands that write into a run folder.
 
+    mulan mine music/ --output runs/one
     mulan mine --catalog 'data/*.jsonl' --output runs/one
     python beam_runner.py --catalog 'data/*.jsonl' --output runs/one --direct_num_workers 2
     mulan mine --catalog gs://bucket/catalogue.parquet --output gs://bucket/run --runner DataflowRunner --project …
@@ -26,7 +27,7 @@ from pipeline.options import (
     local_absolute,
     lock_config,
     mine_config,
-    parser,
+    parse,
 )
 from pipeline.progress.metrics_file import MetricsFile
 from pipeline.run_folder.options import add_prune_options, add_remove_options
@@ -44,7 +45,7 @@ BEAM = "apache_beam"
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 done with more failures than allowed, 2 bad input, 3 broken off (run it again)."""
-    arguments, beam_arguments = parser().parse_known_args(sys.argv[1:] if argv is None else argv)
+    arguments, beam_arguments = parse(sys.argv[1:] if argv is None else argv)
     set_up_logging(quiet=arguments.quiet)
     metrics: MetricsFile | None = None
     try:
@@ -65,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
             config, tokenizer, detector = mine_config(arguments, job.exclude)
         except ValueError as error:
             raise InputError(str(error)) from error
-        if job.dry_run and not arguments.audioset:
+        if job.dry_run and arguments.catalog:
             from pipeline.table_preview import previews
 
             for table in previews(job):

@@ -51,6 +51,7 @@ _API: dict[str, str] = {
 
 # Command -> (module with `main(argv) -> exit code`, or module:function; the extra that it needs, what it does).
 _COMMANDS: dict[str, tuple[str, str, str]] = {
+    "catalog": ("pipeline.catalogues.command", "mine", "folders, dumps, playlists and data sets to a catalogue"),
     "mine": ("beam_runner", "mine", "catalogue to shards, manifest and report; run again, it resumes"),
     "report": ("pipeline.report_command", "mine", "what a run has done, finished or not"),
     "remove": ("beam_runner:remove", "mine", "a rights request: take recordings out of a run for good"),
@@ -66,6 +67,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 
 # Command -> the function, by module, that gives the parser of its arguments, where its own module takes long to load.
 _PARSERS: dict[str, tuple[str, str]] = {
+    "catalog": ("pipeline.catalogues.arguments", "parser_of"),
     "evaluate": ("trainer.evaluation.arguments", "parser_of"),
     "embed": ("trainer.embed_arguments", "parser_of"),
 }

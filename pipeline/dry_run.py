@@ -16,11 +16,11 @@ import numpy as np
 from filters.music.load import load_detector
 from pipeline.media.encode import encode
 from pipeline.media.fetch import FetchError, resolve
-from pipeline.media.fetching.youtube import is_youtube
 from pipeline.plan import read_part
 from pipeline.run_folder.generations import Plan
 from pipeline.settings import MineConfig
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
+from schemas.youtube_address import is_youtube
 
 SAMPLE_ROWS = 200
 TRIAL_S = 30.0

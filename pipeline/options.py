@@ -6,7 +6,7 @@ the settings. Nothing here loads Beam, so that `--help` need not wait for it.
 
 import argparse
 import os
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,10 @@ JOB = JobSettings(output="", catalogues=())  # for its defaults
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="mulan mine",
-        description="Mine a catalogue of recordings into shards. Run the same command again and it resumes.",
+        usage="mulan mine [FOLDER] --output DIR [options]",
+        description="Mine a catalogue of recordings into shards. Run the same command again and it resumes. With a "
+        "FOLDER of media in place of --catalog, which comes first, a catalogue of it is made in the run folder (see "
+        "docs/making-a-catalogue.md).",
         epilog="Options of Beam (--runner, --direct_num_workers, --project …) can be given as well; "
         "`--runner` without anything else is a local run in this process.",
         allow_abbrev=False,
@@ -58,7 +61,17 @@ def parser() -> argparse.ArgumentParser:
     _add_fetch_options(made.add_argument_group("how media is fetched (see docs/fetching.md)"))
     _add_shard_options(made.add_argument_group("what the shards hold (fixed by the first command of a run)"))
     _add_job_options(made.add_argument_group("how the job goes about it"))
+    made.set_defaults(folder=None)
     return made
+
+
+def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Our arguments, and those of Beam. A folder can only come first: elsewhere it may be the value of an option of
+    Beam's that is not known here."""
+    has_folder = bool(argv) and not argv[0].startswith("-")
+    arguments, beam_arguments = parser().parse_known_args(argv[has_folder:])
+    arguments.folder = local_absolute(argv[0]) if has_folder else None
+    return arguments, beam_arguments
 
 
 def _add(group: Group, flag: str, default: float | str, what: str, **more: Any) -> None:
@@ -122,12 +135,16 @@ def _add_table_options(group: Group) -> None:
 
 def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
     """Raises ValueError and InputError."""
+    from pipeline.catalogues.in_run import of_folder
+
     roots = [*arguments.allow_root, *(arguments.audioset_audio if arguments.audioset else ())]
+    roots += [arguments.folder] if arguments.folder is not None else []
+    beside = of_folder(local_absolute(arguments.output)) if arguments.folder is not None else None
     return JobSettings(
         output=local_absolute(arguments.output),
         catalogues=_catalogues(arguments),
-        comments=_found("--comments", arguments.comments),
-        playlists=_found("--playlists", arguments.playlists),
+        comments=(*_found("--comments", arguments.comments), *((str(beside.comments),) if beside else ())),
+        playlists=(*_found("--playlists", arguments.playlists), *((str(beside.playlists),) if beside else ())),
         columns=_columns(arguments.map),
         tags_separator=arguments.tags_separator,
         allow_roots=tuple(map(local_absolute, roots)),
@@ -175,17 +192,29 @@ def _add_audioset_options(group: Group) -> None:
 
 
 def _catalogues(arguments: argparse.Namespace) -> tuple[str, ...]:
-    from pipeline.run_folder.layout import audioset_path
+    from pipeline.run_folder.layout import audioset_path, catalogue_path
 
-    if bool(arguments.catalog) == bool(arguments.audioset):
-        raise InputError("name either --catalog or --audioset; an AudioSet run has a folder of its own")
+    if sum(map(bool, (arguments.catalog, arguments.audioset, arguments.folder))) != 1:
+        raise InputError(
+            "name either --catalog or --audioset, or a FOLDER before all options; an AudioSet run has its own folder"
+        )
+    if arguments.folder is not None:
+        if "://" in arguments.output:
+            raise InputError(f"--output {arguments.output}: the run of a FOLDER lies on this machine's disk")
+        if not os.path.isdir(arguments.folder):
+            raise InputError(f"{arguments.folder}: there is no such folder")
+        return (catalogue_path(local_absolute(arguments.output)),)
     if arguments.audioset:
         return (audioset_path(local_absolute(arguments.output), "catalog.jsonl"),)
     return _found("--catalog", arguments.catalog)
 
 
-def catalogue_maker(arguments: argparse.Namespace) -> Callable[[], str] | None:
-    """Writes the catalogue that --audioset asks for. Raises InputError where its arguments are wrong."""
+def catalogue_maker(arguments: argparse.Namespace) -> Callable[[], object] | None:
+    """Writes the catalogue that a FOLDER or --audioset asks for. Raises InputError where its arguments are wrong."""
+    if arguments.folder is not None:
+        from pipeline.catalogues import in_run
+
+        return partial(in_run.write_catalogue, arguments.folder, local_absolute(arguments.output))
     if not arguments.audioset:
         return None
     from pipeline.catalogues.audioset import AudioSetInput, write_catalogue

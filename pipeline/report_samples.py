@@ -26,7 +26,6 @@ import pyarrow as pa
 from filters.short_form.rules import DUPLICATE_RULE_ID, RULES, Field, ShortForm, clean, duplicate_key
 from pipeline import storage
 from pipeline.media.fetching.errors import shown
-from pipeline.media.fetching.youtube import is_youtube, video_id
 from pipeline.plan import read_part
 from pipeline.run_folder.generations import Plan
 from pipeline.run_folder.suppression import suppression_path
@@ -34,6 +33,7 @@ from pipeline.storage import DamagedError
 from schemas.commit import PartRecord, ShardRecord
 from schemas.digest import hash64
 from schemas.reasons import Reason
+from schemas.youtube_address import is_youtube, video_id
 
 SHOWN = 6  # of a kind
 TEXT_PARTS, MOST_TEXT_PARTS = 3, 12

@@ -129,7 +129,7 @@ def required_name(value: Mapping[str, Any], field: str, max_bytes: int) -> str:
         raise RowError(Reason.MISSING_FIELD, f"{field} is blank")
     if len(utf8(name, field)) > max_bytes:
         raise RowError(Reason.BAD_VALUE, f"{field} is longer than {max_bytes} bytes")
-    if any(unicodedata.category(character) == "Cc" for character in name):
+    if not name.isprintable() and any(unicodedata.category(character) == "Cc" for character in name):
         raise RowError(Reason.BAD_VALUE, f"{field} has control characters")
     return name
 

@@ -50,7 +50,12 @@ class Reason(StrEnum):
     REMOVED = "removed", Outcome.DROPPED, "it was removed from the run for good (`mulan remove`)"
     OVER_LIMIT = "over_limit", Outcome.DROPPED, "not among the recordings that --limit takes"
     UNKNOWN_RECORDING = "unknown_recording", Outcome.DROPPED, "the text names a recording that the catalogue lacks"
-    NO_LOCAL_COPY = "no_local_copy", Outcome.FAILED_PERMANENT, "no --audioset_audio folder has a file of this segment"
+    DOUBTFUL_MATCH = (
+        "doubtful_match",
+        Outcome.DROPPED,
+        "a playlist's entry may mean several recordings, or one of another version or length",
+    )
+    NO_LOCAL_COPY = "no_local_copy", Outcome.FAILED_PERMANENT, "no folder that was named has its audio"
     UNKNOWN_CLASS = "unknown_class", Outcome.FAILED_PERMANENT, "the ontology has none of the segment's labels"
 
     # Fetching.

@@ -9,6 +9,8 @@ import pytest
 
 import openmulan
 from filters.long_form.cli import _parser as lf_filter_parser
+from pipeline.catalogues.arguments import parser_of as catalog_parser
+from pipeline.catalogues.made import Paths
 from pipeline.options import parser as mine_parser
 from tests.trainer.fixture_runs import shard_row, write_run
 
@@ -36,10 +38,12 @@ def test_the_commands_that_mine_are_taken_as_they_stand() -> None:
     mined = README[README.index("## Mine your own") : README.index("## Train, evaluate")]
     (block,) = re.findall(r"```sh\n(.*?)```", mined, re.DOTALL)
     commands = [shlex.split(line, comments=True)[1:] for line in block.splitlines() if line.startswith("mulan ")]
-    assert [name for name, *_ in commands] == ["lf-filter", "mine", "mine", "report"]
-    fit = lf_filter_parser().parse_args(commands[0][1:])
+    assert [name for name, *_ in commands] == ["catalog", "lf-filter", "mine", "mine", "report"]
+    made = Paths(catalogue=catalog_parser().parse_args(commands[0][1:]).output)
+    fit = lf_filter_parser().parse_args(commands[1][1:])
     assert (fit.labels, fit.encoder) == ([], "bert-base-uncased"), "the package's own sentences"
-    for _, *options in commands[1:3]:
+    for _, *options in commands[2:4]:
         arguments, of_beam = mine_parser().parse_known_args(options)
         assert of_beam == []
+        assert (arguments.catalog, arguments.playlists) == ([str(made.catalogue)], [str(made.playlists)])
         assert arguments.lf_model == str(fit.output)

@@ -21,7 +21,6 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.catalogue import MAX_LINE_BYTES, is_utf8
-from pipeline.media.fetching.youtube import video_id
 from pipeline.media.protocol import MEDIA_SUFFIXES
 from pipeline.plan import read_part
 from pipeline.run_folder import layout
@@ -35,6 +34,7 @@ from schemas.cells import RowError
 from schemas.reasons import Reason
 from schemas.sources import TextSource
 from schemas.suppression import SuppressionList
+from schemas.youtube_address import video_id
 
 CLIP_S = 10.0
 MAX_ID_BYTES = 128

@@ -2,16 +2,18 @@
 
 A reader knows one layout (a tree of media, yt-dlp's dumps, a playlist, a published data set). It yields recordings,
 playlists and what it left out, in a fixed order, and joins nothing: which playlist entry is which recording is decided
-once, for all readers, in pipeline/catalogues/matching.py.
+once, for all readers, by schemas/playlist_files/matching.py.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from schemas.lookup import find_factory
-from schemas.reasons import Reason
+from schemas.playlist_files.entries import Entry, LeftOut, ListedPlaylist
+
+__all__ = ["READERS", "Entry", "Item", "LeftOut", "ListedPlaylist", "Reader", "Recording", "find_reader"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,45 +24,14 @@ class Recording:
     where: the file, with the line where it has lines, for rejects and matching.
     names: what else it is called, each as `kind:value` (`isrc:`, `youtube:`, `spotify:`, `fma:` …), lower-case kinds.
     duration_s: of the whole recording, where it is known.
+    only_named: a list names it (a line of a flat playlist); any other of its id takes its place.
     """
 
     row: Mapping[str, Any]
     where: str
     names: tuple[str, ...] = ()
     duration_s: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One line of a playlist: whatever it says of the recording that it means. `path` is as it stands there."""
-
-    where: str
-    path: str | None = None
-    names: tuple[str, ...] = ()
-    artist: str | None = None
-    title: str | None = None
-    duration_s: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListedPlaylist:
-    """`folder` is what the paths of its entries are relative to."""
-
-    playlist_id: str
-    title: str
-    where: str
-    folder: Path | None = None
-    description: str | None = None
-    entries: tuple[Entry, ...] = field(default=())
-
-
-@dataclass(frozen=True, kw_only=True)
-class LeftOut:
-    """A file, row or entry that gives nothing, or gives it without one of its fields."""
-
-    where: str
-    reason: Reason
-    detail: str
+    only_named: bool = False
 
 
 Item: TypeAlias = Recording | ListedPlaylist | LeftOut
@@ -76,6 +47,12 @@ class Reader(Protocol):
 READERS: dict[str, str] = {
     "folder": "pipeline.catalogues.folder:read",
     "yt_dlp": "pipeline.catalogues.yt_dlp:read",
+    "playlist": "pipeline.catalogues.playlists:read",
+    "fma": "pipeline.catalogues.fma:read",
+    "mtg_jamendo": "pipeline.catalogues.mtg_jamendo:read",
+    "magnatagatune": "pipeline.catalogues.magnatagatune:read",
+    "musiccaps": "pipeline.catalogues.musiccaps:read",
+    "song_describer": "pipeline.catalogues.song_describer:read",
 }
 
 

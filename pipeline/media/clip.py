@@ -18,6 +18,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -29,14 +30,17 @@ from numpy.typing import NDArray
 
 from pipeline.media.protocol import (
     CLIP_RATE_HZ,
+    FACTS_MAGIC,
     LIFELINE,
     MAGIC,
+    MAX_FACTS_BYTES,
     MAX_JSON_BYTES,
     REPLY_HEADER,
     REQUEST_HEADER,
     SAMPLE_BYTES,
     ClipSpec,
     DecodeConfig,
+    Pieces,
     ShortPolicy,
 )
 from pipeline.workers.awake import TICK_S, awake
@@ -176,21 +180,40 @@ class ClipDecoder:
         return clip
 
     def _cut(self, media: bytes, spec: ClipSpec, ends: float) -> Clip:
-        meta, samples_T = self._ask(media, spec, ends)
+        meta, samples = self._ask(lambda helper, deadline: helper.ask(media, spec, deadline), ends)
         try:
-            return _clip(meta, samples_T, spec)
+            return _clip(meta, np.frombuffer(samples, np.float32), spec)
         except (KeyError, TypeError, ValueError) as error:
             self.close()
             raise ClipError(Reason.DECODER_CRASHED, f"the helper's reply makes no sense ({error})") from error
 
-    def _ask(self, media: bytes, spec: ClipSpec, ends: float) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    def facts(self, files: Sequence[Pieces], content: bytes) -> list[dict[str, Any]]:
+        """What the helper says of each file (`pipeline.media.facts`), of which `content` has the pieces.
+
+        Raises ClipError where it says nothing, and DecoderUnavailableError. The verdict is then on all of them, and a
+        file's own only where it is alone.
+        """
+        ends = awake() + self.config.deadline_s
+        _, reply = self._ask(lambda helper, deadline: helper.ask_facts(files, content, deadline), ends)
+        try:
+            answers = json.loads(bytes(reply))
+            if not isinstance(answers, list) or len(answers) != len(files):
+                raise ValueError(f"not of {len(files)} files")
+            return [dict(answer) for answer in answers]
+        except (TypeError, ValueError, RecursionError) as error:
+            self.close()
+            raise ClipError(Reason.DECODER_CRASHED, f"the helper's reply makes no sense ({error})") from error
+
+    def _ask(
+        self, ask: Callable[["_Helper", float], tuple[dict[str, Any], bytearray]], ends: float
+    ) -> tuple[dict[str, Any], bytearray]:
         left_s = ends - awake()
         attempt = 1
         while True:
             helper = self._ready_helper()
             started = awake()
             try:
-                meta, samples_T = helper.ask(media, spec, started + left_s)
+                meta, samples = ask(helper, started + left_s)
             except _HelperTimeoutError:
                 self.close()
                 raise ClipError(Reason.DECODE_TIMEOUT, f"more than {self.config.deadline_s:g} s") from None
@@ -209,10 +232,10 @@ class ClipDecoder:
                 raise
             else:
                 if meta.get("reason") != Reason.DECODER_MEMORY:
-                    return meta, samples_T
+                    return meta, samples
                 self.close()
                 if attempt == ATTEMPTS:
-                    return meta, samples_T
+                    return meta, samples
             left_s -= awake() - started
             attempt += 1
 
@@ -321,17 +344,30 @@ class _Helper:
             or self._process.poll() is not None
         )
 
-    def ask(self, media: bytes, spec: ClipSpec, deadline: float) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    def ask(self, media: bytes, spec: ClipSpec, deadline: float) -> tuple[dict[str, Any], bytearray]:
         """One request. Raises _HelperTimeoutError and _HelperDiedError, after which it must be stopped."""
+        meta, samples = self._ask(MAGIC, asdict(spec), media, spec.samples * SAMPLE_BYTES, deadline)
+        if len(samples) % SAMPLE_BYTES:
+            raise _HelperDiedError("the helper's reply is not one to this request")
+        return meta, samples
+
+    def ask_facts(self, files: Sequence[Pieces], content: bytes, deadline: float) -> tuple[dict[str, Any], bytearray]:
+        """The same, for the facts of files."""
+        asked = [asdict(file) for file in files]
+        return self._ask(FACTS_MAGIC, asked, content, len(files) * MAX_FACTS_BYTES, deadline)
+
+    def _ask(
+        self, magic: bytes, asked: Any, media: bytes, most_bytes: int, deadline: float
+    ) -> tuple[dict[str, Any], bytearray]:
         self._requests += 1
-        spec_json = json.dumps(asdict(spec)).encode()
-        header = REQUEST_HEADER.pack(MAGIC, self._requests, len(spec_json), len(media))
+        spec_json = json.dumps(asked).encode()
+        header = REQUEST_HEADER.pack(magic, self._requests, len(spec_json), len(media))
         self._write(header + spec_json, deadline)
         self._write(media, deadline)
-        meta, samples_T = self._read_reply(self._requests, spec.samples * SAMPLE_BYTES, deadline)
+        meta, samples = self._read_reply(self._requests, most_bytes, deadline)
         resident = meta.get("resident_bytes")
         self._resident_bytes = resident if isinstance(resident, int) else 0
-        return meta, samples_T
+        return meta, samples
 
     def stop(self) -> None:
         self._process.kill()
@@ -341,31 +377,23 @@ class _Helper:
                     stream.close()
         self._process.wait()
 
-    def _read_reply(
-        self, number: int, most_sample_bytes: int, deadline: float
-    ) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    def _read_reply(self, number: int, most_bytes: int, deadline: float) -> tuple[dict[str, Any], bytearray]:
         header = bytearray(REPLY_HEADER.size)
         self._read(memoryview(header), deadline)
         magic, echoed, meta_bytes, sample_bytes = REPLY_HEADER.unpack(header)
-        if (
-            magic != MAGIC
-            or echoed != number
-            or meta_bytes > MAX_JSON_BYTES
-            or sample_bytes > most_sample_bytes
-            or sample_bytes % SAMPLE_BYTES
-        ):
+        if magic != MAGIC or echoed != number or meta_bytes > MAX_JSON_BYTES or sample_bytes > most_bytes:
             raise _HelperDiedError("the helper's reply is not one to this request")
         meta_json = bytearray(meta_bytes)
         self._read(memoryview(meta_json), deadline)
-        samples_T = np.empty(sample_bytes // SAMPLE_BYTES, np.float32)
-        self._read(samples_T.data.cast("B"), deadline)
+        samples = bytearray(sample_bytes)
+        self._read(memoryview(samples), deadline)
         try:
             meta = json.loads(meta_json)
         except (ValueError, RecursionError) as error:
             raise _HelperDiedError("the helper's reply is not JSON") from error
         if not isinstance(meta, dict):
             raise _HelperDiedError("the helper's reply is not a JSON object")
-        return meta, samples_T
+        return meta, samples
 
     def _read(self, target: memoryview, deadline: float) -> None:
         done = 0

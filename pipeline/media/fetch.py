@@ -17,6 +17,7 @@ from pipeline.media.fetching.lanes import Lanes
 from pipeline.media.fetching.local import resolve
 from pipeline.storage import is_local
 from schemas.reasons import Outcome, Reason
+from schemas.youtube_address import is_youtube, video_id
 
 log = logging.getLogger(__name__)
 __all__ = ["FetchConfig", "FetchError", "Fetcher", "YouTubeConfig", "resolve", "shown"]
@@ -45,7 +46,7 @@ class Fetcher:
 
     def longest_s(self, audio_uri: str) -> float:
         """What `fetch` may take at most, when nobody else is asking the same host."""
-        if youtube.is_youtube(audio_uri):
+        if is_youtube(audio_uri):
             return self._config.youtube.deadline_s + self._config.youtube.start_timeout_s
         # A store's client has timeouts and repeats of its own for one call, after which the deadline is looked at.
         return self._config.deadline_s + objects.LONGEST_CALL_S
@@ -58,8 +59,8 @@ class Fetcher:
         return media
 
     def _fetch(self, audio_uri: str, base_uri: str) -> bytes:
-        if youtube.is_youtube(audio_uri):
-            identifier = youtube.video_id(audio_uri)
+        if is_youtube(audio_uri):
+            identifier = video_id(audio_uri)
             if identifier is None:
                 raise FetchError(Reason.UNSUPPORTED_URI, f"{shown(audio_uri)}: names no video")
             return self._remote(_video_uri(identifier), identifier)
@@ -123,8 +124,8 @@ class Fetcher:
 
 def cached_as(audio_uri: str, *, base_uri: str) -> str | None:
     """The URI that the cache knows a recording by, whoever may read it; None for what is not cached."""
-    if youtube.is_youtube(audio_uri):
-        identifier = youtube.video_id(audio_uri)
+    if is_youtube(audio_uri):
+        identifier = video_id(audio_uri)
         return None if identifier is None else _video_uri(identifier)
     if _scheme(audio_uri) in ("http", "https"):
         return audio_uri

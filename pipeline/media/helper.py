@@ -1,4 +1,4 @@
-"""The decoder's helper process: media bytes in, float32 samples at 16 kHz mono out.
+"""The decoder's helper process: media bytes in, float32 samples at 16 kHz mono out, or the facts of the media.
 
 Media come from strangers, and decoders are where strangers' bytes do harm. So this process is started by exec with an
 empty environment, takes bytes rather than names, and gives up what it does not need before the first item arrives:
@@ -15,15 +15,19 @@ from typing import Any, BinaryIO
 import av
 
 from pipeline.media.cut import cut_clip
+from pipeline.media.facts import answer_each
 from pipeline.media.opened import ENOMEM, Refusal
 from pipeline.media.protocol import (
     CLIP_RATE_HZ,
+    FACTS_MAGIC,
     MAGIC,
+    MAX_FACTS_FILES,
     MAX_JSON_BYTES,
     REPLY_HEADER,
     REQUEST_HEADER,
     ClipSpec,
     DecodeConfig,
+    Pieces,
 )
 from pipeline.media.rights import arm_deadline, end_with_parent, give_up_rights, resident_bytes
 from schemas.reasons import Reason
@@ -49,6 +53,17 @@ def _warm_up(config: DecodeConfig) -> None:
     form = struct.pack("<IHHIIHH", 16, 1, 1, CLIP_RATE_HZ // 2, CLIP_RATE_HZ, 2, 16)
     wav = b"RIFF" + struct.pack("<I", 36 + len(pcm)) + b"WAVEfmt " + form + b"data" + struct.pack("<I", len(pcm)) + pcm
     cut_clip(wav, ClipSpec(start_s=0, duration_s=0.5), config)
+    _answer_facts([{"size": len(wav), "pieces": [[0, len(wav)]]}], wav, config)
+
+
+def _answer_facts(files: list[dict[str, Any]], media: bytes, config: DecodeConfig) -> bytes:
+    """The reply to a request for facts. Raises ValueError where the request is none."""
+    asked = [
+        Pieces(size=file["size"], pieces=tuple((start, length) for start, length in file["pieces"])) for file in files
+    ]
+    if len(asked) > MAX_FACTS_FILES or sum(file.sent_bytes for file in asked) != len(media):
+        raise ValueError("the pieces are not what was sent")
+    return json.dumps(answer_each(asked, memoryview(media), config)).encode()
 
 
 def _read_exactly(stream: BinaryIO, size: int) -> bytes:
@@ -82,15 +97,20 @@ def main(config_json: str) -> None:
             magic, number, spec_bytes, media_bytes = REQUEST_HEADER.unpack(_read_exactly(requests, REQUEST_HEADER.size))
         except EOFError:
             return
-        if magic != MAGIC or spec_bytes > MAX_JSON_BYTES or media_bytes > config.max_media_bytes:
+        known = magic in (MAGIC, FACTS_MAGIC)
+        if not known or spec_bytes > MAX_JSON_BYTES or media_bytes > config.max_media_bytes:
             return
         arm_deadline(config.deadline_s)
         try:
-            spec = ClipSpec(**json.loads(_read_exactly(requests, spec_bytes)))
+            asked = json.loads(_read_exactly(requests, spec_bytes))
             media = _read_exactly(requests, media_bytes)
         except EOFError:
             return
-        meta, samples = answer(media, spec, config)
+        meta: dict[str, Any] = {}
+        if magic == FACTS_MAGIC:
+            samples = _answer_facts(asked, media, config)
+        else:
+            meta, samples = answer(media, ClipSpec(**asked), config)
         del media
         meta["resident_bytes"] = resident_bytes(statm_fd)
         _reply(replies, number, meta, samples)

@@ -6,6 +6,7 @@ therefore never guesses: a playlist that is called `.ogg` is an unknown containe
 
 from __future__ import annotations  # PyAV's classes are generic in its stubs only
 
+import functools
 import io
 from collections.abc import Iterator
 from typing import Any, NoReturn, TypeAlias
@@ -105,9 +106,53 @@ class _From(io.BytesIO):
         return super().tell() - self._start
 
 
+@functools.cache
+def _options(demuxer: str) -> dict[str, str]:
+    return {
+        "format_whitelist": av.ContainerFormat(demuxer, "r").name,
+        "codec_whitelist": ",".join(sorted(CODECS)),
+        "protocol_whitelist": "none",
+        **({"enable_drefs": "0", "use_absolute_path": "0"} if demuxer == "mov" else {}),
+    }
+
+
+def open_container(file: io.RawIOBase | io.BytesIO, name: str) -> av.container.InputContainer:
+    """Opens a container of which `sniff` told the name, and of it nothing but what the file has. Raises FFmpegError.
+
+    Bytes of tags that are no UTF-8 are lone surrogates in them.
+    """
+    demuxer = DEMUXERS[name]
+    return av.open(
+        file,
+        "r",
+        format=demuxer,
+        container_options=dict(_options(demuxer)),
+        metadata_errors="surrogateescape",
+        io_open=_refuse_to_open,
+    )
+
+
+def choose_stream(container: av.container.InputContainer, name: str, config: DecodeConfig) -> AudioStream:
+    """The audio stream that ffmpeg's command line takes, which is the one flagged as default, of several the one with
+    the most channels, of those the first. Raises Refusal."""
+    streams = list(container.streams)
+    if len(streams) > config.max_streams:
+        raise Refusal(Reason.BAD_AUDIO_FORMAT, f"{len(streams)} streams, more than the {config.max_streams} allowed")
+    candidates = [stream for stream in streams if isinstance(stream, AudioStream)]
+    if not candidates:
+        raise Refusal(Reason.NO_AUDIO, f"{len(streams)} streams, none of them audio")
+    chosen = candidates[0]
+    if len(candidates) > 1:
+        default = av.stream.Disposition.default
+        chosen = max(candidates, key=lambda s: (bool(s.disposition & default), s.channels if s.codec_context else 0))
+    codec = chosen.codec_context.codec.name if chosen.codec_context else "unknown"
+    if codec not in CODECS:
+        raise Refusal(Reason.UNKNOWN_CODEC, f"codec {codec} in {name}")
+    return chosen
+
+
 class OpenedMedia:
-    """One opened container and the audio stream of it that is decoded: the one that ffmpeg's command line takes,
-    which is the one flagged as default, of several the one with the most channels, of those the first."""
+    """One opened container and the audio stream of it that is decoded."""
 
     def __init__(self, media: bytes, config: DecodeConfig) -> None:
         found = sniff(media)
@@ -124,21 +169,8 @@ class OpenedMedia:
         self.walkable = self.name in WALKABLE_CONTAINERS and self.codec in WALKABLE_CODECS | PCM_CODECS
 
     def _open(self, start: int) -> None:
-        demuxer = DEMUXERS[self.name]
         end = self._later_parts[0] if self._later_parts else len(self._media)
-        self.container = av.open(
-            _From(self._media[:end], start),
-            "r",
-            format=demuxer,
-            container_options={
-                "format_whitelist": av.ContainerFormat(demuxer, "r").name,
-                "codec_whitelist": ",".join(sorted(CODECS)),
-                "protocol_whitelist": "none",
-                **({"enable_drefs": "0", "use_absolute_path": "0"} if demuxer == "mov" else {}),
-            },
-            metadata_errors="replace",
-            io_open=_refuse_to_open,
-        )
+        self.container = open_container(_From(self._media[:end], start), self.name)
         try:
             self.stream = self._choose_stream()
         except BaseException:
@@ -146,24 +178,10 @@ class OpenedMedia:
             raise
 
     def _choose_stream(self) -> AudioStream:
-        streams = list(self.container.streams)
-        if len(streams) > self.config.max_streams:
-            raise Refusal(
-                Reason.BAD_AUDIO_FORMAT, f"{len(streams)} streams, more than the {self.config.max_streams} allowed"
-            )
-        candidates = [stream for stream in streams if isinstance(stream, AudioStream)]
-        if not candidates:
-            raise Refusal(Reason.NO_AUDIO, f"{len(streams)} streams, none of them audio")
-        chosen = max(
-            candidates,
-            key=lambda s: (bool(s.disposition & av.stream.Disposition.default), s.channels if s.codec_context else 0),
-        )
-        for stream in streams:
+        chosen = choose_stream(self.container, self.name, self.config)
+        for stream in self.container.streams:
             if stream is not chosen:
                 stream.discard = av.stream.Discard.all
-        codec = chosen.codec_context.codec.name if chosen.codec_context else "unknown"
-        if codec not in CODECS:
-            raise Refusal(Reason.UNKNOWN_CODEC, f"codec {codec} in {self.name}")
         chosen.codec_context.thread_count = 1
         # Of zero channels or rate nothing is known yet: each frame is checked too.
         if chosen.rate:

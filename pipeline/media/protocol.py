@@ -6,6 +6,10 @@ of each other. It imports the standard library only, because every start of a he
 A request is a header, the `ClipSpec` as JSON and the media; a reply is a header, a JSON object and float32 samples:
 those that the recording has, while the zeros after its end are only counted. Both carry the number of the request, and
 each side checks magic, number and lengths before it reads on.
+
+A second kind of request asks for the facts of several files (`pipeline.media.facts`): of each the size and some pieces,
+which are sent one after the other. Its reply is a JSON list in the place of the samples, and says of a file what it is,
+why it is refused, or which bytes more are needed for an answer.
 """
 
 import dataclasses
@@ -20,9 +24,12 @@ CLIP_RATE_HZ = 16_000
 SAMPLE_BYTES = 4  # float32 on the pipe
 
 MAGIC = b"OMc1"
+FACTS_MAGIC = b"OMf1"  # of a request for facts
 REQUEST_HEADER = struct.Struct("<4sQIQ")  # magic, request number, bytes of JSON, bytes of media
 REPLY_HEADER = struct.Struct("<4sQII")  # magic, request number, bytes of JSON, bytes of samples
 MAX_JSON_BYTES = 65_536
+MAX_FACTS_FILES = 64  # of one request
+MAX_FACTS_BYTES = 65_536  # what is said of one file; tags beyond it are cut
 
 # Environment variable with the number of a pipe's descriptor that ends the helper when its other end is closed.
 LIFELINE = "MULAN_LIFELINE"
@@ -69,6 +76,25 @@ class ClipSpec:
     @property
     def samples(self) -> int:
         return round(self.duration_s * CLIP_RATE_HZ)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pieces:
+    """What is sent of a file that is asked about: (where it begins, bytes), in order and apart from one another."""
+
+    size: int
+    pieces: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        reached = 0
+        for start, length in self.pieces:
+            if start < reached or length < 1 or start + length > self.size:
+                raise ValueError(f"pieces {self.pieces} of {self.size} bytes")
+            reached = start + length
+
+    @property
+    def sent_bytes(self) -> int:
+        return sum(length for _, length in self.pieces)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,7 @@ class Sniffed:
 
 def sniff(media: bytes) -> Sniffed | None:
     """The container, or None."""
-    behind = _behind_tags(media)
+    behind = behind_tags(media)
     if magic := _AT_START.match(media, behind):
         return Sniffed(name=str(magic.lastgroup), start=behind)
     found = _search(media, behind)
@@ -100,7 +100,7 @@ def sniff(media: bytes) -> Sniffed | None:
     return _search(media, 0) if lying else found
 
 
-def _behind_tags(media: bytes) -> int:
+def behind_tags(media: bytes) -> int:
     """Where the ID3v2 and APEv2 tags in front end, as far as they tell the truth."""
     at = 0
     while True:

@@ -17,6 +17,8 @@ groups-….parquet                 recordings with the same audio
 manifest-0001.json manifest.json what a trainer may read, and the pointer to the newest
 readers/….json                   the trainings that read it, by their own word (schemas/readers.py)
 report.json report.html
+catalog/catalog.parquet          the catalogue that `mulan mine FOLDER` makes, and its side tables
+catalog/catalog.scan/            what was found in each file of FOLDER, for the next time
 audioset/catalog.jsonl           the catalogue that --audioset makes
 audioset/left-out.jsonl          segments that did not get into it, and why
 audioset/report.json             segments by class and by what became of them
@@ -111,3 +113,7 @@ def pointer_path(run_dir: str) -> str:
 
 def audioset_path(run_dir: str, name: str) -> str:
     return join(run_dir, "audioset", name)
+
+
+def catalogue_path(run_dir: str) -> str:
+    return join(run_dir, "catalog", "catalog.parquet")

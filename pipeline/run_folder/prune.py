@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import manifest, storage
-from pipeline.catalogues import audioset
+from pipeline.catalogues import audioset, in_run
 from pipeline.media.fetch import cached_as
 from pipeline.media.fetching.cache import MediaCache
 from pipeline.media.fetching.config import FetchConfig
@@ -101,6 +101,7 @@ def prune(
         suppressed = read_suppression(run_dir) or SuppressionList.new()
         cached = _forget_media(run.state, suppressed, cache_dir) if cache_dir is not None else None
         audioset.withdraw(suppressed, hold)
+        in_run.withdraw(suppressed, hold)
         _quiet_plans(run.state, suppressed, hold)
         publish(run, hold)
         # A training that starts from here on reads the manifest that stays.

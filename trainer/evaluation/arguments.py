@@ -120,7 +120,18 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
         default="unseen",
         help="of --mined, by the training of the models that are measured (unseen: what none of them was trained on)",
     )
-    sets.add_argument("--playlists", type=Path, help="evaluation playlists (JSONL)")
+    sets.add_argument(
+        "--playlists",
+        type=Path,
+        help="evaluation playlists (JSONL); or a playlist file (.m3u, .m3u8, .pls, .xspf, .csv, Spotify's slices) or a "
+        "folder of them, matched to --collection",
+    )
+    sets.add_argument(
+        "--playlist_descriptions",
+        type=Path,
+        metavar="FILE",
+        help="of playlist files: csv or JSONL with description, and playlist_id or title",
+    )
     sets.add_argument("--collection", help="what --playlists are searched in: a mined run or a catalogue")
     sets.add_argument(
         "--triplets", type=int, metavar="N", help="text triplets of N of --playlists (all; the paper has 1,000)"

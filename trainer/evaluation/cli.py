@@ -35,6 +35,7 @@ from trainer.evaluation.leakage import (
 )
 from trainer.evaluation.model import RandomModel, digest_folder, read_training, trained_on
 from trainer.evaluation.paper_tables import paper_tables
+from trainer.evaluation.playlists import is_listed, is_run, match_playlists
 from trainer.evaluation.readers.audioset import CLASS_SETS
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
@@ -75,6 +76,7 @@ def main(argv: list[str]) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         check_output(arguments.output)
+    _match_playlists(arguments)
     evaluators = list(_evaluators(arguments))
     if not evaluators:
         raise ValueError("nothing to evaluate: name a data set, or a --config that does")
@@ -133,6 +135,7 @@ def _warn_of_unchecked(results: Results, checked: Sequence[str]) -> None:
 def _run_ablation(arguments: argparse.Namespace) -> int:
     config = config_of(arguments)
     check_output(config.output)
+    _match_playlists(arguments)
     evaluators = list(_evaluators(arguments))
     if not evaluators:
         raise ValueError("nothing to evaluate: name a data set, or a --config that does")
@@ -288,16 +291,27 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if arguments.playlists:
         playlists = str(arguments.playlists)
         if arguments.collection:
-            is_run = "://" in arguments.collection or Path(arguments.collection).is_dir()
-            kind = ("run", "run") if is_run else ("catalogue", "catalogue")
+            kind = "run" if is_run(arguments.collection) else "catalogue"
             for query in ("title", "description"):
-                collection = {"kind": kind[0], kind[1]: arguments.collection}
+                collection = {"kind": kind, kind: arguments.collection}
                 yield {"task": "retrieval", "playlists": playlists, "collection": collection, "query": query}
         anchors = {"anchors": arguments.triplets} if arguments.triplets is not None else {}
         yield {"task": "text_triplets", "data": {"kind": "playlists", "playlists": playlists}, **anchors}
     if arguments.ontology:
         _need(arguments, "ontology", "class_labels")
         yield {"task": "text_triplets", "data": {"kind": "ontology", **ontology}}
+
+
+def _match_playlists(arguments: argparse.Namespace) -> None:
+    """Playlist files become evaluation playlists in the output folder, which everything else reads."""
+    if not arguments.playlists or not is_listed(arguments.playlists):
+        if arguments.playlist_descriptions:
+            raise ValueError("--playlist_descriptions is of --playlists that are playlist files")
+        return
+    _need(arguments, "playlists", "collection", "output")
+    arguments.playlists = match_playlists(
+        arguments.playlists, arguments.playlist_descriptions, arguments.collection, arguments.output
+    )
 
 
 def _need(arguments: argparse.Namespace, given: str, *others: str) -> None:

@@ -4,17 +4,19 @@ The recordings of a playlist are relevant to its text. All recordings are ranked
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from schemas.eval_playlist import EvalPlaylist, read_eval_playlists
 from schemas.jsonl import read_objects
-from schemas.run import Run
+from schemas.run import Run, one_line
 from trainer.evaluation.clips import (
     ClipSource,
     EvaluationDataError,
@@ -63,6 +65,22 @@ class RunCollection:
         return {"manifest": Run.open(self.run).manifest.digest()}
 
 
+def catalogue_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each row with its place, of JSON lines or of Parquet as `mulan catalog` writes it. Raises ValueError."""
+    if path.suffix.lower() != ".parquet":
+        yield from read_objects(path)
+        return
+    try:
+        with pq.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches():
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}:{number}", row
+    except (OSError, pa.ArrowException) as error:
+        raise EvaluationDataError(f"{path}: cannot be read ({one_line(error)})") from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class CatalogueCollection:
     """Every local recording of a catalogue (`recording_id`, `audio_uri` relative to the file), whole."""
@@ -71,8 +89,8 @@ class CatalogueCollection:
 
     def clips(self, skip_missing: bool) -> tuple[ClipSource, tuple[Unmeasured, ...]]:
         clips = []
-        existing(self.catalogue, "a catalogue, one JSON object a line")
-        for where, row in read_objects(self.catalogue):
+        existing(self.catalogue, "a catalogue, JSON lines or Parquet")
+        for where, row in catalogue_rows(self.catalogue):
             recording_id, uri = row.get("recording_id"), row.get("audio_uri")
             if not isinstance(recording_id, str) or not isinstance(uri, str):
                 raise EvaluationDataError(f"{where}: recording_id and audio_uri must be strings")

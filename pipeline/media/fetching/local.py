@@ -9,11 +9,12 @@ catalogues have it as one. The name as it stands is taken where it is there, els
 form.
 """
 
+import contextlib
 import errno
 import os
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pipeline.media.fetching.errors import FetchError
 from pipeline.table_folders import table_folder
@@ -72,8 +73,9 @@ def resolve(audio_uri: str, *, base_uri: str, allow_roots: Sequence[str]) -> byt
     raise FetchError(Reason.OUTSIDE_ROOT, f"{audio_uri} is under neither the catalogue's folder nor an --allow_root")
 
 
-def read(path: bytes, max_bytes: int) -> bytes:
-    """The bytes of a regular file. Raises FetchError."""
+@contextlib.contextmanager
+def opened(path: bytes, max_bytes: int) -> Iterator[tuple[int, int]]:
+    """A descriptor of a regular file, and its size. Raises FetchError, also for what fails within."""
     shown = path.decode("utf-8", "replace")
     try:
         # Without O_NONBLOCK a named pipe would wait for a writer for ever.
@@ -86,12 +88,17 @@ def read(path: bytes, max_bytes: int) -> bytes:
             raise FetchError(Reason.NOT_A_FILE, shown)
         if status.st_size > max_bytes:
             raise FetchError(Reason.MEDIA_TOO_LARGE, f"{shown}: {status.st_size} bytes; the limit is {max_bytes}")
-        with open(descriptor, "rb", closefd=False) as stream:
-            media = stream.read(max_bytes + 1)
+        yield descriptor, status.st_size
     except OSError as error:
         raise FetchError(Reason.READ_FAILED, f"{shown}: {error.strerror}") from error
     finally:
         os.close(descriptor)
+
+
+def read(path: bytes, max_bytes: int) -> bytes:
+    """The bytes of a regular file. Raises FetchError."""
+    with opened(path, max_bytes) as (descriptor, _), open(descriptor, "rb", closefd=False) as stream:
+        media = stream.read(max_bytes + 1)
     if len(media) > max_bytes:
-        raise FetchError(Reason.MEDIA_TOO_LARGE, f"{shown}: grew beyond {max_bytes} bytes")
+        raise FetchError(Reason.MEDIA_TOO_LARGE, f"{path.decode('utf-8', 'replace')}: grew beyond {max_bytes} bytes")
     return media

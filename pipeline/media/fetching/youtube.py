@@ -9,7 +9,6 @@ import importlib.util
 import json
 import logging
 import os
-import re
 import select
 import signal
 import subprocess
@@ -17,7 +16,6 @@ import sys
 import tempfile
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pipeline.media.fetching import local
 from pipeline.media.fetching.config import FetchConfig
@@ -25,48 +23,11 @@ from pipeline.media.fetching.errors import FetchError
 from pipeline.workers.awake import TICK_S, awake
 from schemas.reasons import Reason
 
-HOSTS = frozenset(
-    {
-        *("youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com"),
-        *("youtu.be", "youtube-nocookie.com", "www.youtube-nocookie.com"),
-    }
-)
 LANE = "youtube.com"  # all its hosts are one
 MAX_REPLY_BYTES = 1 << 16
 PROCESSES_PER_VIDEO = 2  # one that breaks off may have done so for an earlier video
-_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _BOOTSTRAP = "import sys; sys.path.append(sys.argv[2]); from pipeline.media.fetching.youtube_worker import main; main()"
 log = logging.getLogger(__name__)
-
-
-def video_id(audio_uri: str) -> str | None:
-    """The id that a YouTube id or URL names, or None. A file with such a name can be written `./NAME`."""
-    if _ID.fullmatch(audio_uri):
-        return audio_uri
-    try:
-        parts = urlsplit(audio_uri)
-        host = parts.hostname
-    except ValueError:
-        return None
-    if parts.scheme not in ("http", "https") or host not in HOSTS or "@" in parts.netloc:
-        return None
-    path = parts.path.strip("/").split("/")
-    if host == "youtu.be":
-        found = path[0]
-    elif path[0] in ("shorts", "embed", "live", "v") and len(path) > 1:
-        found = path[1]
-    else:
-        found = dict(field.partition("=")[::2] for field in parts.query.split("&")).get("v", "")
-    return found if _ID.fullmatch(found) else None
-
-
-def is_youtube(audio_uri: str) -> bool:
-    """Whether a URI is YouTube's to answer, be there a video in it or not."""
-    try:
-        parts = urlsplit(audio_uri)
-        return parts.hostname in HOSTS if parts.scheme in ("http", "https") else video_id(audio_uri) is not None
-    except ValueError:
-        return False
 
 
 class YouTubeFetcher:

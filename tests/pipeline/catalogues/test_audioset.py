@@ -160,7 +160,7 @@ def test_a_folder_whose_name_is_not_text_is_left_aside(corpus: Path, tmp_path: P
     [
         ((), "--audioset_audio DIR, --audioset_by_id"),
         (("--audioset_audio", "/nowhere"), "has no media files"),
-        (("--catalog", "x.jsonl", "--audioset_by_id"), "either --catalog or --audioset"),
+        (("--catalog", "x.jsonl", "--audioset_by_id"), "--catalog or --audioset"),
         (("--audioset_by_id", "--audioset_ontology", "/etc/hostname"), "neither AudioSet's ontology.json"),
     ],
 )

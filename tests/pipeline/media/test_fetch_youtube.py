@@ -14,9 +14,10 @@ import pytest
 
 from pipeline.media.fetching.config import FetchConfig, YouTubeConfig
 from pipeline.media.fetching.errors import FetchError
-from pipeline.media.fetching.youtube import YouTubeFetcher, is_youtube, video_id
+from pipeline.media.fetching.youtube import YouTubeFetcher
 from pipeline.media.fetching.youtube_worker import reason_of
 from schemas.reasons import Outcome, Reason
+from schemas.youtube_address import is_youtube, video_id
 from tests.pipeline.jobs import wait_until
 from tests.pipeline.misbehaving import Misbehaving
 

@@ -1,0 +1,326 @@
+"""A catalogue made of what readers give: rows checked and in order, playlists of its own recordings, and all that was
+left out, with its reason.
+
+    catalog.parquet            a row a recording, ordered by recording_id
+    catalog.playlists.jsonl    for `mulan mine --playlists`
+    catalog.comments.jsonl     for `mulan mine --comments`: those beyond the first of a recording, where it has many
+    catalog.rejects.jsonl      files, rows and fields that were left out, and why
+    catalog.unmatched.jsonl    entries of playlists that are no recording here for sure
+    catalog.scan/              what was found in each file, for the next scan
+
+State lies on disk, and the same input gives the same bytes. A file that would not change is left as it is.
+"""
+
+import contextlib
+import fcntl
+import heapq
+import itertools
+import json
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.catalogues.matching import key_of
+from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Recording
+from pipeline.settings import InputError
+from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
+from schemas.cells import RowError
+from schemas.digest import canonical_json, hash64
+from schemas.playlist_files.matching import Key, Matcher
+from schemas.reasons import Reason, legible
+from schemas.side_tables import Comment, Playlist
+from schemas.youtube_address import is_youtube
+
+MAX_COMMENTS = 200  # of a row; more stand in the table of comments
+SHOWN_ROWS = 3
+_NUMBERS = ("start_s", "duration_s")
+_BATCH_ROWS = 4_096
+_COUNTED = ("title", "artist", "tags", "description", "comments")
+
+
+def _type(name: str) -> pa.DataType:
+    if name in LIST_FIELDS:
+        return pa.list_(pa.string())
+    return pa.float64() if name in _NUMBERS else pa.string()
+
+
+SCHEMA = pa.schema([pa.field(name, _type(name)) for name in FIELDS])
+_TABLES = """
+CREATE TABLE recordings (id TEXT PRIMARY KEY, row TEXT NOT NULL, key TEXT NOT NULL, only_named INTEGER) WITHOUT ROWID;
+CREATE TABLE playlists (id TEXT, place TEXT, listed TEXT NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID;
+CREATE TABLE left_out (number INTEGER PRIMARY KEY, place TEXT, reason TEXT, detail TEXT);
+CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID;
+CREATE TABLE in_playlists (id TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paths:
+    """Where the files of a catalogue are."""
+
+    catalogue: Path
+
+    def beside(self, what: str) -> Path:
+        return self.catalogue.with_name(f"{self.catalogue.name.removesuffix('.parquet')}.{what}")
+
+    @property
+    def playlists(self) -> Path:
+        return self.beside("playlists.jsonl")
+
+    @property
+    def comments(self) -> Path:
+        return self.beside("comments.jsonl")
+
+    @property
+    def rejects(self) -> Path:
+        return self.beside("rejects.jsonl")
+
+    @property
+    def unmatched(self) -> Path:
+        return self.beside("unmatched.jsonl")
+
+    @property
+    def scan(self) -> Path:
+        return self.beside("scan")
+
+
+@dataclass(kw_only=True)
+class Made:
+    """What a catalogue has come to. outside: folders that its absolute paths are in, for `--allow_root`."""
+
+    recordings: int = 0
+    having: Counter[str] = field(default_factory=Counter)
+    playlists: int = 0
+    entries: int = 0
+    unmatched: Counter[str] = field(default_factory=Counter)
+    rejects: Counter[str] = field(default_factory=Counter)
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    outside: bool = False
+    more_comments: bool = False
+
+
+@contextlib.contextmanager
+def held(paths: Paths) -> Iterator[None]:
+    """While the folder of the work is this command's alone. Raises InputError."""
+    try:
+        paths.scan.mkdir(parents=True, exist_ok=True)
+        lock = open(paths.scan / "lock", "w")  # noqa: SIM115 - held while the body runs
+    except OSError as error:
+        raise InputError(f"{paths.scan}: cannot be written to ({error.strerror}); give another --output") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"{paths.catalogue}: another command is writing it") from error
+        yield
+
+
+def make(items: Iterable[Item], paths: Paths, is_removed: Callable[[str], bool] = lambda _: False) -> Made:
+    """Write the catalogue of `items`. Call it in `held`. Those that `is_removed` names are left out without a trace."""
+    work = paths.scan / "work"
+    shutil.rmtree(work, ignore_errors=True)  # of a command that was killed
+    work.mkdir()
+    base = sqlite3.connect(work / "rows.sqlite", isolation_level=None)
+    try:
+        for pragma in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE"):
+            base.execute(f"PRAGMA {pragma}")
+        base.executescript(_TABLES)
+        making = _Making(base, paths, work)
+        base.execute("BEGIN")
+        for item in items:
+            making.take(item, is_removed)
+        base.execute("COMMIT")
+        return making.write()
+    finally:
+        base.close()
+        shutil.rmtree(work, ignore_errors=True)
+
+
+class _Making:
+    def __init__(self, base: sqlite3.Connection, paths: Paths, work: Path) -> None:
+        self._base, self._paths, self._work = base, paths, work
+        self._folder = os.path.realpath(paths.catalogue.parent)
+        self._made = Made()
+        self._above = self._real = ""  # the folder of the last recording, and where it really is
+
+    def take(self, item: Item, is_removed: Callable[[str], bool]) -> None:
+        if isinstance(item, LeftOut):
+            self._leave_out(item)
+        elif isinstance(item, ListedPlaylist):
+            if not self._add("playlists", _plain(item.playlist_id), _plain(item.where), _listed_json(item)):
+                self._leave_out(_repeated(item.where, f"playlist_id {item.playlist_id}"))
+        else:
+            self._recording(item, is_removed)
+
+    def _recording(self, item: Recording, is_removed: Callable[[str], bool]) -> None:
+        try:
+            row = parse_catalogue_row({**item.row, "audio_uri": self._uri(str(item.row.get("audio_uri") or ""))})
+        except RowError as error:
+            self._leave_out(LeftOut(where=item.where, reason=error.reason, detail=error.detail))
+            return
+        if is_removed(row.recording_id):
+            return
+        values = json.dumps(row.to_json()), json.dumps(vars(key_of(item)))
+        if not item.only_named:
+            self._base.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(_plain(name),) for name in item.names])
+        if self._add("recordings", row.recording_id, *values, item.only_named) or item.only_named:
+            return
+        fuller = "UPDATE recordings SET row = ?, key = ?, only_named = 0 WHERE id = ? AND only_named"
+        if not self._base.execute(fuller, (*values, row.recording_id)).rowcount:
+            self._leave_out(_repeated(item.where, f"recording_id {row.recording_id}"))
+
+    def _uri(self, audio_uri: str) -> str:
+        """Relative to the catalogue, where the file lies below its folder."""
+        if not os.path.isabs(audio_uri):
+            return audio_uri
+        above, _, name = audio_uri.rpartition("/")
+        if above != self._above:
+            self._above, self._real = above, os.path.realpath(above)
+        real = os.path.join(self._real, name)
+        relative = real.removeprefix(f"{self._folder.rstrip('/')}/")
+        # A path may look like an address.
+        inside = relative != real and "://" not in relative and not is_youtube(relative)
+        self._made.outside |= not inside
+        return relative if inside else real
+
+    def _add(self, table: str, *values: str | bool) -> bool:
+        marks = ", ".join("?" * len(values))
+        return self._base.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", values).rowcount == 1  # noqa: S608
+
+    def _leave_out(self, item: LeftOut) -> None:
+        self._made.rejects[item.reason] += 1
+        values = (_plain(item.where), str(item.reason), legible(_plain(item.detail)))
+        self._base.execute("INSERT INTO left_out (place, reason, detail) VALUES (?, ?, ?)", values)
+
+    def write(self) -> Made:
+        """The files, of which the catalogue is the last: it is whole once it is there. One that would be empty does not
+        take the place of another, since a disk may only be away."""
+        # A file whose name has the video's id is that video.
+        self._base.execute("DELETE FROM recordings WHERE only_named AND 'youtube:' || id IN (SELECT name FROM names)")
+        query = "SELECT place, reason, detail FROM left_out ORDER BY place, number"
+        with _written(self._paths.rejects, self._work) as file:
+            for place, reason, detail in self._base.execute(query):
+                outcome = str(Reason.named(reason).outcome)
+                file.write(_line({"file": place, "reason": reason, "detail": detail, "outcome": outcome}))
+        if self._base.execute("SELECT 1 FROM recordings LIMIT 1").fetchone() is None:
+            return self._made
+        with (
+            _written(self._paths.unmatched, self._work) as unmatched,
+            _written(self._paths.playlists, self._work) as file,
+        ):
+            self._match(file, unmatched)
+        self._rows()
+        return self._made
+
+    def _match(self, file: Any, unmatched: Any) -> None:
+        made = self._made
+        rows = self._base.execute("SELECT id, listed FROM playlists ORDER BY id, place")
+        if not self._base.execute("SELECT count(*) FROM playlists").fetchone()[0]:
+            return
+        with Matcher(self._keys(), self._work) as matcher:
+            # One that yt-dlp wrote a dump of each recording for comes in pieces.
+            for playlist_id, pieces in itertools.groupby(rows, key=lambda row: str(row[0])):
+                made.playlists += 1
+                title, ids = "", dict[str, None]()
+                for _, listed in pieces:
+                    asked = _listed(json.loads(listed))
+                    playlist, others = matcher.playlist(asked)
+                    title = title or playlist.title
+                    ids |= dict.fromkeys(playlist.recording_ids)
+                    made.entries += len(asked.entries)
+                    made.unmatched.update(other.reason for other in others)
+                    unmatched.writelines(_line(other.to_json()) for other in others)
+                if ids:
+                    file.write(_line(asdict(Playlist(playlist_id=playlist_id, title=title, recording_ids=tuple(ids)))))
+                    self._base.executemany("INSERT OR IGNORE INTO in_playlists VALUES (?)", [(one,) for one in ids])
+        made.having["playlists"] = self._base.execute("SELECT count(*) FROM in_playlists").fetchone()[0]
+
+    def _keys(self) -> Iterator[Key]:
+        for (key,) in self._base.execute("SELECT key FROM recordings ORDER BY id"):
+            value = json.loads(key)
+            yield Key(**{**value, "names": tuple(value["names"])})
+
+    def _rows(self) -> None:
+        made = self._made
+        samples: list[tuple[int, str, dict[str, Any]]] = []
+        batch: list[dict[str, Any]] = []
+        staged = self._work / "catalogue"
+        with _written(self._paths.comments, self._work) as comments, pq.ParquetWriter(staged, SCHEMA) as writer:
+            for recording_id, text in self._base.execute("SELECT id, row FROM recordings ORDER BY id"):
+                row = json.loads(text)
+                made.recordings += 1
+                made.having.update(name for name in _COUNTED if row.get(name))
+                made.having["no text"] += not any(row.get(name) for name in (*_COUNTED, "album"))
+                for comment in row.get("comments", ())[MAX_COMMENTS:]:
+                    made.more_comments = True
+                    comments.write(_line(asdict(Comment(recording_id=recording_id, text=comment))))
+                row["comments"] = row.get("comments", ())[:MAX_COMMENTS]
+                heapq.heappush(samples, (-hash64(recording_id), recording_id, row))
+                if len(samples) > SHOWN_ROWS:
+                    heapq.heappop(samples)
+                batch.append(row)
+                if len(batch) == _BATCH_ROWS:
+                    writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
+                    batch = []
+            writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
+        made.samples = [row for _, _, row in sorted(samples, key=lambda sample: sample[1])]
+        _publish(staged, self._paths.catalogue)
+
+
+def _repeated(where: str, what: str) -> LeftOut:
+    return LeftOut(where=where, reason=Reason.REPEATED_ID, detail=f"{what} is there already; the first counts")
+
+
+def _listed_json(item: ListedPlaylist) -> str:
+    folder = None if item.folder is None else os.fspath(item.folder)
+    return json.dumps(asdict(replace(item, folder=None)) | {"folder": folder})
+
+
+def _listed(value: Mapping[str, Any]) -> ListedPlaylist:
+    entries = tuple(Entry(**{**entry, "names": tuple(entry["names"])}) for entry in value["entries"])
+    folder = None if value["folder"] is None else Path(value["folder"])
+    return ListedPlaylist(**{**value, "entries": entries, "folder": folder})
+
+
+def _line(value: Mapping[str, Any]) -> str:
+    return canonical_json(value).encode("utf-8", "replace").decode() + "\n"
+
+
+def _plain(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+@contextlib.contextmanager
+def _written(path: Path, work: Path) -> Iterator[Any]:
+    staged = work / path.name
+    with staged.open("w", encoding="utf-8") as file:
+        yield file
+    _publish(staged, path)
+
+
+def _publish(staged: Path, path: Path) -> None:
+    """Give a file its place, unless what is there is the same: a job that reads it need not look at it again."""
+    if path.exists() and _same(staged, path):
+        staged.unlink()
+    else:
+        with staged.open("rb") as file:
+            os.fsync(file.fileno())
+        staged.replace(path)
+
+
+def _same(one: Path, other: Path) -> bool:
+    if one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as left, other.open("rb") as right:
+        while chunk := left.read(1 << 20):
+            if chunk != right.read(1 << 20):
+                return False
+    return True
