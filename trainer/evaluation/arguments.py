@@ -108,6 +108,10 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument("--jamendo", type=Path, help="folder of the mtg-jamendo-dataset repository")
     sets.add_argument("--jamendo_audio", type=Path, help="folder of its audio")
     sets.add_argument("--table", type=Path, action="append", default=[], help="a csv of clips × tags")
+    sets.add_argument("--captions", type=Path, action="append", default=[], help="a csv of path and caption")
+    sets.add_argument("--musiccaps", type=Path, help="MusicCaps's musiccaps-public.csv")
+    sets.add_argument("--musiccaps_audio", type=Path, help="folder of its clips, named as AudioSet's are")
+    sets.add_argument("--song_describer", type=Path, help="folder with song_describer.csv and audio/")
     sets.add_argument("--mined", help="a mined run whose own labels are the tags")
     sets.add_argument(
         "--labels", choices=("aset", "sf"), default="aset", help="of --mined: AudioSet's, or the short texts (aset)"

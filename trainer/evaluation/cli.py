@@ -22,6 +22,7 @@ from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import config_of, run_ablation, summary
 from trainer.evaluation.arguments import ABLATION, parser_of
+from trainer.evaluation.captions import DIRECTIONS, CaptionRetrieval
 from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
 from trainer.evaluation.evaluator import Evaluator
@@ -283,6 +284,16 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"task": "zero_shot", "data": data}
         if arguments.probes and probed:
             yield {"task": "linear_probe", "data": data}
+    captioned: list[dict[str, Any]] = [{"kind": "caption_table", "file": str(path)} for path in arguments.captions]
+    if arguments.musiccaps:
+        _need(arguments, "musiccaps", "musiccaps_audio")
+        where = {"file": str(arguments.musiccaps), "audio_folder": str(arguments.musiccaps_audio)}
+        captioned.append({"kind": "musiccaps", **where})
+    if arguments.song_describer:
+        captioned.append({"kind": "song_describer", "folder": str(arguments.song_describer)})
+    for data in captioned:
+        for direction in DIRECTIONS:
+            yield {"task": "captions", "data": data, "direction": direction}
     if arguments.triplets is not None and not arguments.playlists:
         raise ValueError("--triplets is of --playlists, which are not given")
     if arguments.playlists:
@@ -319,6 +330,11 @@ def _exclusions(
             if origin not in done:
                 yield from clip_exclusions(split.clips, origin, cuts)
             done.add(origin)
+        elif isinstance(evaluator, CaptionRetrieval):
+            captioned = evaluator.data()
+            if captioned.name not in done:
+                yield from clip_exclusions(captioned.clips, captioned.name, cuts)
+            done.add(captioned.name)
         elif isinstance(evaluator, TextToMusicRetrieval):
             path = evaluator.config.playlists
             if str(path) not in done:

@@ -14,12 +14,14 @@ TITLES = {
     "zero_shot": "Zero-shot tagging",
     "linear_probe": "Linear probes",
     "retrieval": "Text-to-music retrieval",
+    "captions": "Retrieval by captions",
     "text_triplets": "Text triplets",
 }
 _SHORT = {
     "roc_auc": "ROC-AUC",
     "average_precision": "AP",
     "mean_average_precision": "mAP",
+    "mean_average_precision_at_10": "mAP@10",
     "d_prime": "d'",
     "median_rank": "median rank",
     "accuracy": "accuracy",
@@ -121,7 +123,7 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
 
 def metric_order(metric: str) -> tuple[int, int]:
     """Sort key of a table's columns, the same whether results were just measured or read from a file."""
-    name, _, k = metric.partition("_at_")
+    name, _, k = metric.partition("_at_")  # mAP@10 stands where mAP does
     return _ORDER.index(name) if name in _ORDER else len(_ORDER), int(k or 0)
 
 

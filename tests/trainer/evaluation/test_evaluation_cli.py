@@ -65,6 +65,20 @@ def test_config_and_an_earlier_result_beside(tmp_path: Path, table: Path, capsys
     assert "evaluation.json: evaluator 1: task 'magic'" in capsys.readouterr().err
 
 
+def test_captions_both_ways(tmp_path: Path, tones: Tones, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(3):
+        tones.write(tmp_path / f"{i}.wav", [f"words {i}"])
+    (tmp_path / "mine.csv").write_text("path,caption\n" + "".join(f"{i}.wav,words {i}\n" for i in range(3)))
+    assert main(["random", "--captions", str(tmp_path / "mine.csv"), "--output", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "Retrieval by captions: captions/mine/text_to_music" in shown
+    assert "captions/mine/music_to_text" in shown
+    assert "mAP@10" in shown
+    excluded = tmp_path / "exclude.jsonl"
+    assert main(["--captions", str(tmp_path / "mine.csv"), "--write_exclude", str(excluded)]) == 0
+    assert {json.loads(line).get("recording_id") for line in excluded.read_text().splitlines()} >= {"0", "1", "2"}
+
+
 def test_text_encoder_through_the_real_ontology(
     tmp_path: Path, audioset_files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +118,10 @@ def test_mined_run_and_held_out_list(
         (["random", "--table", "nothing.csv"], "nothing.csv: not found"),
         (["random", "--jamendo", "x"], "--jamendo needs --jamendo_audio"),
         (["random", "--ontology", "x"], "--ontology needs --class_labels"),
+        (["random", "--musiccaps", "x"], "--musiccaps needs --musiccaps_audio"),
+        (["random", "--captions", "x"], "x: not found; it should be a csv of captions"),
+        (["random", "--triplets", "5"], "--triplets is of --playlists"),
+        (["random", "--audioset_segments", "x", "--audioset_train", "y"], "--audioset_segments needs"),
         (["random", "--magnatagatune", "x"], "annotations_final.csv: not found"),
         (["random", "--mined", "nowhere"], "is it the output of a finished"),
         (["--text_encoder", "./nowhere", "--ontology", "x", "--class_labels", "y"], "no such sentence encoder"),
