@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluation.arguments import ROWS, AblationRow
-from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
+from trainer.evaluation.clips import NothingMeasuredError
+from trainer.evaluation.embedding import FrozenModel
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.model import RandomModel, digest_folder, read_training
 from trainer.evaluation.results import ModelResult, Results

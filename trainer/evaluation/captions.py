@@ -10,14 +10,8 @@ from typing import Literal
 
 import numpy as np
 
-from trainer.evaluation.clips import (
-    EvaluationDataError,
-    FileClips,
-    WindowConfig,
-    embed_clips,
-    missing_clips,
-    require_audio,
-)
+from trainer.evaluation.clips import EvaluationDataError, FileClips, WindowConfig, missing_clips, require_audio
+from trainer.evaluation.embedding import embed_clips
 from trainer.evaluation.evaluator import Evaluator, Measurement, failed_clips
 from trainer.evaluation.metrics import Bootstrap, mean_with_interval
 from trainer.evaluation.model import JointModel, embed_texts
@@ -58,9 +52,11 @@ class CaptionRetrieval(Evaluator[JointModel]):
             self._read = self.config.data.read()
         return self._read
 
+    def check(self) -> None:
+        self._here()
+
     def measure(self, model: JointModel) -> Measurement:
-        config, data = self.config, self.data()
-        here = require_audio(data.name, data.clips, config.skip_missing)
+        config, data, here = self.config, self.data(), self._here()
         clips = FileClips(clips=tuple(data.clips.clips[i] for i in here))
         embedded = embed_clips(model, clips, config.windows)
         unmeasured = (*missing_clips(data.clips, here), *embedded.unmeasured)
@@ -113,3 +109,8 @@ class CaptionRetrieval(Evaluator[JointModel]):
             },
             unmeasured=unmeasured,
         )
+
+    def _here(self) -> list[int]:
+        """Positions of the clips whose files are there."""
+        data = self.data()
+        return require_audio(data.name, data.clips, self.config.skip_missing)

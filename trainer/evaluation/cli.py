@@ -23,8 +23,9 @@ from schemas.version import VERSION
 from trainer.evaluation.ablation import config_of, run_ablation, summary
 from trainer.evaluation.arguments import ABLATION, parser_of
 from trainer.evaluation.captions import DIRECTIONS, CaptionRetrieval
-from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
+from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
+from trainer.evaluation.embedding import FrozenModel
 from trainer.evaluation.evaluator import Evaluator
 from trainer.evaluation.leakage import (
     DEFAULT_CUT,

@@ -11,8 +11,9 @@ from sklearn.metrics import average_precision_score
 
 from tests.trainer.evaluation.tone_sets import Tones
 from trainer.evaluation.captions import DIRECTIONS
-from trainer.evaluation.clips import EvaluationDataError, FrozenModel
+from trainer.evaluation.clips import EvaluationDataError
 from trainer.evaluation.declare import evaluator_from_json
+from trainer.evaluation.embedding import FrozenModel
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.model import FloatArray, RandomModel
 from trainer.evaluation.ranking import query_scores, rank_relevant
