@@ -8,6 +8,7 @@
 """
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,8 +26,10 @@ from trainer.evaluation.arguments import ABLATION, parser_of
 from trainer.evaluation.captions import DIRECTIONS, CaptionRetrieval
 from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
-from trainer.evaluation.embedding import FrozenModel
+from trainer.evaluation.embedding import FrozenModel, Sounds
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.kept import NAME as KEPT_NAME
+from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.leakage import (
     DEFAULT_CUT,
     clip_exclusions,
@@ -35,7 +38,7 @@ from trainer.evaluation.leakage import (
     refuse_leaks,
     run_cuts,
 )
-from trainer.evaluation.model import RandomModel, digest_folder, read_training, trained_on
+from trainer.evaluation.model import CLAP, RandomModel, digest_folder, read_training, trained_on
 from trainer.evaluation.paper_tables import paper_tables
 from trainer.evaluation.readers.audioset import CLASS_SETS
 from trainer.evaluation.results import ModelResult, Results, read_results
@@ -47,6 +50,7 @@ from trainer.evaluation.triplets import PlaylistTriplets, TextTriplets
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
+UNFINISHED = "results.unfinished.json"
 FAILURES = 1
 
 
@@ -151,6 +155,7 @@ def write_outputs(results: Results, shown: Sequence[Table], folder: Path) -> Non
 
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / "results.json")
+    (folder / UNFINISHED).unlink(missing_ok=True)
     elsewhere = published_elsewhere(results)
     shown = [*shown, elsewhere] if elsewhere else shown
     (folder / "tables.md").write_text(to_markdown(shown), encoding="utf-8")
@@ -164,19 +169,23 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
     # All are measured on what none of them has seen, the control and the models of others too.
     trainings = [read_training(Path(name), _label(Path(name))) for name in names if Path(name).is_dir()]
     evaluators = [evaluator.of_models(trainings) for evaluator in evaluators]
-    measured = []
+    for evaluator in evaluators:
+        evaluator.check()
+    measured: list[ModelResult] = []
+    sounds = Sounds()
     for name in names:
-        model, label, digest, manifests = load_model(name, arguments.seed)
+        model, label, digest, manifests = load_model(name, arguments.seed, arguments.device)
         logger.info("evaluating %s", label)
-        frozen = FrozenModel(model)
-        measured.append(
-            ModelResult(
-                model=label,
-                digest=digest,
-                trained_on=manifests,
-                measurements=tuple(evaluator.measure(frozen) for evaluator in evaluators),
-            )
-        )
+        kept = _kept(arguments, digest)
+        frozen = FrozenModel(model, workers=arguments.workers, sounds=sounds, kept=kept)
+        result = ModelResult(model=label, digest=digest, trained_on=manifests, measurements=())
+        for evaluator in evaluators:
+            measurement = evaluator.measure(frozen)
+            result = dataclasses.replace(result, measurements=(*result.measurements, measurement))
+            _write_so_far(arguments.output, [*measured, result])
+        measured.append(result)
+        if kept is not None:
+            kept.close()
     triplets = [evaluator for evaluator in evaluators if isinstance(evaluator, TextTriplets)]
     for label, digest, encoder in _text_encoders(arguments):
         if not triplets:
@@ -193,21 +202,48 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
     return measured
 
 
-def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[str, ...]]:
+def _kept(arguments: argparse.Namespace, digest: str | None) -> KeptEmbeddings | None:
+    """None where there is no place for them, or where nothing tells one state of a model from another."""
+    if arguments.embeddings is not None:
+        place = arguments.embeddings
+    elif arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        place = arguments.output / KEPT_NAME
+    else:
+        return None
+    return KeptEmbeddings(place, digest) if digest is not None else None
+
+
+def _write_so_far(folder: Path | None, measured: Sequence[ModelResult]) -> None:
+    """For whoever looks while the rest is measured, or after it was cut off."""
+    if folder is None:
+        return
+    path = folder / UNFINISHED
+    beside = path.with_suffix(".tmp")
+    Results(openmulan_version=VERSION, models=tuple(measured)).write(beside)
+    beside.replace(path)
+
+
+def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any, str, str | None, tuple[str, ...]]:
     """(model, label, digest of its files, manifests that it was trained on).
 
-    `name` is `random`, a model directory, or `package.module:factory` of a peer's model, which is called without
-    arguments. Raises ValueError where it is none of them.
+    `name` is `random`, a model directory, `clap:` and that of a CLAP checkpoint, or `package.module:factory` of a
+    peer's model, which is called without arguments. Raises ValueError where it is none of them.
     """
     if name == RANDOM:
         return RandomModel(seed), "random (control)", None, ()
+    if name.startswith(CLAP):
+        from trainer.evaluation.peers.clap import Clap
+
+        checkpoint = Path(name.removeprefix(CLAP))
+        return Clap(checkpoint, device), f"CLAP {checkpoint.resolve().name}", digest_folder(checkpoint), ()
     folder = Path(name)
     if folder.is_dir():
-        from trainer.model import load
+        from trainer.embed_inputs import load_on
 
-        return load(folder), _label(folder), digest_folder(folder), trained_on(folder)
+        return load_on(folder, device), _label(folder), digest_folder(folder), trained_on(folder)
     if not is_factory(name):
-        raise ValueError(f"{name}: neither a model directory nor package.module:factory")
+        raise ValueError(f"{name}: neither a model directory, nor clap:DIR, nor package.module:factory")
     factory = find_factory(name, {}, "model")
     try:
         made = factory()

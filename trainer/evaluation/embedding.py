@@ -6,16 +6,15 @@ for the other tables of a command and on disk for the next one (trainer/evaluati
 
 import functools
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
-from tqdm import tqdm
 
 from trainer.cuts import CUTS_VERSION, cut
+from trainer.embed_inputs import Progress
 from trainer.evaluation.clips import (
     ClipSource,
     EvaluationDataError,
@@ -29,8 +28,6 @@ from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.model import FloatArray, JointModel, RandomModel, unit_rows
 
 logger = logging.getLogger(__name__)
-
-_LINE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +57,7 @@ class FrozenModel:
         self.embed_audio = model.embed_audio
         self.embed_text = model.embed_text
         self.window_s = getattr(model, "window_s", None)
-        self.workers = workers
+        self.workers = max(1, workers)
         self.sounds = Sounds() if sounds is None else sounds
         self.kept = kept
         self.clip_rows: dict[Hashable, FloatArray] = {}
@@ -107,13 +104,16 @@ def embed_clips(model: JointModel, clips: ClipSource, config: WindowConfig) -> E
     keys = [clips.key(i) for i in range(len(ids))]
     failed = frozen.sounds.failures
     waiting = [i for i in range(len(ids)) if (keys[i], config) not in frozen.clip_rows and keys[i] not in failed]
+    found: Iterator[tuple[int, FloatArray]]
     if isinstance(frozen.bare, RandomModel):
         # A direction at random needs no more than the clip's name, once it is known to have sound.
         found = ((i, frozen.bare.embed_names([digest])[0]) for i, digest in _sounding(frozen, clips, waiting, keys))
     else:
         found = _embedded(frozen, clips, waiting, keys, config)
-    for index, row in _shown(found, len(waiting)):
-        frozen.clip_rows[keys[index], config] = row
+    with Progress(len(waiting)) as progress:
+        for index, row in found:
+            frozen.clip_rows[keys[index], config] = row
+            progress.advance()
     kept = [i for i in range(len(ids)) if (keys[i], config) in frozen.clip_rows]
     unmeasured = tuple(Unmeasured(clip_id=ids[i], reason=failed[keys[i]]) for i in range(len(ids)) if keys[i] in failed)
     if not kept:
@@ -228,15 +228,3 @@ def _read_ahead(
 def _threads(workers: int) -> ThreadPoolExecutor:
     """They last as long as the process does, since each has a decoder's process of its own."""
     return ThreadPoolExecutor(workers, thread_name_prefix="clips")
-
-
-def _shown(found: Iterator[tuple[int, FloatArray]], total: int) -> Iterator[tuple[int, FloatArray]]:
-    """A bar on a terminal, now and then a line elsewhere."""
-    said = time.monotonic()
-    with tqdm(total=total, desc="embedding clips", unit="clip", disable=None) as bar:
-        for count, each in enumerate(found, start=1):
-            yield each
-            bar.update()
-            if bar.disable and time.monotonic() - said > _LINE_EVERY_S:
-                said = time.monotonic()
-                logger.info("%d of %d clips embedded", count, total)

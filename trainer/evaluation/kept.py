@@ -20,8 +20,8 @@ _WAIT_S = 60.0  # for another command that writes
 
 
 class KeptEmbeddings:
-    """Those of one model; `path` may be shared by several commands. From any thread. Raises ValueError where the file is
-    not one of these."""
+    """Those of one model, in a file that commands may share. Any thread may ask. Raises ValueError where the file is
+    another one."""
 
     def __init__(self, path: Path, model: str) -> None:
         self._path, self._model = path, model
@@ -67,6 +67,4 @@ class KeptEmbeddings:
         try:
             return self._database.execute(statement, values)
         except sqlite3.Error as error:
-            raise ValueError(
-                f"{self._path}: the embeddings cannot be kept ({error}); free space, or remove it"
-            ) from error
+            raise ValueError(f"{self._path}: no embedding can be kept ({error}); free space, or remove it") from error
