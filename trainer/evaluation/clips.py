@@ -243,8 +243,7 @@ def _read(path: Path) -> bytes:
 
 
 def _decoded(media: bytes, path: Path, start_s: float, duration_s: float | None) -> FloatArray:
-    cut_to_end = duration_s is None
-    clip = _cut_to_end(media, path, start_s) if cut_to_end else _cut(media, path, start_s, duration_s)
+    clip = _cut_to_end(media, path, start_s) if duration_s is None else _cut(media, path, start_s, duration_s)
     if clip.padded_samples >= len(clip.pcm_T):
         raise UndecodableError(path, f"the file ends before {start_s:g} s")
     return to_float(clip.pcm_T[: len(clip.pcm_T) - clip.padded_samples])
