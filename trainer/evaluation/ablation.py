@@ -16,8 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainer.evaluation.arguments import ROWS, AblationRow
-from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
+from trainer.evaluation.clips import NothingMeasuredError
+from trainer.evaluation.embedding import FrozenModel, Sounds
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.kept import NAME as KEPT_NAME
+from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.model import RandomModel, digest_folder, read_training
 from trainer.evaluation.results import ModelResult, Results
 from trainer.evaluation.tables import Table, format_value, metric_order
@@ -41,6 +44,7 @@ class AblationConfig:
     seeds: tuple[int, ...] = (0,)
     device: str = "cpu"
     workers: int = 1
+    embeddings: Path | None = None
     rows: tuple[AblationRow, ...] = ROWS
 
     def __post_init__(self) -> None:
@@ -51,11 +55,14 @@ class AblationConfig:
 def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], version: str) -> Results:
     """Train and measure every row for every seed, then the random control. Raises ValueError or RunError as training
     does, and KeyboardInterrupt where training was interrupted."""
+    from trainer.embed_inputs import load_on
     from trainer.loop import Ending, TrainOptions
-    from trainer.model import load
     from trainer.tasks.contrastive import train
 
+    for evaluator in evaluators:
+        evaluator.check()
     measured = []
+    sounds = Sounds()
     trainings: list[Training] = []
     for row in config.rows:
         for seed in config.seeds:
@@ -76,16 +83,21 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
                 raise KeyboardInterrupt
             training = read_training(folder / "model", _name(row.label, seed))
             trainings.append(training)
-            model = FrozenModel(load(folder / "model", device=config.device))
+            digest = digest_folder(folder / "model")
+            kept = KeptEmbeddings(config.embeddings or config.output / KEPT_NAME, digest)
+            model = FrozenModel(
+                load_on(folder / "model", config.device), workers=config.workers, sounds=sounds, kept=kept
+            )
             measured.append(
                 ModelResult(
                     model=training.model,
-                    digest=digest_folder(folder / "model"),
+                    digest=digest,
                     trained_on=training.manifests,
                     measurements=tuple(e.of_models([training]).measure(model) for e in evaluators),
                 )
             )
-    control = FrozenModel(RandomModel(config.seeds[0]))
+            kept.close()
+    control = FrozenModel(RandomModel(config.seeds[0]), workers=config.workers, sounds=sounds)
     measured.append(
         ModelResult(
             model="random (control)",
@@ -155,7 +167,8 @@ def config_of(arguments: argparse.Namespace) -> AblationConfig:
         output=arguments.output,
         steps=arguments.steps,
         seeds=tuple(arguments.seeds),
-        device=arguments.device,
+        device=arguments.device or "cpu",
+        embeddings=arguments.embeddings,
         workers=arguments.workers,
         rows=tuple(ROWS[number - 1] for number in numbers),
     )

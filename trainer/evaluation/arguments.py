@@ -43,7 +43,11 @@ def _parser() -> argparse.ArgumentParser:
         prog="mulan evaluate",
         description="The paper's tables for any model, beside published figures; and the leakage check.",
     )
-    parser.add_argument("models", nargs="*", help="model directories, package.module:factory of a peer's, or random")
+    parser.add_argument(
+        "models",
+        nargs="*",
+        help="model directories, clap:DIR of a CLAP checkpoint, package.module:factory of a peer's, or random",
+    )
     _add_shared_arguments(parser)
     text = parser.add_argument_group("text encoders, for the triplets")
     text.add_argument(
@@ -80,6 +84,12 @@ def _ablation_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _count(text: str) -> int:
+    if (value := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
 def _share(text: str) -> float:
     value = float(text)
     if not 0 <= value <= 1:
@@ -94,6 +104,15 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples of the intervals (200)")
     parser.add_argument("--seed", type=int, default=0, help="of intervals, triplets and the control (0)")
+    parser.add_argument("--device", help="where models compute: cpu, cuda … (cuda where there is one)")
+    parser.add_argument(
+        "--workers", type=_count, default=2, help="clips that are decoded at once, each by a process (2)"
+    )
+    parser.add_argument(
+        "--embeddings",
+        type=Path,
+        help="SQLite file of what was embedded, which commands may share (embeddings.sqlite in --output)",
+    )
     sets = parser.add_argument_group("data sets")
     sets.add_argument("--magnatagatune", type=Path, help="folder with annotations_final.csv and the mp3 folders")
     sets.add_argument("--minz_lists", type=Path, help="folder with train.npy, valid.npy, test.npy: the filtered split")
@@ -108,6 +127,10 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument("--jamendo", type=Path, help="folder of the mtg-jamendo-dataset repository")
     sets.add_argument("--jamendo_audio", type=Path, help="folder of its audio")
     sets.add_argument("--table", type=Path, action="append", default=[], help="a csv of clips × tags")
+    sets.add_argument("--captions", type=Path, action="append", default=[], help="a csv of path and caption")
+    sets.add_argument("--musiccaps", type=Path, help="MusicCaps's musiccaps-public.csv")
+    sets.add_argument("--musiccaps_audio", type=Path, help="folder of its clips, named as AudioSet's are")
+    sets.add_argument("--song_describer", type=Path, help="folder with song_describer.csv and audio/")
     sets.add_argument("--mined", help="a mined run whose own labels are the tags")
     sets.add_argument(
         "--labels", choices=("aset", "sf"), default="aset", help="of --mined: AudioSet's, or the short texts (aset)"
@@ -154,6 +177,4 @@ def _add_ablation_arguments(parser: argparse.ArgumentParser) -> None:
     labels = "; ".join(f"{number} {row.label}" for number, row in enumerate(ROWS, start=1))
     training.add_argument("--rows", type=int, nargs="+", help=f"the rows, by number (all): {labels}")
     training.add_argument("--seeds", type=int, nargs="+", default=[0], help="each row is trained once a seed (0)")
-    training.add_argument("--device", default="cpu")
-    training.add_argument("--workers", type=int, default=1, help="decoding processes (1)")
     add_recipe_arguments(parser, _FLAGS)

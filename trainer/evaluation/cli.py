@@ -8,6 +8,7 @@
 """
 
 import argparse
+import dataclasses
 import logging
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,9 +23,13 @@ from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import config_of, run_ablation, summary
 from trainer.evaluation.arguments import ABLATION, parser_of
-from trainer.evaluation.clips import FrozenModel, NothingMeasuredError
+from trainer.evaluation.captions import DIRECTIONS, CaptionRetrieval
+from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
+from trainer.evaluation.embedding import FrozenModel, Sounds
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.kept import NAME as KEPT_NAME
+from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.leakage import (
     DEFAULT_CUT,
     clip_exclusions,
@@ -33,7 +38,7 @@ from trainer.evaluation.leakage import (
     refuse_leaks,
     run_cuts,
 )
-from trainer.evaluation.model import RandomModel, digest_folder, read_training, trained_on
+from trainer.evaluation.model import CLAP, RandomModel, digest_folder, read_training, trained_on
 from trainer.evaluation.paper_tables import paper_tables
 from trainer.evaluation.playlists import is_listed, is_run, match_playlists
 from trainer.evaluation.readers.audioset import CLASS_SETS
@@ -46,6 +51,7 @@ from trainer.evaluation.triplets import PlaylistTriplets, TextTriplets
 logger = logging.getLogger(__name__)
 
 RANDOM = "random"
+UNFINISHED = "results.unfinished.json"
 FAILURES = 1
 
 
@@ -152,6 +158,7 @@ def write_outputs(results: Results, shown: Sequence[Table], folder: Path) -> Non
 
     folder.mkdir(parents=True, exist_ok=True)
     results.write(folder / "results.json")
+    (folder / UNFINISHED).unlink(missing_ok=True)
     elsewhere = published_elsewhere(results)
     shown = [*shown, elsewhere] if elsewhere else shown
     (folder / "tables.md").write_text(to_markdown(shown), encoding="utf-8")
@@ -165,19 +172,23 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
     # All are measured on what none of them has seen, the control and the models of others too.
     trainings = [read_training(Path(name), _label(Path(name))) for name in names if Path(name).is_dir()]
     evaluators = [evaluator.of_models(trainings) for evaluator in evaluators]
-    measured = []
+    for evaluator in evaluators:
+        evaluator.check()
+    measured: list[ModelResult] = []
+    sounds = Sounds()
     for name in names:
-        model, label, digest, manifests = load_model(name, arguments.seed)
+        model, label, digest, manifests = load_model(name, arguments.seed, arguments.device)
         logger.info("evaluating %s", label)
-        frozen = FrozenModel(model)
-        measured.append(
-            ModelResult(
-                model=label,
-                digest=digest,
-                trained_on=manifests,
-                measurements=tuple(evaluator.measure(frozen) for evaluator in evaluators),
-            )
-        )
+        kept = _kept(arguments, digest)
+        frozen = FrozenModel(model, workers=arguments.workers, sounds=sounds, kept=kept)
+        result = ModelResult(model=label, digest=digest, trained_on=manifests, measurements=())
+        for evaluator in evaluators:
+            measurement = evaluator.measure(frozen)
+            result = dataclasses.replace(result, measurements=(*result.measurements, measurement))
+            _write_so_far(arguments.output, [*measured, result])
+        measured.append(result)
+        if kept is not None:
+            kept.close()
     triplets = [evaluator for evaluator in evaluators if isinstance(evaluator, TextTriplets)]
     for label, digest, encoder in _text_encoders(arguments):
         if not triplets:
@@ -194,21 +205,48 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
     return measured
 
 
-def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[str, ...]]:
+def _kept(arguments: argparse.Namespace, digest: str | None) -> KeptEmbeddings | None:
+    """None where there is no place for them, or where nothing tells one state of a model from another."""
+    if arguments.embeddings is not None:
+        place = arguments.embeddings
+    elif arguments.output is not None:
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        place = arguments.output / KEPT_NAME
+    else:
+        return None
+    return KeptEmbeddings(place, digest) if digest is not None else None
+
+
+def _write_so_far(folder: Path | None, measured: Sequence[ModelResult]) -> None:
+    """For whoever looks while the rest is measured, or after it was cut off."""
+    if folder is None:
+        return
+    path = folder / UNFINISHED
+    beside = path.with_suffix(".tmp")
+    Results(openmulan_version=VERSION, models=tuple(measured)).write(beside)
+    beside.replace(path)
+
+
+def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any, str, str | None, tuple[str, ...]]:
     """(model, label, digest of its files, manifests that it was trained on).
 
-    `name` is `random`, a model directory, or `package.module:factory` of a peer's model, which is called without
-    arguments. Raises ValueError where it is none of them.
+    `name` is `random`, a model directory, `clap:` and that of a CLAP checkpoint, or `package.module:factory` of a
+    peer's model, which is called without arguments. Raises ValueError where it is none of them.
     """
     if name == RANDOM:
         return RandomModel(seed), "random (control)", None, ()
+    if name.startswith(CLAP):
+        from trainer.evaluation.peers.clap import Clap
+
+        checkpoint = Path(name.removeprefix(CLAP))
+        return Clap(checkpoint, device), f"CLAP {checkpoint.resolve().name}", digest_folder(checkpoint), ()
     folder = Path(name)
     if folder.is_dir():
-        from trainer.model import load
+        from trainer.embed_inputs import load_on
 
-        return load(folder), _label(folder), digest_folder(folder), trained_on(folder)
+        return load_on(folder, device), _label(folder), digest_folder(folder), trained_on(folder)
     if not is_factory(name):
-        raise ValueError(f"{name}: neither a model directory nor package.module:factory")
+        raise ValueError(f"{name}: neither a model directory, nor clap:DIR, nor package.module:factory")
     factory = find_factory(name, {}, "model")
     try:
         made = factory()
@@ -286,6 +324,16 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"task": "zero_shot", "data": data}
         if arguments.probes and probed:
             yield {"task": "linear_probe", "data": data}
+    captioned: list[dict[str, Any]] = [{"kind": "caption_table", "file": str(path)} for path in arguments.captions]
+    if arguments.musiccaps:
+        _need(arguments, "musiccaps", "musiccaps_audio")
+        where = {"file": str(arguments.musiccaps), "audio_folder": str(arguments.musiccaps_audio)}
+        captioned.append({"kind": "musiccaps", **where})
+    if arguments.song_describer:
+        captioned.append({"kind": "song_describer", "folder": str(arguments.song_describer)})
+    for data in captioned:
+        for direction in DIRECTIONS:
+            yield {"task": "captions", "data": data, "direction": direction}
     if arguments.triplets is not None and not arguments.playlists:
         raise ValueError("--triplets is of --playlists, which are not given")
     if arguments.playlists:
@@ -333,6 +381,11 @@ def _exclusions(
             if origin not in done:
                 yield from clip_exclusions(split.clips, origin, cuts)
             done.add(origin)
+        elif isinstance(evaluator, CaptionRetrieval):
+            captioned = evaluator.data()
+            if captioned.name not in done:
+                yield from clip_exclusions(captioned.clips, captioned.name, cuts)
+            done.add(captioned.name)
         elif isinstance(evaluator, TextToMusicRetrieval):
             path = evaluator.config.playlists
             if str(path) not in done:

@@ -1,27 +1,24 @@
-"""Clips of an evaluation set: where their audio is, what is embedded of them, and what is missing.
-
-`trainer/cuts.py` says which windows those are. Their length is the model's own.
-"""
+"""Clips of an evaluation set: where their audio is, how it is read and decoded, and what is missing."""
 
 import atexit
-import functools
 import hashlib
 import logging
-from collections.abc import Hashable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
+from pipeline.media.protocol import DECODER_VERSION
 from schemas.reasons import Reason
 from schemas.run import RowGroup, Run, RunError
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
-from trainer.cuts import cut, to_float
+from trainer.cuts import to_float
 from trainer.evaluation.evaluator import Unmeasured
-from trainer.evaluation.model import FloatArray, JointModel, unit_rows
+from trainer.evaluation.model import FloatArray, JointModel
 
 if TYPE_CHECKING:
     from pipeline.media.clip import Clip, ClipDecoder
@@ -52,18 +49,26 @@ class NothingMeasuredError(EvaluationDataError):
     """No clip of a set could be measured."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipAudio:
+    """A clip that is read and not yet decoded. `digest` is of all that decides its samples, wherever it lies."""
+
+    digest: str
+    decode: Callable[[], FloatArray]  # mono float32 at 16 kHz; raises UndecodableError
+
+
 class ClipSource(Protocol):
     """N clips by position; `ids` name them in results and in the leakage check."""
 
     @property
     def ids(self) -> Sequence[str]: ...
 
-    def wave(self, index: int) -> FloatArray:
-        """Mono float32 at 16 kHz. Raises UndecodableError where this clip has none."""
+    def audio(self, index: int) -> ClipAudio:
+        """From any thread. Raises UndecodableError where this clip cannot be read."""
         ...
 
     def key(self, index: int) -> Hashable:
-        """The same for the same audio, whatever set it is in."""
+        """The same for the same audio, whatever set it is in; known without reading it."""
         ...
 
 
@@ -118,9 +123,13 @@ class FileClips:
     def key(self, index: int) -> Hashable:
         return self.clips[index]
 
-    def wave(self, index: int) -> FloatArray:
+    def audio(self, index: int) -> ClipAudio:
         clip = self.clips[index]
-        return decode_file(clip.path, clip.start_s, clip.duration_s)
+        media = _read(clip.path)
+        return ClipAudio(
+            digest=f"{hashlib.sha256(media).hexdigest()} {clip.start_s!r} {clip.duration_s!r} d{DECODER_VERSION}",
+            decode=lambda: _decoded(media, clip.path, clip.start_s, clip.duration_s),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +139,7 @@ class RunClips:
     run: Run
     rows: tuple[tuple[str, RowGroup, int], ...]  # (recording_id, row group, row in it)
     _cache: dict[RowGroup, Any] = field(default_factory=dict, compare=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
     @property
     def ids(self) -> Sequence[str]:
@@ -138,20 +148,26 @@ class RunClips:
     def key(self, index: int) -> Hashable:
         return (self.run.root, self.run.manifest.digest(), self.rows[index][0])
 
-    def wave(self, index: int) -> FloatArray:
+    def audio(self, index: int) -> ClipAudio:
         recording_id, group, row = self.rows[index]
-        if group not in self._cache:
-            self._cache.clear()
-            self._cache[group] = self._read(group)
-        table = self._cache[group]
+        with self._lock:
+            if group not in self._cache:
+                self._cache.clear()
+                self._cache[group] = self._read(group)
+            table = self._cache[group]
         if table is None:
             raise UndecodableError(recording_id, f"{row_group_name(group)} cannot be read")
         if table["recording_id"][row].as_py() != recording_id:
             raise RunError(f"{recording_id}: the run changed while it was read; open it again")
-        try:
-            return decode_shard_audio(table["audio"][row].as_py(), table["audio_encoding"][row].as_py())
-        except ValueError as error:
-            raise UndecodableError(recording_id, str(error)) from error
+        audio, encoding = table["audio"][row].as_py(), table["audio_encoding"][row].as_py()
+
+        def decode() -> FloatArray:
+            try:
+                return decode_shard_audio(audio, encoding)
+            except ValueError as error:
+                raise UndecodableError(recording_id, str(error)) from error
+
+        return ClipAudio(digest=f"{hashlib.sha256(audio).hexdigest()} {encoding}", decode=decode)
 
     def _read(self, group: RowGroup) -> Any:
         """None where it cannot be read."""
@@ -167,90 +183,10 @@ def row_group_name(group: RowGroup) -> str:
     return f"row group {group.index} of {group.shard.path}"
 
 
-class FrozenModel:
-    """A model whose weights will not change, so that a clip that several tables share is embedded once.
-
-    The training loop passes its model bare; `mulan evaluate` wraps it.
-    """
-
-    def __init__(self, model: JointModel) -> None:
-        self._model = model
-        self.embed_audio = model.embed_audio
-        self.embed_text = model.embed_text
-        self.window_s = getattr(model, "window_s", None)
-        self.clip_rows: dict[Hashable, FloatArray] = {}
-        self.failures: dict[Hashable, str] = {}
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Embedded:
-    """(N, D) unit rows, of the clips at the positions `kept`; the others could not be measured."""
-
-    rows: FloatArray
-    kept: list[int]
-    unmeasured: tuple[Unmeasured, ...]
-
-
-def embed_clips(model: JointModel, clips: ClipSource, config: WindowConfig) -> Embedded:
-    """One row a clip; windows of several clips share a batch, and one batch of audio is held at once.
-
-    Raises NothingMeasuredError where no clip has any sound, EmbeddingError where the model gives no direction.
-    """
-    ids = clips.ids
-    if not ids:
-        raise EvaluationDataError("the evaluation set has no clips")
-    config = config.of(model)
-    known, failed = (model.clip_rows, model.failures) if isinstance(model, FrozenModel) else ({}, {})
-    keys = [(clips.key(i), config) for i in range(len(ids))]
-    waiting = [i for i in range(len(ids)) if keys[i] not in known and keys[i] not in failed]
-    sums: dict[int, FloatArray] = {}
-    reasons: dict[int, str] = {}
-    for waves, owners in _batches(clips, waiting, config, reasons):
-        rows = unit_rows(model.embed_audio(waves), "embed_audio", len(waves))
-        for owner, row in zip(owners, rows, strict=True):
-            sums[owner] = sums[owner] + row if owner in sums else row
-    failed.update({keys[i]: reason for i, reason in reasons.items()})
-    if sums:
-        means = unit_rows(np.stack([sums[i] for i in sums]), "mean over windows", len(sums))
-        known.update({keys[i]: row for i, row in zip(sums, means, strict=True)})
-    kept = [i for i in range(len(ids)) if keys[i] in known]
-    unmeasured = tuple(Unmeasured(clip_id=ids[i], reason=failed[keys[i]]) for i in range(len(ids)) if keys[i] in failed)
-    if not kept:
-        raise NothingMeasuredError(f"none of {len(ids)} clips can be measured; {in_words(unmeasured, 1)}")
-    if reasons:
-        logger.warning("%d of %d clips cannot be measured: %s", len(unmeasured), len(ids), in_words(unmeasured))
-    return Embedded(rows=np.stack([known[keys[i]] for i in kept]), kept=kept, unmeasured=unmeasured)
-
-
 def in_words(unmeasured: Sequence[Unmeasured], shown: int = SHOWN_MISSING) -> str:
     """Ids and reasons, on one line."""
     listed = "; ".join(f"{entry.clip_id} ({entry.reason})" for entry in unmeasured[:shown])
     return f"{listed}; … and {len(unmeasured) - shown} more" if len(unmeasured) > shown else listed
-
-
-def _batches(
-    clips: ClipSource, wanted: Sequence[int], config: WindowConfig, reasons: dict[int, str]
-) -> Iterator[tuple[list[FloatArray], list[int]]]:
-    """Windows and the positions of their clips; a clip that cannot be decoded goes to `reasons` instead."""
-    waves: list[FloatArray] = []
-    owners: list[int] = []
-    for index in tqdm(wanted, desc="embedding clips", unit="clip", disable=None):
-        try:
-            wave = clips.wave(index)
-            if not wave.size:
-                raise UndecodableError("the clip", "it has no samples")
-            windows = cut(wave, config.samples)
-        except UndecodableError as error:
-            reasons[index] = error.reason
-            continue
-        for window in windows:
-            waves.append(window)
-            owners.append(index)
-            if len(waves) == config.batch_windows:
-                yield waves, owners
-                waves, owners = [], []
-    if waves:
-        yield waves, owners
 
 
 def require_audio(name: str, clips: FileClips, skip_missing: bool) -> list[int]:
@@ -291,35 +227,48 @@ def decode_file(path: Path, start_s: float = 0.0, duration_s: float | None = Non
     Raises UndecodableError, with the file and the decoder's reason. A file that ends before `start_s + duration_s`
     gives what it has.
     """
-    clip = _cut_to_end(path, start_s) if duration_s is None else cut_file(path, start_s, duration_s)
+    return _decoded(_read(path), path, start_s, duration_s)
+
+
+def cut_file(path: Path, start_s: float, duration_s: float) -> "Clip":
+    """The clip as mining cuts it, padded where the file is too short. Raises UndecodableError where it cannot be."""
+    return _cut(_read(path), path, start_s, duration_s)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UndecodableError(path, error.strerror or type(error).__name__) from error
+
+
+def _decoded(media: bytes, path: Path, start_s: float, duration_s: float | None) -> FloatArray:
+    clip = _cut_to_end(media, path, start_s) if duration_s is None else _cut(media, path, start_s, duration_s)
     if clip.padded_samples >= len(clip.pcm_T):
         raise UndecodableError(path, f"the file ends before {start_s:g} s")
     return to_float(clip.pcm_T[: len(clip.pcm_T) - clip.padded_samples])
 
 
-def cut_file(path: Path, start_s: float, duration_s: float) -> "Clip":
-    """The clip as mining cuts it, padded where the file is too short. Raises UndecodableError where it cannot be."""
+def _cut(media: bytes, path: Path, start_s: float, duration_s: float) -> "Clip":
     from pipeline.media.clip import ClipError, ClipSpec, DecoderUnavailableError
 
     try:
-        return _decoder().cut(path.read_bytes(), ClipSpec(start_s=start_s, duration_s=duration_s))
+        return _decoder().cut(media, ClipSpec(start_s=start_s, duration_s=duration_s))
     except ClipError as error:
         kind = TooShortError if error.reason is Reason.TOO_SHORT else UndecodableError
         raise kind(path, str(error)) from error
-    except OSError as error:
-        raise UndecodableError(path, error.strerror or type(error).__name__) from error
     except ValueError as error:  # a clip that begins before its file does, or lasts for ever
         raise UndecodableError(path, str(error)) from error
     except DecoderUnavailableError as error:
         raise EvaluationDataError(f"{path}: cannot be decoded ({error})") from error
 
 
-def _cut_to_end(path: Path, start_s: float) -> "Clip":
+def _cut_to_end(media: bytes, path: Path, start_s: float) -> "Clip":
     from pipeline.media.protocol import LONGEST_CLIP_S
 
     duration_s = _FIRST_CUT_S
     while True:
-        clip = cut_file(path, start_s, min(duration_s, LONGEST_CLIP_S))
+        clip = _cut(media, path, start_s, min(duration_s, LONGEST_CLIP_S))
         if clip.padded_samples or duration_s >= LONGEST_CLIP_S:
             return clip
         duration_s *= 2
@@ -332,19 +281,23 @@ def decode_shard_audio(audio: bytes, encoding: str) -> FloatArray:
     return to_float(decode_clip(audio, AudioEncoding(encoding)))
 
 
-@functools.cache
+_OF_THREAD = threading.local()
+
+
 def _decoder() -> "ClipDecoder":
-    """One helper process for the whole evaluation."""
+    """A helper process a thread, for as long as this process lasts."""
     from pipeline.media.clip import ClipDecoder, DecodeConfig, ShortPolicy
 
-    decoder = ClipDecoder(DecodeConfig(short_policy=ShortPolicy.PAD))
-    atexit.register(decoder.close)
+    if not hasattr(_OF_THREAD, "decoder"):
+        _OF_THREAD.decoder = ClipDecoder(DecodeConfig(short_policy=ShortPolicy.PAD))
+        atexit.register(_OF_THREAD.decoder.close)
+    decoder: ClipDecoder = _OF_THREAD.decoder
     return decoder
 
 
 def whole_file_sha256(path: Path) -> str:
     """`pcm_sha256` of all samples of a file."""
-    clip = _cut_to_end(path, 0.0)
+    clip = _cut_to_end(_read(path), path, 0.0)
     return pcm_sha256(clip.pcm_T[: len(clip.pcm_T) - clip.padded_samples])
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from schemas.lookup import find_factory, lacking
 from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.readers.captions import CaptionReader
 from trainer.evaluation.retrieval import Collection
 from trainer.evaluation.tagging import TaggedReader
 from trainer.evaluation.triplets import TripletSource
@@ -27,6 +28,7 @@ TASKS = {
     "linear_probe": "trainer.evaluation.tagging:LinearProbe",
     "retrieval": "trainer.evaluation.retrieval:TextToMusicRetrieval",
     "text_triplets": "trainer.evaluation.triplets:TextTriplets",
+    "captions": "trainer.evaluation.captions:CaptionRetrieval",
 }
 # What a field of a configuration asks of its reader → our readers that have it.
 KINDS: dict[type[Any], dict[str, str]] = {
@@ -40,6 +42,11 @@ KINDS: dict[type[Any], dict[str, str]] = {
     Collection: {
         "run": "trainer.evaluation.retrieval:RunCollection",
         "catalogue": "trainer.evaluation.retrieval:CatalogueCollection",
+    },
+    CaptionReader: {
+        "caption_table": "trainer.evaluation.readers.captions:CaptionTable",
+        "musiccaps": "trainer.evaluation.readers.captions:MusicCaps",
+        "song_describer": "trainer.evaluation.readers.captions:SongDescriber",
     },
     TripletSource: {
         "ontology": "trainer.evaluation.triplets:OntologyTriplets",

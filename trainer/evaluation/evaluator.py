@@ -83,6 +83,11 @@ class Evaluator(abc.ABC, Generic[ModelT]):
     def measure(self, model: ModelT) -> Measurement:
         """Raises EvaluationDataError where the data cannot be used, EmbeddingError where the model's rows cannot."""
 
+    def check(self) -> None:
+        """Looks at files and splits, so that what is wrong with them is said before the first clip is embedded. Raises
+        EvaluationDataError."""
+        return
+
     def of_models(self, trainings: Sequence[Training]) -> Self:
         """The same for models that were trained so: one that measures on a run leaves out what they have seen."""
         return self

@@ -34,11 +34,21 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """A figure with its interval; `low` and `high` are None where there was no resampling."""
+    """A figure with its interval; `low` and `high` are None where there was no resampling. `draws` are the resamples,
+    for as long as the command lasts: those of two models on the same clips are of the same clips, one by one."""
 
     value: float
     low: float | None = None
     high: float | None = None
+    draws: NDArray[np.float64] | None = field(default=None, compare=False, repr=False)
+
+    def less(self, other: "Value", confidence: float) -> "Value | None":
+        """This figure less another of the same clips, with the difference's interval; None where that is unknown."""
+        if self.draws is None or other.draws is None or len(self.draws) != len(other.draws):
+            return None
+        tail = (1 - confidence) / 2
+        low, high = np.quantile(self.draws - other.draws, [tail, 1 - tail])
+        return Value(value=self.value - other.value, low=float(low), high=float(high))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +168,7 @@ def _with_interval(value: float, resampled: NDArray[np.float64], bootstrap: Boot
         return Value(value=value)
     tail = (1 - bootstrap.confidence) / 2
     low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Value(value=value, low=float(low), high=float(high))
+    return Value(value=value, low=float(low), high=float(high), draws=resampled)
 
 
 def mean_with_interval(

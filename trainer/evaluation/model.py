@@ -21,6 +21,7 @@ from trainer.trained_on import Training
 FloatArray: TypeAlias = NDArray[np.float32]
 
 EMBEDDING_DIM = 128
+CLAP = "clap:"  # before the folder of a checkpoint, where a model is named
 
 
 class TextModel(Protocol):
@@ -91,6 +92,10 @@ class RandomModel:
 
     def embed_text(self, texts: list[str]) -> FloatArray:
         return self._rows(texts)
+
+    def embed_names(self, names: Sequence[str]) -> FloatArray:
+        """Of clips, by what is as different as they are."""
+        return self._rows(names)
 
     def _rows(self, keys: Sequence[str]) -> FloatArray:
         rows = [np.random.default_rng([self._seed, hash64(key)]).standard_normal(self._dim) for key in keys]

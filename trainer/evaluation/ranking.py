@@ -182,14 +182,16 @@ class QueryScores:
     average_precision: NDArray[np.float64]
     first_rank: NDArray[np.float64]
     recall: dict[int, NDArray[np.float64]]
+    average_precision_at_10: NDArray[np.float64]
 
 
 def query_scores(ranks: RelevantRanks, recall_at: Sequence[int] = DEFAULT_RECALL_AT) -> QueryScores:
-    """ROC-AUC, average precision, rank of the best relevant item and recall@k of every query.
+    """ROC-AUC, average precision, rank of the best relevant item, recall@k and AP@10 of every query.
 
-    Ties count half in the AUC and share one threshold in the average precision, as in scikit-learn. Rank and recall
-    take the worst order of a tie, the irrelevant first, so that a model that gives every item one score gets no
-    credit. A query to which every item is relevant has no AUC (NaN).
+    Ties count half in the AUC and share one threshold in the average precision, as in scikit-learn. Rank, recall and
+    AP@10 (the precision at each relevant item of the first ten, over the most that could be there) take the worst
+    order of a tie, the irrelevant first, so that a model that gives every item one score gets no credit. A query to
+    which every item is relevant has no AUC (NaN).
     """
     starts = ranks.offsets[:-1]
     relevant = np.diff(ranks.offsets)
@@ -209,6 +211,12 @@ def query_scores(ranks: RelevantRanks, recall_at: Sequence[int] = DEFAULT_RECALL
     ap = np.add.reduceat(relevant_at_least / at_least, starts) / relevant
     rank = np.arange(len(key)) - starts[query] + 1 + negatives_above + negatives_tied
     recall = {k: np.add.reduceat(rank <= k, starts, dtype=np.int64) / relevant for k in recall_at}
+    found = np.arange(1, len(key) + 1) - starts[query]
+    ap_at_10 = np.add.reduceat(np.where(rank <= 10, found / rank, 0.0), starts) / np.minimum(relevant, 10)
     return QueryScores(
-        roc_auc=1 - lost, average_precision=ap, first_rank=rank[starts].astype(np.float64), recall=recall
+        roc_auc=1 - lost,
+        average_precision=ap,
+        first_rank=rank[starts].astype(np.float64),
+        recall=recall,
+        average_precision_at_10=ap_at_10,
     )

@@ -84,6 +84,7 @@ def read_results(path: Path) -> Results:
 
 def _measurement_json(measurement: Measurement) -> dict[str, Any]:
     value = dataclasses.asdict(measurement)
+    value["metrics"] = {name: {key: v[key] for key in ("value", "low", "high")} for name, v in value["metrics"].items()}
     lists = ("classes", "unmeasured")
     return {**_finite(value), **{n: [_finite(dataclasses.asdict(c)) for c in getattr(measurement, n)] for n in lists}}
 

@@ -24,10 +24,10 @@ from trainer.evaluation.clips import (
     FileClips,
     RunClips,
     WindowConfig,
-    embed_clips,
     missing_clips,
     require_audio,
 )
+from trainer.evaluation.embedding import embed_clips
 from trainer.evaluation.evaluator import Evaluator, Measurement, Unmeasured, failed_clips, own_training
 from trainer.evaluation.metrics import Bootstrap, Value, mean_with_interval
 from trainer.evaluation.model import JointModel, embed_texts
@@ -139,12 +139,14 @@ class TextToMusicRetrieval(Evaluator[JointModel]):
     def of_models(self, trainings: Sequence[Training]) -> Self:
         return type(self)(self.config, trainings)
 
+    def check(self) -> None:
+        clips, _ = self.config.collection.clips(self.config.skip_missing)
+        self._relevant(read_eval_playlists(self.config.playlists), clips.ids)
+
     def measure(self, model: JointModel) -> Measurement:
         config = self.config
         playlists = read_eval_playlists(config.playlists)
         clips, unmeasured = config.collection.clips(config.skip_missing)
-        # Before the hours of embedding, and after it for what could be embedded.
-        self._relevant(playlists, clips.ids)
         embedded = embed_clips(model, clips, config.windows)
         ids = [clips.ids[i] for i in embedded.kept]
         used, relevant, skipped = self._relevant(playlists, ids)

@@ -14,12 +14,14 @@ TITLES = {
     "zero_shot": "Zero-shot tagging",
     "linear_probe": "Linear probes",
     "retrieval": "Text-to-music retrieval",
+    "captions": "Retrieval by captions",
     "text_triplets": "Text triplets",
 }
 _SHORT = {
     "roc_auc": "ROC-AUC",
     "average_precision": "AP",
     "mean_average_precision": "mAP",
+    "mean_average_precision_at_10": "mAP@10",
     "d_prime": "d'",
     "median_rank": "median rank",
     "accuracy": "accuracy",
@@ -48,7 +50,12 @@ def tables(results: Results, published: Sequence[PublishedFigure] | None = None)
     for result in results.models:
         for measurement in result.measurements:
             names.setdefault(measurement.name, measurement)
-    return [_table(results, name, first, figures) for name, first in names.items()]
+    found = []
+    for name, first in names.items():
+        found.append(_table(results, name, first, figures))
+        if (differences := _differences(results, name)) is not None:
+            found.append(differences)
+    return found
 
 
 def published_elsewhere(results: Results, published: Sequence[PublishedFigure] | None = None) -> Table | None:
@@ -119,9 +126,37 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
     return Table(title=title, header=header, rows=tuple(rows), own_rows=frozenset(range(own)), notes=tuple(notes))
 
 
+def _differences(results: Results, name: str) -> Table | None:
+    """Each model less the first one, resample by resample, where both were measured on the same clips just now."""
+    measured = [(r.model, m) for r in results.models for m in r.measurements if m.name == name]
+    (first_model, first), *others = measured
+    metrics = sorted(first.metrics, key=metric_order)
+    rows = []
+    for model, other in others:
+        if (other.units, other.sources, other.unmeasured) != (first.units, first.sources, first.unmeasured):
+            continue
+        confidence = other.settings.get("bootstrap", {}).get("confidence", 0.95)
+        both = [
+            other.metrics[metric].less(first.metrics[metric], confidence) if metric in other.metrics else None
+            for metric in metrics
+        ]
+        if any(value is not None for value in both):
+            cells = ("–" if value is None else format_value(value, signed=True) for value in both)
+            rows.append((f"{model} less {first_model}", *cells))
+    if not rows:
+        return None
+    return Table(
+        title=f"{TITLES.get(first.task, first.task)}, differences: {first.dataset}",
+        header=("models", *map(_heading, metrics)),
+        rows=tuple(rows),
+        own_rows=frozenset(range(len(rows))),
+        notes=("paired: each resample is of the same clips for both; an interval without 0 is a difference",),
+    )
+
+
 def metric_order(metric: str) -> tuple[int, int]:
     """Sort key of a table's columns, the same whether results were just measured or read from a file."""
-    name, _, k = metric.partition("_at_")
+    name, _, k = metric.partition("_at_")  # mAP@10 stands where mAP does
     return _ORDER.index(name) if name in _ORDER else len(_ORDER), int(k or 0)
 
 
@@ -135,18 +170,19 @@ def _basis(measurement: Measurement) -> str:
     return f"{measurement.split} split; {units}" + (f"; {notes}" if notes else "")
 
 
-def format_value(value: Value) -> str:
+def format_value(value: Value, *, signed: bool = False) -> str:
     """0.712 [0.698, 0.725]: the brackets are the bootstrap interval. What is not finite (d' of a perfect AUC) is –."""
-    figure = _number(value.value)
+    figure = _number(value.value, signed)
     if value.low is None or value.high is None:
         return figure
-    return f"{figure} [{_number(value.low)}, {_number(value.high)}]"
+    return f"{figure} [{_number(value.low, signed)}, {_number(value.high, signed)}]"
 
 
-def _number(value: float) -> str:
+def _number(value: float, signed: bool) -> str:
     if not math.isfinite(value):
         return "–"
-    return f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+    sign = "+" if signed else ""
+    return f"{value:{sign}.3f}" if abs(value) < 100 else f"{value:{sign}.0f}"
 
 
 def to_markdown(found: Sequence[Table]) -> str:

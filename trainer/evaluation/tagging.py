@@ -8,7 +8,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from trainer.evaluation.clips import WindowConfig, embed_clips
+from trainer.evaluation.clips import WindowConfig
+from trainer.evaluation.embedding import embed_clips
 from trainer.evaluation.evaluator import Evaluator, Measurement, Unmeasured, failed_clips, own_training
 from trainer.evaluation.metrics import BoolArray, Bootstrap, auc_and_ap, tagging_scores
 from trainer.evaluation.model import FloatArray, JointModel, embed_texts
@@ -77,6 +78,14 @@ class _Tagging(Evaluator[JointModel]):
     def of_models(self, trainings: Sequence[Training]) -> Self:
         return type(self)(self.config, trainings)
 
+    def check(self) -> None:
+        data = self.data()
+        for name in self._splits():
+            self.split(data, name)
+
+    def _splits(self) -> tuple[str, ...]:
+        return (self.config.split,)
+
     def data(self, model: JointModel | None = None) -> TaggedSet:
         """The set, read once. Where nothing was said of the models, a model of ours speaks for itself."""
         trainings = own_training(model) if self._trainings is None else self._trainings
@@ -136,12 +145,15 @@ class LinearProbe(_Tagging):
     config_class = ProbeConfig
     config: ProbeConfig
 
+    def _splits(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(("train", "validation", self.config.split)))
+
     def measure(self, model: JointModel) -> Measurement:
         data = self.data(model)
         rows: dict[str, FloatArray] = {}
         labels: dict[str, BoolArray] = {}
         unmeasured: list[Unmeasured] = []
-        for name in dict.fromkeys(("train", "validation", self.config.split)):
+        for name in self._splits():
             split = self.split(data, name)
             clips = embed_clips(model, split.clips, self.config.windows)
             rows[name], labels[name] = clips.rows, split.labels[clips.kept]

@@ -134,6 +134,9 @@ class TextTriplets(Evaluator[TextModel]):
     def __init__(self, config: TripletConfig) -> None:
         self.config = config
 
+    def check(self) -> None:
+        self.triplets()
+
     def triplets(self) -> list[Triplet]:
         config = self.config
         return draw_triplets(config.data.pairs(), config.data.negatives, config.seed, config.anchors)

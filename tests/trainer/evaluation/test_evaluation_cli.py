@@ -9,7 +9,7 @@ import pytest
 
 from tests.trainer.evaluation.tone_sets import Tones, WriteRun
 from trainer.evaluation.cli import main
-from trainer.evaluation.model import RandomModel
+from trainer.evaluation.model import FloatArray, RandomModel
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,20 @@ def test_config_and_an_earlier_result_beside(tmp_path: Path, table: Path, capsys
     assert "evaluation.json: evaluator 1: task 'magic'" in capsys.readouterr().err
 
 
+def test_captions_both_ways(tmp_path: Path, tones: Tones, capsys: pytest.CaptureFixture[str]) -> None:
+    for i in range(3):
+        tones.write(tmp_path / f"{i}.wav", [f"words {i}"])
+    (tmp_path / "mine.csv").write_text("path,caption\n" + "".join(f"{i}.wav,words {i}\n" for i in range(3)))
+    assert main(["random", "--captions", str(tmp_path / "mine.csv"), "--output", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "Retrieval by captions: captions/mine/text_to_music" in shown
+    assert "captions/mine/music_to_text" in shown
+    assert "mAP@10" in shown
+    excluded = tmp_path / "exclude.jsonl"
+    assert main(["--captions", str(tmp_path / "mine.csv"), "--write_exclude", str(excluded)]) == 0
+    assert {json.loads(line).get("recording_id") for line in excluded.read_text().splitlines()} >= {"0", "1", "2"}
+
+
 def test_text_encoder_through_the_real_ontology(
     tmp_path: Path, audioset_files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -74,6 +88,8 @@ def test_text_encoder_through_the_real_ontology(
     assert "705 triplets" in shown
     assert "0.847" in shown
     assert "0.889" in shown
+    assert main(["--text_encoder", "./nowhere", *given]) == 2
+    assert "no such sentence encoder" in capsys.readouterr().err
 
 
 def test_mined_run_and_held_out_list(
@@ -97,16 +113,19 @@ def test_mined_run_and_held_out_list(
         ([], "nothing to evaluate"),
         (["random"], "nothing to evaluate"),
         (["--table", "{table}"], "name a model"),
-        (["no-such-folder", "--table", "{table}"], "neither a model directory nor"),
+        (["no-such-folder", "--table", "{table}"], "neither a model directory, nor"),
         (["no_module:at_all", "--table", "{table}"], "there is no module 'no_module'"),
         (["json:loads", "--table", "{table}"], "cannot be made"),
         (["builtins:dict", "--table", "{table}"], "no embed_audio"),
         (["random", "--table", "nothing.csv"], "nothing.csv: not found"),
         (["random", "--jamendo", "x"], "--jamendo needs --jamendo_audio"),
         (["random", "--ontology", "x"], "--ontology needs --class_labels"),
+        (["random", "--musiccaps", "x"], "--musiccaps needs --musiccaps_audio"),
+        (["random", "--captions", "x"], "x: not found; it should be a csv of captions"),
+        (["random", "--triplets", "5"], "--triplets is of --playlists"),
+        (["random", "--audioset_segments", "x", "--audioset_train", "y"], "--audioset_segments needs"),
         (["random", "--magnatagatune", "x"], "annotations_final.csv: not found"),
         (["random", "--mined", "nowhere"], "is it the output of a finished"),
-        (["--text_encoder", "./nowhere", "--ontology", "x", "--class_labels", "y"], "no such sentence encoder"),
         (["random", "--config", "none.json"], "none.json"),
         (["random", "--no_such_flag"], ""),
     ],
@@ -130,6 +149,50 @@ def test_missing_audio_stops_the_evaluation_unless_it_may_be_skipped(
     assert "test3.flac" in error
     assert main(["random", "--table", str(table), "--skip_missing"]) == 0
     assert "1 missing clips" in capsys.readouterr().out
+
+
+def test_a_second_command_embeds_nothing_again_and_the_first_says_what_it_has(
+    tmp_path: Path, table: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    embedded: list[int] = []
+    model = RandomModel(5)
+
+    class Counting:
+        embed_text = staticmethod(model.embed_text)
+        cut_off = False
+
+        def embed_audio(self, waves: list[FloatArray]) -> FloatArray:
+            if self.cut_off and embedded:
+                raise KeyboardInterrupt
+            embedded.append(len(waves))
+            return model.embed_audio(waves)
+
+    counting = Counting()
+    made = (counting, "counting", "d" * 64, ())
+    monkeypatch.setattr("trainer.evaluation.cli.load_model", lambda *_: made)
+    data = {"kind": "table", "file": str(table)}
+    config = tmp_path / "evaluation.json"
+    config.write_text(
+        json.dumps({"evaluators": [{"task": "zero_shot", "data": data, "windows": {"batch_windows": 4}}]})
+    )
+    given = ["m", "--config", str(config), "--no_control", "--output", str(tmp_path / "out")]
+    counting.cut_off = True
+    assert main(given) == 3
+    first = sum(embedded)
+    counting.cut_off = False
+    embedded.clear()
+    assert main(given) == 0
+    again = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert not (tmp_path / "out" / "results.unfinished.json").exists()
+    clips = again["models"][0]["measurements"][0]["units"]["clips"]
+    assert 0 < first < clips == first + sum(embedded)
+    embedded.clear()
+    other = ["--embeddings", str(tmp_path / "out" / "embeddings.sqlite"), "--bootstrap", "10"]
+    assert main(["m", "--table", str(table), "--no_control", *other]) == 0
+    assert not embedded
+    (tmp_path / "out" / "embeddings.sqlite").write_text("no database" * 100)
+    assert main(given) == 2
+    assert "remove the file" in capsys.readouterr().err
 
 
 def test_help_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

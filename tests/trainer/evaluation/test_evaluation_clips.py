@@ -11,16 +11,8 @@ import soundfile
 
 from tests.trainer.evaluation.tone_sets import RATE_HZ, Tones, tone
 from trainer.cuts import cut, window_starts
-from trainer.evaluation.clips import (
-    EvaluationDataError,
-    FileClip,
-    FileClips,
-    FrozenModel,
-    WindowConfig,
-    decode_file,
-    embed_clips,
-    require_audio,
-)
+from trainer.evaluation.clips import EvaluationDataError, FileClip, FileClips, WindowConfig, decode_file, require_audio
+from trainer.evaluation.embedding import FrozenModel, embed_clips
 from trainer.evaluation.model import EmbeddingError, FloatArray, RandomModel, embed_texts, unit_rows
 
 CONFIG = WindowConfig()

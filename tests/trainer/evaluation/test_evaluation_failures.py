@@ -15,7 +15,8 @@ import soundfile
 from tests.trainer.evaluation.test_evaluation_readers import write_annotations, write_jamendo
 from tests.trainer.evaluation.tone_sets import RATE_HZ, Tones, WriteRun, tone
 from trainer.evaluation.cli import main
-from trainer.evaluation.clips import EvaluationDataError, FileClip, FileClips, WindowConfig, embed_clips
+from trainer.evaluation.clips import EvaluationDataError, FileClip, FileClips, WindowConfig
+from trainer.evaluation.embedding import embed_clips
 from trainer.evaluation.leakage import clip_exclusions
 from trainer.evaluation.model import RandomModel
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests.trainer.evaluation.test_evaluation_readers import TAGS_188, write_annotations, write_jamendo
 from tests.trainer.evaluation.tone_sets import Tones, WriteRun, tone
-from trainer.evaluation.clips import FrozenModel
 from trainer.evaluation.declare import evaluator_from_json
+from trainer.evaluation.embedding import FrozenModel
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.model import RandomModel
 from trainer.evaluation.readers.audioset import CLASS_SETS, ClassSet, Ontology, class_set, read_labelled_classes

@@ -262,7 +262,7 @@ def test_mined_run_is_a_tagging_set(tmp_path: Path, write_run: WriteRun) -> None
     )
     assert counts == {"Jazz": 5, "Rock": 3}
     for index in (7, 0, 4):
-        wave = data.split("test").clips.wave(index)
+        wave = data.split("test").clips.audio(index).decode()
         np.testing.assert_array_equal(wave, ((pcm + index) / np.float32(1 << 15)).astype(np.float32))
         assert len(wave) == RATE_HZ
     assert data.sources["manifest"] == Run.open(run).manifest.digest()

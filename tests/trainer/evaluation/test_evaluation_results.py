@@ -1,15 +1,17 @@
 """Result files say how each figure came about, are the same bytes twice, and make tables that stand alone."""
 
+import dataclasses
 import json
 import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from trainer.evaluation.evaluator import Measurement
-from trainer.evaluation.metrics import ClassScore, Value
+from trainer.evaluation.metrics import Bootstrap, ClassScore, Value, tagging_scores
 from trainer.evaluation.page import to_html
 from trainer.evaluation.published import PublishedFigure, published_figures
 from trainer.evaluation.results import ModelResult, Results, read_results
@@ -148,3 +150,34 @@ def test_page_is_self_contained_and_escapes_what_it_shows(results: Results) -> N
     assert "b" not in audit.tags
     assert "&lt;b&gt;loud&lt;/b&gt;" in page
     assert page == to_html(results)
+
+
+def test_models_on_the_same_clips_are_compared_resample_by_resample(results: Results) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.random((300, 4)) < 0.3
+    common = rng.normal(size=labels.shape)
+    names, bootstrap = [f"tag {i}" for i in range(4)], Bootstrap(resamples=200)
+
+    def result(model: str, skill: float, **other: object) -> ModelResult:
+        scores = tagging_scores((common + skill * labels).astype(np.float32), labels, names, bootstrap)
+        (template,) = results.models[0].measurements
+        changed = {"units": {"clips": 300}, "settings": {"bootstrap": {"confidence": 0.95}}, **other}
+        measurement = dataclasses.replace(template, metrics=scores.metrics, classes=scores.classes, **changed)  # type: ignore[arg-type]
+        return ModelResult(model=model, digest=None, measurements=(measurement,))
+
+    good, better, elsewhere = result("good", 1.0), result("better", 1.1), result("elsewhere", 1.0, units={"clips": 9})
+    shown = Results(openmulan_version="0", models=(good, better, elsewhere))
+    (_, differences) = tables(shown, [])
+    assert [row[0] for row in differences.rows] == ["better less good"]
+    found = better.measurements[0].metrics["roc_auc"].less(good.measurements[0].metrics["roc_auc"], 0.95)
+    alone = better.measurements[0].metrics["roc_auc"]
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert alone.low is not None
+    assert alone.high is not None
+    # What both have in common says nothing about which is better.
+    assert 0 < found.low < found.value < found.high
+    assert found.high - found.low < (alone.high - alone.low) / 3
+    assert differences.rows[0][1].startswith(f"{found.value:+.3f} [+")
+    assert "draws" not in json.dumps(shown.to_json())

@@ -14,7 +14,7 @@ any descendant of it, since AudioSet's own labels are only partly propagated.
 import csv
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -165,18 +165,17 @@ class AudioSet:
         mids = class_set(self.classes, ontology, read_labelled_classes(self.class_labels))
         carriers = {mid: ontology.subtree(mid) if self.propagate else {mid} for mid in mids}
         files = {"test": self.segments, "train": self.train_segments, "validation": self.validation_segments}
-        index = _index_audio(self.audio_folder)
         splits = {}
         for split, path in files.items():
             if path is None:
                 continue
-            clips, tags = [], []
+            segments, tags = [], []
             for segment in read_segments(path):
                 present = {mid for mid, wanted in carriers.items() if wanted & segment.mids}
                 if present or self.pool == "all":
-                    clips.append(self._clip(segment, index))
+                    segments.append(segment)
                     tags.append(present)
-            splits[split] = file_split(clips, tags, mids)
+            splits[split] = file_split(segment_clips(segments, self.audio_folder, self.audio_is), tags, mids)
         return TaggedSet(
             name=f"audioset/{self.classes}",
             class_names=tuple(mids),
@@ -195,15 +194,21 @@ class AudioSet:
             },
         )
 
-    def _clip(self, segment: Segment, index: dict[str, Path]) -> FileClip:
-        clip_id = f"{segment.ytid}_{segment.start_s:g}"
-        path = next((index[key] for key in _file_keys(segment) if key in index), None)
-        if path is None:
-            path = self.audio_folder / f"{segment.ytid}.wav"
-        whole = FileClip(clip_id=clip_id, path=path, recording_ids=(segment.ytid,))
-        if self.audio_is == "segment":
-            return whole
-        return dataclasses.replace(whole, start_s=segment.start_s, duration_s=segment.end_s - segment.start_s)
+
+def segment_clips(
+    segments: Sequence[Segment], folder: Path, audio_is: Literal["segment", "recording"]
+) -> list[FileClip]:
+    """The clip of each segment, in the folder's file that is named after it; one that is not there has a name that
+    could be."""
+    index = _index_audio(folder)
+    clips = []
+    for segment in segments:
+        path = next((index[key] for key in _file_keys(segment) if key in index), folder / f"{segment.ytid}.wav")
+        clip = FileClip(clip_id=f"{segment.ytid}_{segment.start_s:g}", path=path, recording_ids=(segment.ytid,))
+        if audio_is == "recording":
+            clip = dataclasses.replace(clip, start_s=segment.start_s, duration_s=segment.end_s - segment.start_s)
+        clips.append(clip)
+    return clips
 
 
 def _index_audio(folder: Path) -> dict[str, Path]:
