@@ -288,6 +288,6 @@ def test_a_name_that_is_no_unicode_and_two_folders_with_one_name(tmp_path: Path)
     assert make(tmp_path / "index", tmp_path / "a", tmp_path / "b", tmp_path / "c") == 0
     index = Index.open(tmp_path / "index")
     assert [name for name, _, _ in index.map()] == ["caf\\xe9.flac", "same.flac", str(tmp_path / "c" / "same.flac")]
-    path = index.audio("caf\\xe9.flac").path
-    assert path is not None
-    assert path.is_file()
+    place = index.audio("caf\\xe9.flac")
+    assert place.path is not None
+    assert place.path.is_file()
