@@ -246,7 +246,7 @@ def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any
 
         return load_on(folder, device), _label(folder), digest_folder(folder), trained_on(folder)
     if not is_factory(name):
-        raise ValueError(f"{name}: neither a model directory, nor clap:DIR, nor package.module:factory")
+        raise ValueError(f"{name}: neither a model directory nor clap:FOLDER nor package.module:factory")
     factory = find_factory(name, {}, "model")
     try:
         made = factory()

@@ -113,7 +113,7 @@ def test_mined_run_and_held_out_list(
         ([], "nothing to evaluate"),
         (["random"], "nothing to evaluate"),
         (["--table", "{table}"], "name a model"),
-        (["no-such-folder", "--table", "{table}"], "neither a model directory, nor"),
+        (["no-such-folder", "--table", "{table}"], "neither a model directory nor"),
         (["no_module:at_all", "--table", "{table}"], "there is no module 'no_module'"),
         (["json:loads", "--table", "{table}"], "cannot be made"),
         (["builtins:dict", "--table", "{table}"], "no embed_audio"),
