@@ -19,7 +19,7 @@ from typing import Any
 
 from filters.annotation import guideline, people, warmup
 from filters.annotation.log import Log
-from filters.annotation.security import Address
+from schemas.serving.gate import Address
 from filters.annotation.work import add_items
 from schemas.label import LabelItem
 
