@@ -12,9 +12,9 @@ from filters.annotation.guideline import Guideline
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError
 from filters.annotation.security import check_exposure
-from schemas.serving.gate import MAX_BODY_BYTES, Address
 from filters.annotation.warmup import read_warmup
 from schemas.label import LabelItem, LabelValue
+from schemas.serving.gate import MAX_BODY_BYTES, Address
 from tests.filters.annotation.harness import Client, Server, label_body, make_db, make_items
 
 HOSTILE = {
