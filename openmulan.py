@@ -43,6 +43,7 @@ from schemas.version import VERSION as __version__  # noqa: E402
 
 # Public name -> the module that it lives in.
 _API: dict[str, str] = {
+    "Index": "trainer.search.index",
     "Manifest": "schemas.manifest",
     "Reason": "schemas.reasons",
     "Run": "schemas.run",

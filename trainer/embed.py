@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from tqdm import tqdm
-
 from pipeline.media.clip import DecoderUnavailableError
-from pipeline.media.protocol import MEDIA_SUFFIXES
 from schemas.digest import digest_json
 from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output
 from schemas.manifest import POINTER_NAME
@@ -31,8 +26,9 @@ from schemas.run import RowGroup, Run, RunError
 from trainer.commands import start_logging
 from trainer.cuts import CUTS_VERSION
 from trainer.embed_arguments import parser_of
+from trainer.embed_inputs import Progress, files_of, load_on, path_text
 from trainer.evaluation.model import digest_folder
-from trainer.model import Changes, Model, load, model_folder
+from trainer.model import Changes, Model, model_folder
 from trainer.recordings import Audio, Reader, ShardClip, UnusableAudioError
 from trainer.vectors import AUDIO_SCHEMA, TEXT_SCHEMA, Account, VectorTable
 
@@ -40,7 +36,6 @@ log = logging.getLogger(__name__)
 
 _PART_FILES = 256  # so many are embedded anew after a kill, at most; of a run, a row group
 _PART_TEXTS = 4096
-_LINE_EVERY_S = 30.0
 _COLUMNS = ["recording_id", "start_s", "duration_s", "audio", "audio_encoding"]
 
 
@@ -64,7 +59,7 @@ class _Files:
         return len(self.paths)
 
     def items(self, part: int) -> list[_Item]:
-        return [_Item(part=part, row={"path": _text(path), "start_s": 0.0}, audio=path) for path in self.paths]
+        return [_Item(part=part, row={"path": path_text(path), "start_s": 0.0}, audio=path) for path in self.paths]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,7 +119,7 @@ def _embed_audio(arguments: argparse.Namespace) -> Account:
     if (account := table.finished()) is not None:
         log.info("%s is there already", arguments.output)
         return account
-    model = _load(folder, arguments.device)
+    model = load_on(folder, arguments.device)
     with table.opened():
         missing = [part for part in range(len(parts)) if not table.has(part)]
         if len(missing) < len(parts):
@@ -138,7 +133,7 @@ def _fill(
 ) -> None:
     rows: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
     changes = Changes()
-    with Reader(workers) as reader, _Progress(sum(parts[part].rows for part in missing)) as progress:
+    with Reader(workers) as reader, Progress(sum(parts[part].rows for part in missing)) as progress:
         waves = reader.waves(_items(parts, missing), _audio_of)
         for item, found in model.embed_waves(waves):
             row = {**item.row, "model": digest}
@@ -183,7 +178,7 @@ def _parts(inputs: Sequence[str]) -> tuple[list[_Part], str]:
             names.append(run.manifest.digest())
             parts += [_Group(run=run, group=group) for group in run.row_groups() if group.rows]
         else:
-            paths |= dict.fromkeys(_files(name))
+            paths |= dict.fromkeys(files_of(name))
     for path in paths:
         stat = os.stat(path)
         names.append([path, stat.st_size, stat.st_mtime_ns])
@@ -191,19 +186,6 @@ def _parts(inputs: Sequence[str]) -> tuple[list[_Part], str]:
     if not parts:
         raise ValueError(f"{', '.join(inputs)}: there is nothing to embed")
     return parts, digest_json(names)
-
-
-def _files(name: str) -> Iterator[str]:
-    """A file by its name, whatever it is; of a folder, all with the name of a recording, in order."""
-    if os.path.isfile(name):
-        yield name
-    elif not os.path.isdir(name):
-        raise ValueError(f"{name}: there is no such file or folder (names are taken as they are, not as patterns)")
-    else:
-        for folder, inner, files in os.walk(name):
-            inner.sort()
-            here = (os.path.join(folder, file) for file in sorted(files) if file.lower().endswith(MEDIA_SUFFIXES))
-            yield from (path for path in here if os.path.isfile(path))
 
 
 def _embed_texts(arguments: argparse.Namespace) -> Account:
@@ -221,9 +203,9 @@ def _embed_texts(arguments: argparse.Namespace) -> Account:
     table = VectorTable(arguments.output, TEXT_SCHEMA, {"model": digest, "inputs": digest_json(list(texts))})
     if (account := table.finished()) is not None:
         return account
-    model = _load(folder, arguments.device)
+    model = load_on(folder, arguments.device)
     parts = list(_some(texts, _PART_TEXTS))
-    with table.opened(), _Progress(len(texts)) as progress:
+    with table.opened(), Progress(len(texts)) as progress:
         for part, some in enumerate(parts):
             if not table.has(part):
                 rows = zip(some, model.embed_text(some), strict=True)
@@ -232,43 +214,10 @@ def _embed_texts(arguments: argparse.Namespace) -> Account:
         return table.finish(len(parts))
 
 
-def _load(folder: Path, device: str | None) -> Model:
-    try:
-        return load(folder, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except (RuntimeError, AssertionError) as error:  # as torch refuses a device
-        raise ValueError(f"--device {device}: {str(error).splitlines()[0]}") from error
-
-
 def _some(values: Iterable[str], count: int) -> Iterator[tuple[str, ...]]:
     left = iter(values)
     while some := tuple(itertools.islice(left, count)):
         yield some
-
-
-def _text(path: str) -> str:
-    """A name that is no Unicode, as a column can have it."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-class _Progress:
-    """A bar on a terminal, now and then a line elsewhere."""
-
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._said = total, 0, time.monotonic()
-        self._bar = tqdm(total=total, desc="embedding", disable=None)
-
-    def __enter__(self) -> "_Progress":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.close()
-
-    def advance(self, count: int = 1) -> None:
-        self._done += count
-        self._bar.update(count)
-        if self._bar.disable and time.monotonic() - self._said > _LINE_EVERY_S:
-            self._said = time.monotonic()
-            log.info("%d of %d embedded", self._done, self._total)
 
 
 if __name__ == "__main__":

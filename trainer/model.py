@@ -14,7 +14,7 @@ import math
 import os
 import sys
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic
@@ -29,7 +29,7 @@ from transformers import PreTrainedTokenizerBase
 from schemas.lookup import is_factory
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from trainer.checkpoint import WEIGHTS_NAME
-from trainer.cuts import CUTS_VERSION, cut
+from trainer.cuts import CUTS_VERSION, cut, window_starts
 from trainer.hub import fetched, is_hub_name, push
 from trainer.onnx_export import export_towers
 from trainer.recipes import Recipe
@@ -122,22 +122,7 @@ class Model:
         self, waves: Iterable[tuple[Item, Wave | UnusableAudioError]]
     ) -> Iterator[tuple[Item, "Embedded | UnusableAudioError"]]:
         """What a `Reader` reads, embedded in its order; windows of several recordings share a batch."""
-        size = self.recipe.data.window_samples
-        waiting: deque[_Waiting[Item]] = deque()
-        batch: list[tuple[_Waiting[Item], NDArray[Any]]] = []
-        for item, wave in waves:
-            windows = [] if isinstance(wave, UnusableAudioError) else cut(wave.pcm_T, size)
-            waiting.append(_Waiting(item, wave, len(windows)))
-            for window in windows:
-                batch.append((waiting[-1], window))
-                if len(batch) == _WINDOWS_AT_ONCE:
-                    self._embed(batch)
-                    batch = []
-            while waiting and not waiting[0].left:
-                yield waiting.popleft().done(size)
-        self._embed(batch)
-        for entry in waiting:
-            yield entry.done(size)
+        return embed_windows(waves, self._embed, self.recipe.data.window_samples, EMBEDDING_SIZE)
 
     @torch.inference_mode()
     def embed_text(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -203,21 +188,22 @@ class Model:
             self.towers.train(before)
 
     @torch.inference_mode()
-    def _embed(self, batch: "Sequence[tuple[_Waiting[Any], NDArray[Any]]]") -> None:
-        if not batch:
-            return
-        wave_NS = torch.from_numpy(np.stack([window for _, window in batch]))
+    def _embed(self, pcm_NS: NDArray[np.int16]) -> NDArray[np.float32]:
         with self.evaluating():
-            z_ND = self.towers.audio(wave_NS.to(self.device)).cpu().numpy()
-        for (entry, _), z_D in zip(batch, z_ND, strict=True):
-            entry.add(z_D)
+            z_ND: NDArray[np.float32] = self.towers.audio(torch.from_numpy(pcm_NS).to(self.device)).cpu().numpy()
+        return z_ND
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Embedded:
-    """A recording's unit row, how many seconds it stands for, and what was changed of it before."""
+    """A recording's unit row, how many seconds it stands for, and what was changed of it before.
+
+    `windows_WD` are the rows of its windows, which begin at `starts_s`.
+    """
 
     row: NDArray[np.float32]
+    windows_WD: NDArray[np.float32]
+    starts_s: tuple[float, ...]
     duration_s: float
     clipped: bool
     shortened: bool
@@ -247,15 +233,49 @@ _CHANGES = {
 }
 
 
+def embed_windows(
+    waves: Iterable[tuple[Item, Wave | UnusableAudioError]],
+    embed: Callable[[NDArray[np.int16]], NDArray[np.float32]],
+    window: int,
+    dimension: int,
+) -> Iterator[tuple[Item, Embedded | UnusableAudioError]]:
+    """What a `Reader` reads, in its order: `embed` is given windows of so many samples, of several recordings at once,
+    and returns a row of so many dimensions for each."""
+    waiting: deque[_Waiting[Item]] = deque()
+    batch: list[tuple[_Waiting[Item], NDArray[Any]]] = []
+
+    def embed_batch() -> None:
+        if batch:
+            z_ND = embed(np.stack([window_S for _, window_S in batch]))
+            for (entry, _), z_D in zip(batch, z_ND, strict=True):
+                entry.add(z_D)
+            batch.clear()
+
+    for item, wave in waves:
+        windows = [] if isinstance(wave, UnusableAudioError) else cut(wave.pcm_T, window)
+        waiting.append(_Waiting(item, wave, len(windows), dimension))
+        for window_S in windows:
+            batch.append((waiting[-1], window_S))
+            if len(batch) == _WINDOWS_AT_ONCE:
+                embed_batch()
+        while waiting and not waiting[0].left:
+            yield waiting.popleft().done(window)
+    embed_batch()
+    for entry in waiting:
+        yield entry.done(window)
+
+
 class _Waiting(Generic[Item]):
     """A recording of whose windows `left` are not embedded yet."""
 
-    def __init__(self, item: Item, wave: Wave | UnusableAudioError, windows: int) -> None:
+    def __init__(self, item: Item, wave: Wave | UnusableAudioError, windows: int, dimension: int) -> None:
         self._item, self._wave, self.left = item, wave, windows
-        self._sum = np.zeros(EMBEDDING_SIZE, np.float32)
+        self._sum = np.zeros(dimension, np.float32)
+        self._windows: list[NDArray[np.float32]] = []
 
     def add(self, z_D: NDArray[np.float32]) -> None:
         self._sum += z_D
+        self._windows.append(z_D)
         self.left -= 1
 
     def done(self, window: int) -> tuple[Item, Embedded | UnusableAudioError]:
@@ -267,6 +287,8 @@ class _Waiting(Generic[Item]):
             raise ValueError("the model's embedding is not finite: its training went wrong, or its weights are damaged")
         found = Embedded(
             row=self._sum / max(length, 1e-12),
+            windows_WD=np.stack(self._windows),
+            starts_s=tuple(start / CLIP_SAMPLE_RATE_HZ for start in window_starts(len(wave.pcm_T), window)),
             duration_s=len(wave.pcm_T) / CLIP_SAMPLE_RATE_HZ,
             clipped=wave.clipped,
             shortened=wave.shortened,
