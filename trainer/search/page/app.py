@@ -58,7 +58,8 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
 
     @app.exception_handler(ValueError)
     async def on_bad_request(request: Request, error: ValueError) -> Response:
-        return failed(request, 400, str(error))
+        # The page has a field where the command has an option.
+        return failed(request, 400, str(error).removeprefix("--where: "))
 
     @app.exception_handler(RequestValidationError)
     async def on_bad_shape(request: Request, error: RequestValidationError) -> Response:

@@ -13,8 +13,8 @@ function tools(track) {
   const title = titleOf(track);
   return [
     tracks.keeper(track),
-    tracks.tool("More like this", `More like this: ${title}`, () => steer("like", track)),
-    tracks.tool("Less like this", `Less like this: ${title}`, () => steer("unlike", track)),
+    tracks.tool("More", `More like this: ${title}`, () => steer("like", track), " like this"),
+    tracks.tool("Less", `Less like this: ${title}`, () => steer("unlike", track), " like this"),
     tracks.tool("Similar", `Similar to this alone: ${title}`, () => go(new URLSearchParams({ like: track.recording_id }))),
   ];
 }
@@ -58,6 +58,7 @@ export async function run(query) {
   } catch (error) {
     if (signal.aborted) return;
     show([], query);
+    find("#results-title").textContent = "This could not be searched";
     find("#status").textContent = error.message;
   }
 }
@@ -69,6 +70,8 @@ function show(hits, query) {
   const advice = query.has("where") ? "No recording is like that. Take something out of “Only where”." : "No recording is left to find.";
   find("#status").textContent = hits.length ? `${hits.length} recordings` : advice;
   tracks.show(find("#results"), hits, tools);
+  // The button that asked is gone with its row: one goes on from the answers, not from the top of the page.
+  if (document.activeElement === document.body) find("#results-title").focus();
 }
 
 async function showTaste(query) {
@@ -80,7 +83,6 @@ async function showTaste(query) {
         const rest = new URLSearchParams(asked);
         rest.delete(how, id);
         go(rest);
-        find("#results-title").focus();
       });
       chips.push(tracks.element("li", { className: `chip ${how}` }, `${words} `, tracks.isolated(title), drop));
     }

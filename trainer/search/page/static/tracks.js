@@ -3,7 +3,7 @@ import { ask, clock, titleOf } from "./ask.js";
 import * as player from "./player.js";
 import * as playlist from "./playlist.js";
 
-const FOUND_BY = { name: "found by name", both: "found by sound and name" };
+const FOUND_BY = { name: "found by name", both: "also by name" };
 let numbered = 0;
 
 export function element(name, properties = {}, ...children) {
@@ -14,9 +14,10 @@ export function element(name, properties = {}, ...children) {
 
 export const isolated = (text) => element("bdi", { textContent: text, dir: "auto" });
 
-// A button that says what it does, and to which recording where one hears it.
-export function tool(text, spoken, act) {
-  const button = element("button", { type: "button", className: "tool small", textContent: text });
+// A button that says what it does, and to which recording where one hears it. A narrow screen leaves out the `rest`.
+export function tool(text, spoken, act, rest = "") {
+  const button = element("button", { type: "button", className: "tool small" }, text);
+  if (rest) button.append(element("span", { className: "rest", textContent: rest }));
   button.setAttribute("aria-label", spoken);
   button.addEventListener("click", () => act(button));
   return button;
@@ -47,12 +48,11 @@ function row(tracks, place, tools) {
 
 // The button that puts a recording into the playlist, and takes it out again.
 export function keeper(track) {
-  const button = tool("", "", () => {
+  const button = tool("Keep", `Keep in the playlist: ${titleOf(track)}`, () => {
     if (playlist.has(track.recording_id)) playlist.remove(track.recording_id);
     else playlist.add(track);
   });
   button.dataset.keeps = track.recording_id;
-  button.dataset.title = titleOf(track);
   return button;
 }
 
@@ -104,10 +104,7 @@ export function mark() {
   }
   const kept = new Set(playlist.tracks().map((one) => one.recording_id));
   for (const button of document.querySelectorAll("[data-keeps]")) {
-    const inside = kept.has(button.dataset.keeps);
-    button.textContent = inside ? "Added" : "Add";
-    button.setAttribute("aria-pressed", String(inside));
-    button.setAttribute("aria-label", `In the playlist: ${button.dataset.title}`);
+    button.setAttribute("aria-pressed", String(kept.has(button.dataset.keeps)));
   }
 }
 document.addEventListener("playing", mark);
