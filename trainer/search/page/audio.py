@@ -1,7 +1,7 @@
 """The sound of a recording that the index knows: whole, by ranges, or as an excerpt that every browser plays.
 
-The request names an id and never a path. A file is opened as it was when it was indexed: a regular one, within the
-folder that was indexed.
+The request names an id and never a path. A file is opened as it was when it was indexed: a regular one, to which no
+link leads.
 """
 
 import asyncio
@@ -10,16 +10,15 @@ import os
 import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Response
 from fastapi.responses import StreamingResponse
 
-from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig, ShortPolicy
+from pipeline.media.clip import ClipDecoder, ClipError, ClipSpec, DecodeConfig, DecoderUnavailableError, ShortPolicy
 from pipeline.media.encode import encode
 from schemas.shard import AudioEncoding
-from trainer.search.index import AudioPlace, Index
+from trainer.search.index import AudioPlace
 from trainer.search.page.ranges import OutOfRangeError, part_of
 from trainer.search.page.shapes import Failure, RecordingId
 from trainer.search.page.site import Site
@@ -36,7 +35,7 @@ _UNKNOWN_TYPE = "application/octet-stream"
 def routes(site: Site) -> APIRouter:
     refusals = {"4XX": {"model": Failure}}
     router = APIRouter(dependencies=[Depends(site.admitted)], responses=refusals)  # type: ignore[arg-type]
-    excerpts = _Excerpts(site.index)
+    excerpts = _Excerpts()
 
     async def place_of(recording_id: str) -> AudioPlace:
         return await site.ask(lambda index: index.audio(recording_id))
@@ -47,7 +46,7 @@ def routes(site: Site) -> APIRouter:
     ) -> Response:
         """The sound as it is stored; a range of it where one is asked for."""
         place = await place_of(recording_id)
-        file = _opened(place, site.index)
+        file = _opened(place)
         size = file.seek(0, os.SEEK_END)
         headers = {"accept-ranges": "bytes", "cache-control": _KEPT}
         try:
@@ -78,8 +77,7 @@ def routes(site: Site) -> APIRouter:
 class _Excerpts:
     """Cut one at a time, by the decoder that has no rights."""
 
-    def __init__(self, index: Index) -> None:
-        self._index = index
+    def __init__(self) -> None:
         self._decoder = ClipDecoder(DecodeConfig(short_policy=ShortPolicy.PAD))
         self._cutting = ThreadPoolExecutor(1, thread_name_prefix="excerpt")
 
@@ -87,7 +85,7 @@ class _Excerpts:
         return await asyncio.get_running_loop().run_in_executor(self._cutting, self._cut, place, start_s)
 
     def _cut(self, place: AudioPlace, start_s: float) -> bytes:
-        with _opened(place, self._index) as file:
+        with _opened(place) as file:
             if file.seek(0, os.SEEK_END) > self._decoder.config.max_media_bytes:
                 raise HTTPException(404, "The file is too large to cut an excerpt from.")
             file.seek(0)
@@ -96,25 +94,25 @@ class _Excerpts:
             clip = self._decoder.cut(media, ClipSpec(start_s=start_s, duration_s=EXCERPT_S))
         except ClipError as error:
             raise HTTPException(404, f"This recording cannot be played ({error.detail}).") from error
+        except DecoderUnavailableError as error:
+            raise HTTPException(503, str(error)) from error
         pcm_T = clip.pcm_T[: len(clip.pcm_T) - clip.padded_samples]
         if not len(pcm_T):
             raise HTTPException(404, "The recording ends before that moment.")
         return encode(pcm_T, AudioEncoding.FLAC)
 
 
-def _opened(place: AudioPlace, index: Index) -> BinaryIO:
+def _opened(place: AudioPlace) -> BinaryIO:
     """Raises HTTPException where what was indexed is not there any more, or is something else by now."""
     if place.path is None:
         return io.BytesIO(place.content or b"")
-    real = os.path.realpath(place.path)
-    # Nobody who may write into the folder can have another file of this machine played by a link to it.
-    folders = [folder for folder in index.about.made_of if place.path.is_relative_to(folder)]
-    if folders and not any(Path(real).is_relative_to(os.path.realpath(folder)) for folder in folders):
-        raise HTTPException(404, "This name leads out of the folder that was indexed, so it is not played.")
     gone = HTTPException(404, "The file is not where it was when the collection was indexed.")
+    # The index has names with all links resolved: one that leads elsewhere by now was put there since.
+    if os.path.realpath(place.path) != str(place.path):
+        raise gone
     try:
         # Without waiting for whoever writes into a pipe that was put there.
-        descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(place.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise gone from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):

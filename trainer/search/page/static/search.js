@@ -63,10 +63,15 @@ export async function run(query) {
   }
 }
 
+function headline(text) {
+  if (!text) return "What is most alike";
+  return `What fits “${text.length > 60 ? `${text.slice(0, 59)}…` : text}” best`;
+}
+
 function show(hits, query) {
   shown = hits;
   find("#all-to-playlist").hidden = !hits.length;
-  find("#results-title").textContent = hits.length ? "What fits best comes first" : "Nothing to show";
+  find("#results-title").textContent = hits.length ? headline(query.get("text")) : "Nothing to show";
   const advice = query.has("where") ? "No recording is like that. Take something out of “Only where”." : "No recording is left to find.";
   find("#status").textContent = hits.length ? `${hits.length} recordings` : advice;
   tracks.show(find("#results"), hits, tools);
