@@ -62,6 +62,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("trainer.pretrain", "train", "the audio tower's body, by the classes of a mined AudioSet run"),
     "evaluate": ("trainer.evaluation.cli", "evaluate", "the paper's tables for any model, and the leakage check"),
     "embed": ("trainer.embed", "embed", "files, folders or a mined run to a table of vectors; run again, it resumes"),
+    "search": ("trainer.search.cli", "search", "music found by words: index, query, similar, tags, health, playlist"),
     "demo": ("openmulan:demo", "mine", "the whole way on a small corpus that it makes itself, offline"),
 }
 
@@ -69,12 +70,14 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
 _PARSERS: dict[str, tuple[str, str]] = {
     "evaluate": ("trainer.evaluation.arguments", "parser_of"),
     "embed": ("trainer.embed_arguments", "parser_of"),
+    "search": ("trainer.search.arguments", "parser_of"),
 }
 
 # Packages that an option asks for, whatever the command -> the extra that has them.
 _OPTIONAL: dict[str, str] = {
     "ai_edge_litert": "litert",
     "boto3": "s3",
+    "pymilvus": "milvus",
     "tensorflow": "tensorflow",
     "tensorflow_hub": "tensorflow",
     "yt_dlp": "youtube",

@@ -238,6 +238,8 @@ def embed_windows(
     embed: Callable[[NDArray[np.int16]], NDArray[np.float32]],
     window: int,
     dimension: int,
+    *,
+    cut_into: Callable[[NDArray[Any], int], list[NDArray[Any]]] = cut,
 ) -> Iterator[tuple[Item, Embedded | UnusableAudioError]]:
     """What a `Reader` reads, in its order: `embed` is given windows of so many samples, of several recordings at once,
     and returns a row of so many dimensions for each."""
@@ -252,7 +254,7 @@ def embed_windows(
             batch.clear()
 
     for item, wave in waves:
-        windows = [] if isinstance(wave, UnusableAudioError) else cut(wave.pcm_T, window)
+        windows = [] if isinstance(wave, UnusableAudioError) else cut_into(wave.pcm_T, window)
         waiting.append(_Waiting(item, wave, len(windows), dimension))
         for window_S in windows:
             batch.append((waiting[-1], window_S))

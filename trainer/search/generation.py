@@ -82,9 +82,9 @@ class GenerationWriter:
         mean_D = self._sum_D / max(self.count, 1)
         _places(matrix_ND, mean_D).tofile(self.folder / layout.MAP)
         if self._windows is not None:
-            places = {"first": np.asarray(self._first, np.int64), "starts_s": np.asarray(self._starts_s, np.float32)}
-            np.savez(self.folder / layout.WINDOW_PLACES, **places)
-        graph: dict[str, float] = {}
+            first, starts_s = np.asarray(self._first, np.int64), np.asarray(self._starts_s, np.float32)
+            np.savez(self.folder / layout.WINDOW_PLACES, first=first, starts_s=starts_s)
+        graph: dict[str, Any] = {}
         if hnsw and self.count >= GRAPH_LEAST:
             graph = _with_graph(matrix_ND, self.folder / layout.GRAPH)
         return layout.IndexAbout(
@@ -120,7 +120,7 @@ def _places(matrix_ND: NDArray[np.float16], mean_D: NDArray[np.float64]) -> NDAr
     return places_N2
 
 
-def _with_graph(matrix_ND: NDArray[np.float16], path: Path) -> dict[str, float]:
+def _with_graph(matrix_ND: NDArray[np.float16], path: Path) -> dict[str, Any]:
     """Build the graph, and measure its recall at 10 on vectors of this index that are moved a little."""
     began = time.monotonic()
     build_graph(matrix_ND, path)

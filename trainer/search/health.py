@@ -1,4 +1,4 @@
-"""Whether an index can be trusted: have audio or texts collapsed onto a point, and do queries find more than chance does?
+"""Whether an index can be trusted: have audio or texts collapsed onto a point, and do queries find more than chance?
 
 A point: where the mean cosine of all pairs is `COLLAPSED` or more, whatever is asked has the same answer.
 
@@ -104,8 +104,11 @@ def examine(matrix_ND: NDArray[np.float16], tagged: Tagged, embed: Embed) -> Hea
     rows = np.asarray([row for row, _ in tagged], np.int64)
     known_ND = matrix_ND[rows].astype(np.float32)
     queries = _queries(known_ND, [entry for _, entry in tagged], pool_PD, embed)
+    audio_cosine, text_cosine = _mean_cosine(audio_ND), _mean_cosine(pool_PD)
     better: bool | None
-    if len(queries) >= _MIN_TAGS:
+    if max(audio_cosine, text_cosine) >= COLLAPSED:
+        better, told_by = None, "what has collapsed orders by what is left of rounding"
+    elif len(queries) >= _MIN_TAGS:
         passed = sum(not query.is_chance for query in queries)
         better, told_by = (
             _upper_tail(passed, len(queries)) < _SURE,
@@ -115,8 +118,8 @@ def examine(matrix_ND: NDArray[np.float16], tagged: Tagged, embed: Embed) -> Hea
         better, told_by = _by_names(known_ND, [entry for _, entry in tagged], embed)
     return Health(
         recordings=len(spread),
-        audio_cosine=_mean_cosine(audio_ND),
-        text_cosine=_mean_cosine(pool_PD),
+        audio_cosine=audio_cosine,
+        text_cosine=text_cosine,
         audio_directions=_directions(audio_ND),
         text_directions=_directions(pool_PD),
         queries=tuple(queries),

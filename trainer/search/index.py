@@ -27,7 +27,7 @@ from trainer.search import layout
 from trainer.search.entries import Entries, Entry
 from trainer.search.health import SAMPLE, Health, examine
 from trainer.search.layout import IndexAbout, IndexError_
-from trainer.search.nearest import ByGraph, Exact, Nearest, open_matrix, scores_of
+from trainer.search.nearest import ByGraph, Exact, Nearest, Searcher, open_matrix, scores_of
 from trainer.search.pool import POOL
 
 __all__ = ["AudioPlace", "Entry", "Health", "Hit", "Index", "IndexAbout", "IndexError_", "Tag"]
@@ -80,7 +80,9 @@ class Index:
     """Made by `Index.open`. May be asked from several threads; what it has open stays whole when the index is written
     again, and `Index.open` then opens the new one."""
 
-    def __init__(self, folder: Path, generation: Path, about: IndexAbout, model: EmbedsText | str | None) -> None:
+    def __init__(
+        self, folder: Path, generation: Path, about: IndexAbout, model: EmbedsText | str | os.PathLike[str] | None
+    ) -> None:
         self.folder, self.about = folder, about
         self._model = model
         self._entries = Entries(generation / layout.ENTRIES)
@@ -90,11 +92,16 @@ class Index:
                 f"{generation}: has {len(self._exact.matrix_ND)} vectors, not {about.count}; make it again"
             )
         self._map = np.fromfile(generation / layout.MAP, np.float32).reshape(-1, 2)
-        self._graph = ByGraph(generation / layout.GRAPH) if about.recall is not None else None
+        # A way to search all of it other than by comparing with every row.
+        self._other: Searcher | None = None
+        if about.store is not None:
+            self._other = _opened_store(folder, about)
+        elif about.recall is not None:
+            self._other = ByGraph(generation / layout.GRAPH)
         self._windows = _Windows(generation, about) if about.has_windows else None
 
     @classmethod
-    def open(cls, folder: Path | str, *, model: EmbedsText | str | None = None) -> "Index":
+    def open(cls, folder: Path | str, *, model: EmbedsText | str | os.PathLike[str] | None = None) -> "Index":
         """`model` stands in for the one that the index names: where that has moved, by its new place; or an object
         with `embed_text`. It is loaded when a text is first asked for. Raises IndexError_."""
         folder = Path(folder)
@@ -256,8 +263,8 @@ class Index:
 
     def _nearest(self, query_D: NDArray[np.float32], k: int, allowed: NDArray[np.int64] | None) -> Nearest:
         k = min(k, self.count)
-        if allowed is None and self._graph is not None:
-            return self._graph(query_D, k)
+        if allowed is None and self._other is not None:
+            return self._other(query_D, k)
         return self._exact(query_D, k, allowed)
 
     def _hits(self, found: Sequence[tuple[int, str]], query_D: NDArray[np.float32]) -> list[Hit]:
@@ -309,7 +316,7 @@ class Index:
             return self._model
         from trainer.search.models import open_model  # torch takes seconds
 
-        name = str(self._model or self.about.model)
+        name = os.fspath(self._model or self.about.model)
         try:
             opened = open_model(name)
         except ValueError as error:
@@ -337,6 +344,14 @@ class _Windows:
             return None
         scores = self._matrix[begin:end].astype(np.float32) @ query_D
         return float(self._starts_s[begin + int(scores.argmax())])
+
+
+def _opened_store(folder: Path, about: IndexAbout) -> Searcher:
+    from trainer.search.milvus import MilvusStore, collection_name
+
+    store = MilvusStore(str(about.store), collection_name(str(folder.resolve()), about.identity))
+    store.open()
+    return store
 
 
 def _mixed(sound: Sequence[int], named: Sequence[int]) -> list[tuple[int, str]]:

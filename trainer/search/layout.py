@@ -99,6 +99,14 @@ def read_pointer(folder: Path) -> tuple[Path, IndexAbout]:
         raise IndexError_(f"{path}: not the record of an index ({error}); make the index again") from error
 
 
+def current_name(folder: Path) -> str | None:
+    """Of the generation that counts, where there is one."""
+    try:
+        return read_pointer(folder)[0].name
+    except IndexError_:
+        return None
+
+
 def generation_name(identity: str) -> str:
     return f"{_GENERATION}{identity[:16]}"
 

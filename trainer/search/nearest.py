@@ -11,8 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from usearch.compiled import MetricKind
 from usearch.index import Index as Graph
-from usearch.index import MetricKind, search
+from usearch.index import search
 
 # So many rows are gathered at once where a condition leaves only some of them.
 _GATHERED = 1 << 18
@@ -60,7 +61,10 @@ class Exact:
 
 class ByGraph:
     def __init__(self, path: Path) -> None:
-        self._graph = Graph.restore(path, view=True)
+        found = Graph.restore(path, view=True)
+        if found is None:
+            raise ValueError(f"{path}: is no graph of USearch")
+        self._graph = found
 
     def __call__(self, query_D: NDArray[np.float32], k: int) -> Nearest:
         return _nearest(self._graph.search(query_D.astype(np.float16), k))
@@ -97,8 +101,12 @@ def _searched(matrix_ND: NDArray[np.float16], query_D: NDArray[np.float16], k: i
 
 
 def _nearest(found: Any) -> Nearest:
-    rows, scores = np.asarray(found.keys, np.int64), 1.0 - np.asarray(found.distances, np.float32)
-    order = np.lexsort((rows, -scores))
+    return best_first(np.asarray(found.keys, np.int64), 1.0 - np.asarray(found.distances, np.float32))
+
+
+def best_first(rows: NDArray[np.int64], scores: NDArray[np.float32], k: int | None = None) -> Nearest:
+    """Of equal scores the earlier row first."""
+    order = np.lexsort((rows, -scores))[:k]
     return Nearest(rows_K=rows[order], scores_K=scores[order].astype(np.float32))
 
 
@@ -106,6 +114,4 @@ def _best(parts: list[Nearest], k: int) -> Nearest:
     if not parts:
         return Nearest(rows_K=np.zeros(0, np.int64), scores_K=np.zeros(0, np.float32))
     rows = np.concatenate([part.rows_K for part in parts])
-    scores = np.concatenate([part.scores_K for part in parts])
-    order = np.lexsort((rows, -scores))[:k]
-    return Nearest(rows_K=rows[order], scores_K=scores[order])
+    return best_first(rows, np.concatenate([part.scores_K for part in parts]), k)

@@ -54,7 +54,8 @@ def write_index(
         "made_of": ("tests",),
         "identity": "1" * 32,
     }
-    generation = layout.generation_name("1" * 32)
+    about |= fields
+    generation = layout.generation_name(about["identity"])
     with GenerationWriter(folder / generation, DIMENSION, windows=windows) as writer:
         write_all(
             writer,
@@ -63,5 +64,5 @@ def write_index(
                 for entry, row in recordings
             ),
         )
-        layout.commit(folder, generation, writer.finish({**about, **fields}, hnsw=hnsw))
+        layout.commit(folder, generation, writer.finish(about, hnsw=hnsw))
     return folder
