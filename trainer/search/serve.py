@@ -1,7 +1,4 @@
-"""`mulan search serve`: the page of an index, for this machine, or by a link for others.
-
-Nothing heavy is loaded by what builds the parser.
-"""
+"""`mulan search serve`: the page of an index, for this machine, or by a link for others."""
 
 import argparse
 import contextlib
@@ -11,16 +8,7 @@ from pathlib import Path
 
 from schemas.serving.gate import Address
 
-DEFAULT_PORT = 8766
 _EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - refused without a name
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("index", type=Path, metavar="INDEX", help="a folder that `mulan search index` has made")
-    parser.add_argument("--model", metavar="DIR|NAME", help="where the model lies by now, if not where it was")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="(default: %(default)s)")
-    parser.add_argument("--public_url", help="address that visitors see, when a proxy with TLS stands in front")
 
 
 def address_of(arguments: argparse.Namespace) -> Address:
@@ -33,7 +21,15 @@ def address_of(arguments: argparse.Namespace) -> Address:
     return Address(host=arguments.host, port=arguments.port, public_url=arguments.public_url)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def index_beside(name: str) -> Path:
+    """Where the index of a folder, run or file is made if nobody says it. Raises ValueError."""
+    if "://" in name:
+        raise ValueError(f"{name}: give the folder of the index by --output")
+    path = Path(name).resolve()
+    return path.with_name(f"{path.name}-index")
+
+
+def run(folder: Path, arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C. Raises ValueError where the index, its model or the address cannot be used."""
     address = address_of(arguments)
     from schemas.serving.server import serve
@@ -41,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     from trainer.search.page.app import create_app
     from trainer.search.page.site import PageSettings
 
-    index = Index.open(arguments.index, model=arguments.model)
+    index = Index.open(folder, model=arguments.model)
     if index.count:
         # The first visitor need not wait for the model, and one that is gone is told here.
         index.search("music", k=1)

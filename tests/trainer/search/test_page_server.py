@@ -1,6 +1,5 @@
 """The server of the page over real HTTP: who gets in, what is refused, what is played and saved, and no 500."""
 
-import argparse
 import contextlib
 import csv
 import io
@@ -28,12 +27,13 @@ from schemas.serving.gate import Address
 from tests.filters.annotation.harness import Client
 from tests.trainer.search.page_server import LENGTH_S, MARKUP, RATE_HZ, STRANGE_ID, PageServer, write_collection
 from tests.trainer.search.worlds import KnowingModel
+from trainer.search.arguments import parser_of
 from trainer.search.index import Index
 from trainer.search.page.app import create_app
 from trainer.search.page.playlists import FORMATS, Entry
 from trainer.search.page.ranges import OutOfRangeError, part_of
 from trainer.search.page.site import PageSettings
-from trainer.search.serve import add_arguments, address_of
+from trainer.search.serve import address_of
 
 HOSTILE_TEXTS = (
     MARKUP,
@@ -244,13 +244,13 @@ def test_beyond_this_machine_a_link_lets_in_and_nothing_else(collection: Path) -
 
 
 def test_an_address_that_means_every_address_needs_a_name() -> None:
-    arguments = argparse.ArgumentParser()
-    add_arguments(arguments)
+    def given(*words: str) -> Address:
+        return address_of(parser_of().parse_args(["serve", "INDEX", *words]))
+
     with pytest.raises(ValueError, match="--public_url"):
-        address_of(arguments.parse_args(["INDEX", "--host", "0.0.0.0"]))
-    given = ["INDEX", "--host", "0.0.0.0", "--public_url", "http://music.example:8766"]
-    assert address_of(arguments.parse_args(given)).url == "http://music.example:8766"
-    assert address_of(arguments.parse_args(["INDEX"])).loopback
+        given("--host", "0.0.0.0")
+    assert given("--host", "0.0.0.0", "--public_url", "http://music.example").url == "http://music.example"
+    assert given().loopback
 
 
 ENTRIES = [
@@ -334,7 +334,7 @@ def test_nothing_that_the_api_takes_or_does_not_take_is_a_500(server: PageServer
 
                 @given(case=operation.as_strategy(generation_mode=mode))
                 @settings(
-                    max_examples=8,
+                    max_examples=5,
                     deadline=None,
                     derandomize=True,
                     database=None,
@@ -353,4 +353,4 @@ def test_nothing_that_the_api_takes_or_does_not_take_is_a_500(server: PageServer
                 with contextlib.suppress(Unsatisfiable):  # what takes nothing can be given nothing wrong
                     ask()
     assert statuses[200] >= 10
-    assert statuses[422] + statuses[404] + statuses[400] >= 40
+    assert statuses[422] + statuses[404] + statuses[400] >= 30

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.cells import RowError, utf8
+from trainer.search.index import MAX_TEXT
 from trainer.search.page.playlists import FORMATS
 
 MAX_HITS = 200
@@ -20,7 +21,7 @@ def _unicode(text: str) -> str:
     return text
 
 
-Text = Annotated[str, Field(max_length=20_000), AfterValidator(_unicode)]
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_unicode)]
 RecordingId = Annotated[str, Field(max_length=2_000), AfterValidator(_unicode)]
 Seeds = Annotated[list[RecordingId], Field(max_length=MAX_SEEDS)]
 Count = Annotated[int, Field(ge=1, le=MAX_HITS)]
