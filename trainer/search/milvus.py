@@ -22,14 +22,19 @@ def collection_name(folder: str, identity: str) -> str:
     return f"openmulan_{digest_bytes(folder.encode())[:12]}_{identity[:16]}"
 
 
+def check_store(store: str) -> None:
+    """Raises ValueError."""
+    if not store.startswith(_PREFIX) or not store.removeprefix(_PREFIX):
+        raise ValueError(f"--store {store}: it is milvus:ADDRESS, or milvus:FILE.db for Milvus Lite")
+
+
 class MilvusStore:
     """Raises ValueError where the store cannot be used; of pymilvus that is not installed ModuleNotFoundError."""
 
     def __init__(self, store: str, name: str) -> None:
         from pymilvus import MilvusClient, MilvusException
 
-        if not store.startswith(_PREFIX) or not store.removeprefix(_PREFIX):
-            raise ValueError(f"--store {store}: it is milvus:ADDRESS, or milvus:FILE.db for Milvus Lite")
+        check_store(store)
         self._store, self._name, self._errors = store, name, MilvusException
         try:
             self._client: Any = MilvusClient(store.removeprefix(_PREFIX))

@@ -1,0 +1,38 @@
+"""Milvus Lite answers as USearch does."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trainer.search.worlds import KnowingModel, near, write_index
+from trainer.search import layout
+from trainer.search.entries import Entry
+from trainer.search.index import Index
+from trainer.search.milvus import MilvusStore, collection_name
+from trainer.search.nearest import open_matrix
+
+pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
+
+
+def test_the_same_ten_answers_to_a_hundred_queries(tmp_path: Path) -> None:
+    recordings = [(Entry(recording_id=f"r{number}"), near(str(number % 20), number)) for number in range(1_000)]
+    store = f"milvus:{tmp_path / 'vectors.db'}"
+    exact = Index.open(write_index(tmp_path / "exact", recordings), model=KnowingModel())
+    folder = write_index(tmp_path / "stored", recordings, store=store)
+    generation, about = layout.read_pointer(folder)
+    writer = MilvusStore(store, collection_name(str(folder.resolve()), about.identity))
+    writer.write(open_matrix(generation / layout.VECTORS, about.dimension))
+    writer.close()
+    stored = Index.open(folder, model=KnowingModel())
+    for number in range(100):
+        text = str(number) if number < 20 else f"other {number}"
+        assert stored.search(text, k=10) == exact.search(text, k=10), text
+
+
+def test_a_store_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it is milvus:ADDRESS"):
+        MilvusStore("redis:x", "name")
+    (tmp_path / "x.db").write_bytes(b"no database")
+    with pytest.raises(ValueError, match="cannot be used") as error:
+        MilvusStore(f"milvus:{tmp_path / 'x.db'}", "name").open()
+    assert "\n" not in str(error.value)
