@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page
 
 from tests.filters.annotation.browser import CHROMIUM, MISSING, TIMEOUT_MS, chromium, wait_for_text, wait_until
 from tests.trainer.search.page_server import MARKUP, RIGHT_TO_LEFT, PageServer, write_collection
@@ -40,9 +40,18 @@ def page(browser: Browser, server: PageServer) -> Iterator[Page]:
         context.set_default_timeout(TIMEOUT_MS)
         one = context.new_page()
         wrong: list[str] = []
+
+        def on_dialog(dialog: Dialog) -> None:
+            wrong.append(dialog.message)
+            dialog.dismiss()
+
+        def on_console(said: ConsoleMessage) -> None:
+            if "Content Security Policy" in said.text:
+                wrong.append(said.text)
+
         one.on("pageerror", lambda error: wrong.append(str(error)))
-        one.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
-        one.on("console", lambda said: wrong.append(said.text) if "Content Security Policy" in said.text else None)
+        one.on("dialog", on_dialog)
+        one.on("console", on_console)
         one.goto(server.address.url)
         yield one
         assert wrong == []
@@ -294,8 +303,9 @@ def no_sideways_scroll(page: Page) -> bool:
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 360)])
 def test_axe_finds_nothing_in_any_part(browser: Browser, server: PageServer, scheme: str, width: int) -> None:
-    dark = "dark" if scheme == "dark" else "light"
-    with browser.new_context(color_scheme=dark, viewport={"width": width, "height": 700}) as context:
+    with browser.new_context(
+        color_scheme="dark" if scheme == "dark" else "light", viewport={"width": width, "height": 700}
+    ) as context:
         page = context.new_page()
 
         def check(what: str) -> None:

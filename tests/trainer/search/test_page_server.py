@@ -10,8 +10,9 @@ import shutil
 import urllib.parse
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ import schemathesis
 import soundfile
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Unsatisfiable
+from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from starlette.testclient import TestClient
 
@@ -197,9 +199,13 @@ def test_what_was_put_in_the_place_of_a_file_is_not_played(tmp_path: Path) -> No
     secret = tmp_path / "secret.flac"
     shutil.copy(tmp_path / "music" / "1.flac", secret)
     app = create_app(Index.open(index, model=KnowingModel()), PageSettings(address=Address(host="127.0.0.1", port=1)))
-    client = TestClient(app, base_url="http://127.0.0.1:1")  # type: ignore[arg-type]
+    client = TestClient(app, base_url="http://127.0.0.1:1")
     assert client.get("/audio", params={"recording_id": "id 1"}).status_code == 200
-    put = {"1": lambda path: path.symlink_to(secret), "2": os.mkfifo, "3": os.mkdir}
+    put: dict[str, Callable[[Path], None]] = {
+        "1": lambda path: path.symlink_to(secret),
+        "2": os.mkfifo,
+        "3": Path.mkdir,
+    }
     for number, make in put.items():
         path = tmp_path / "music" / f"{number}.flac"
         path.unlink()
@@ -216,7 +222,7 @@ def test_what_was_put_in_the_place_of_a_file_is_not_played(tmp_path: Path) -> No
 def test_beyond_this_machine_a_link_lets_in_and_nothing_else(collection: Path) -> None:
     public = Address(host="127.0.0.1", port=1, public_url="http://music.example:1")
     app = create_app(Index.open(collection, model=KnowingModel()), PageSettings(address=public, token="t0ken"))
-    client = TestClient(app, base_url=public.url, headers={"origin": public.url})  # type: ignore[arg-type]
+    client = TestClient(app, base_url=public.url, headers={"origin": public.url})
     paths = (
         "/",
         "/api/about",
@@ -329,6 +335,7 @@ def test_nothing_that_the_api_takes_or_does_not_take_is_a_500(server: PageServer
     statuses = Counter[int]()
     with requests.Session() as session:
         for result in schema.get_all_operations():
+            assert isinstance(result, Ok)
             operation = result.ok()
             for mode in GenerationMode:
 
@@ -341,7 +348,7 @@ def test_nothing_that_the_api_takes_or_does_not_take_is_a_500(server: PageServer
                     phases=[Phase.generate],
                     suppress_health_check=list(HealthCheck),
                 )
-                def ask(case: schemathesis.Case) -> None:
+                def ask(case: schemathesis.Case[Any]) -> None:
                     # Invented ids are unknown: every second question is about recordings that there are.
                     if sum(statuses.values()) % 2 and isinstance(case.query, dict):
                         real = {"recording_id": "id 1", "from_id": "id 1", "to_id": STRANGE_ID, "like": ["id 2"]}
