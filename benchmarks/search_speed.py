@@ -13,6 +13,7 @@ Legend: N rows, D dimensions.
 
 import argparse
 import os
+import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -27,14 +28,15 @@ from usearch.index import search
 
 from benchmarks.machine import write_result
 from trainer.search import layout
-from trainer.search.entries import Entry
-from trainer.search.generation import GenerationWriter, Vectors, write_all
+from trainer.search.entries import EntryWriter
 from trainer.search.index import Index
+from trainer.search.layout import IndexAbout
 from trainer.search.nearest import ByGraph, Exact, build_graph, open_matrix, recall
 
 DIMENSION, K = 128, 10
 _BLOCK = 1 << 16
 _GAP = 1e-3
+_NAMED = 2_000_000
 
 
 class TableModel:
@@ -48,43 +50,54 @@ def unit(row_D: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(row_D / np.linalg.norm(row_D), np.float32)
 
 
-def recordings(rows: int) -> Iterator[tuple[Entry, Vectors]]:
+def blocks(rows: int) -> Iterator[tuple[int, NDArray[np.float16]]]:
     rng = np.random.default_rng(0)
     for start in range(0, rows, _BLOCK):
         block_ND = rng.standard_normal((min(_BLOCK, rows - start), DIMENSION), dtype=np.float32)
         block_ND /= np.linalg.norm(block_ND, axis=1, keepdims=True)
-        for number, row in enumerate(block_ND, start=start):
-            yield (
-                Entry(recording_id=f"r{number}", title=f"Song {number}", artist=f"Band {number % 997}"),
-                Vectors(row=row),
-            )
+        yield start, block_ND.astype(np.float16)
 
 
-def written(folder: Path, rows: int) -> float:
-    """Make the index, where there is none yet; returns the seconds it took."""
+def written(folder: Path, rows: int, *, named: bool) -> None:
+    """The files of an index, in blocks; without `named` recordings have ids and no titles, which take longest."""
     if (folder / layout.POINTER).exists():
-        return 0.0
-    began = time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
+        return
     identity = f"{rows:032d}"
-    name = layout.generation_name(identity[::-1])
-    layout.sweep(folder, None)
-    with GenerationWriter(folder / name, DIMENSION) as writer:
-        write_all(writer, recordings(rows))
-        about = writer.finish(
-            {
-                "model": "random",
-                "model_digest": "0" * 64,
-                "kind": "mulan",
-                "recipe": None,
-                "trained_steps": None,
-                "window_s": 10.0,
-                "made_of": (),
-                "identity": identity,
-            }
-        )
-    layout.commit(folder, name, about)
-    return time.perf_counter() - began
+    generation = folder / layout.generation_name(identity[::-1])
+    generation.mkdir(parents=True)
+    EntryWriter(generation / layout.ENTRIES).close()
+    base = sqlite3.connect(generation / layout.ENTRIES)
+    base.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;")
+    with (generation / layout.VECTORS).open("wb") as vectors:
+        for start, block_ND in blocks(rows):
+            vectors.write(block_ND.tobytes())
+            numbers = range(start, start + len(block_ND))
+            entries = ((number, f"r{number}", f"Song {number}" if named else None) for number in numbers)
+            base.executemany(
+                "INSERT INTO entries (row, recording_id, title, tags, start_s) VALUES (?, ?, ?, '[]', 0.0)", entries
+            )
+            if named:
+                titles = ((number, f"Song {number}") for number in numbers)
+                base.executemany("INSERT INTO names (rowid, title) VALUES (?, ?)", titles)
+    base.commit()
+    base.close()
+    np.zeros((rows, 2), np.float32).tofile(generation / layout.MAP)
+    about = IndexAbout(
+        model="random",
+        model_digest="0" * 64,
+        kind="mulan",
+        recipe=None,
+        trained_steps=None,
+        window_s=10.0,
+        dimension=DIMENSION,
+        count=rows,
+        windows=0,
+        made_by="benchmark",
+        made_of=(),
+        identity=identity,
+        mean=(0.0,) * DIMENSION,
+    )
+    layout.commit(folder, generation.name, about)
 
 
 def timed(run: Callable[[], object]) -> float:
@@ -106,7 +119,8 @@ def text_of(number: int) -> str:
 
 
 def query_of(number: int) -> NDArray[np.float32]:
-    return TableModel().embed_text([text_of(number)])[0]
+    (row,) = TableModel().embed_text([text_of(number)])
+    return np.asarray(row, np.float32)
 
 
 def bare(matrix_ND: NDArray[np.float16], number: int) -> Any:
@@ -116,8 +130,9 @@ def bare(matrix_ND: NDArray[np.float16], number: int) -> Any:
 def products(matrix_ND: NDArray[np.float16], query_D: NDArray[np.float32]) -> NDArray[np.float32]:
     """float32 products of the float16 values, block by block."""
     query = query_D.astype(np.float16).astype(np.float32)
-    blocks = (matrix_ND[start : start + _BLOCK].astype(np.float32) for start in range(0, len(matrix_ND), _BLOCK))
-    return np.concatenate([block @ query for block in blocks])
+    parts = (matrix_ND[start : start + _BLOCK].astype(np.float32) for start in range(0, len(matrix_ND), _BLOCK))
+    scores: NDArray[np.float32] = np.concatenate([block @ query for block in parts])
+    return scores
 
 
 def same_ids(index: Index, matrix_ND: NDArray[np.float16], queries: int) -> dict[str, Any]:
@@ -152,7 +167,8 @@ def main() -> None:
     parser.add_argument("--graph_rows", type=int, default=200_000, help="rows of a graph (HNSW); 0 makes none")
     arguments = parser.parse_args()
     folder = arguments.folder / str(arguments.rows)
-    made_s = written(folder, arguments.rows)
+    named = arguments.rows <= _NAMED
+    written(folder, arguments.rows, named=named)
     generation, about = layout.read_pointer(folder)
     path = generation / layout.VECTORS
 
@@ -180,7 +196,7 @@ def main() -> None:
     memory = psutil.Process().memory_full_info()
     for number in range(min(arguments.trials, 5)):
         warm["numpy blocks"].append(timed(lambda: products(matrix_ND, query_of(number)).argpartition(-K)))  # noqa: B023
-    if arguments.rows <= 2_000_000:
+    if arguments.rows <= _NAMED:
         floats_ND = matrix_ND.astype(np.float32)
         for number in range(arguments.trials):
             warm["numpy float32"].append(timed(lambda: (floats_ND @ query_of(number)).argpartition(-K)))  # noqa: B023
@@ -188,13 +204,13 @@ def main() -> None:
     result: dict[str, Any] = {
         "rows": about.count,
         "dimension": DIMENSION,
-        "made_s": round(made_s, 1),
+        "names": named,
         "warm_ms": {name: _median_ms(times) for name, times in warm.items() if times},
         "cold_ms": {name: _median_ms(times) for name, times in cold.items() if times},
         "trials": {"warm": arguments.trials, "cold": arguments.cold, "numpy blocks": 5},
         "ratio_warm": round(statistics.median(warm["product"]) / statistics.median(warm["bare"]), 3),
         "memory_mib": {"own": round(memory.uss / 2**20), "with mapped pages": round(memory.rss / 2**20)},
-        "same_ids": same_ids(index, matrix_ND, 20 if arguments.rows <= 2_000_000 else 5),
+        "same_ids": same_ids(index, matrix_ND, 20 if arguments.rows <= _NAMED else 5),
     }
     if arguments.cold:
         result["ratio_cold"] = round(statistics.median(cold["product"]) / statistics.median(cold["bare"]), 3)

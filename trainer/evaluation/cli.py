@@ -33,7 +33,7 @@ from trainer.evaluation.leakage import (
     refuse_leaks,
     run_cuts,
 )
-from trainer.evaluation.model import RandomModel, digest_folder, read_training, trained_on
+from trainer.evaluation.model import CLAP, RandomModel, digest_folder, read_training, trained_on
 from trainer.evaluation.readers.audioset import CLASS_SETS
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
@@ -188,8 +188,8 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
 def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[str, ...]]:
     """(model, label, digest of its files, manifests that it was trained on).
 
-    `name` is `random`, a model directory, or `package.module:factory` of a peer's model, which is called without
-    arguments. Raises ValueError where it is none of them.
+    `name` is `random`, a model directory, `clap:FOLDER`, or `package.module:factory` of a peer's model, which is called
+    without arguments. Raises ValueError where it is none of them.
     """
     if name == RANDOM:
         return RandomModel(seed), "random (control)", None, ()
@@ -198,8 +198,13 @@ def load_model(name: str, seed: int = 0) -> tuple[Any, str, str | None, tuple[st
         from trainer.model import load
 
         return load(folder), _label(folder), digest_folder(folder), trained_on(folder)
+    if name.startswith(CLAP):
+        from trainer.evaluation.peers.clap import Clap
+
+        folder = Path(name.removeprefix(CLAP))
+        return Clap(folder), name, digest_folder(folder), ()
     if not is_factory(name):
-        raise ValueError(f"{name}: neither a model directory nor package.module:factory")
+        raise ValueError(f"{name}: neither a model directory nor clap:FOLDER nor package.module:factory")
     factory = find_factory(name, {}, "model")
     try:
         made = factory()

@@ -21,6 +21,7 @@ from trainer.trained_on import Training
 FloatArray: TypeAlias = NDArray[np.float32]
 
 EMBEDDING_DIM = 128
+CLAP = "clap:"  # before the folder of a checkpoint, where a model is named
 
 
 class TextModel(Protocol):

@@ -23,7 +23,7 @@ from trainer.search.entries import Entry
 from trainer.search.generation import GenerationWriter, Vectors
 from trainer.search.known import Catalogue
 from trainer.search.layout import IndexAbout, IndexError_
-from trainer.search.milvus import MilvusStore, check_store, collection_name
+from trainer.search.milvus import MilvusStore, absolute_store, collection_name
 from trainer.search.models import OpenedModel, folder_of, open_model
 from trainer.search.nearest import open_matrix
 from trainer.search.sources import Inputs, Sound
@@ -50,7 +50,7 @@ class IndexOptions:
         if self.workers < 1:
             raise ValueError(f"workers is {self.workers}; at least one reads")
         if self.store is not None:
-            check_store(self.store)
+            object.__setattr__(self, "store", absolute_store(self.store))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,9 @@ class _Build:
             work.close()
             layout.sweep(self.options.output, layout.current_name(self.options.output))
         if before is not None and before.store is not None:
-            self._store(before.store, before.identity).drop()
+            store = self._store(before.store, before.identity)
+            store.drop()
+            store.close()
         return self._account(about, repeated=repeated, is_new=True)
 
     @property

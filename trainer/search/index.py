@@ -145,8 +145,7 @@ class Index:
         allowed = None if where is None else self._entries.where(where)
         named = self._entries.named(text[:MAX_TEXT]) if text else []
         if allowed is not None:
-            kept = set(allowed.tolist())
-            named = [row for row in named if row in kept]
+            named = np.asarray(named, np.int64)[np.isin(named, allowed)].tolist()
         named = [row for row in named if row not in given]
         depth = (max(k, _MIXED) if named else k) + len(given)
         found = self._nearest(query_D, depth, allowed)

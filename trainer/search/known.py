@@ -86,11 +86,18 @@ def _values(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         elif suffix == ".csv":
             with path.open(encoding="utf-8-sig", newline="") as lines:
                 for number, row in enumerate(csv.DictReader(lines), start=2):
-                    yield f"{path}:{number}", {name: _cell(name, cell) for name, cell in row.items() if cell}
+                    yield f"{path}:{number}", _cells(f"{path}:{number}", row)
         else:
             raise ValueError(f"{path}: no catalogue by its name, which ends in .parquet, .jsonl or .csv")
     except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: cannot be read as a catalogue ({error})") from error
+
+
+def _cells(where: str, row: Mapping[str, str]) -> dict[str, Any]:
+    try:
+        return {name: _cell(name, cell) for name, cell in row.items() if name and cell}
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where}: cannot be read ({error})") from error
 
 
 def _cell(name: str, cell: str) -> Any:

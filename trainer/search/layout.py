@@ -14,6 +14,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ VECTORS, WINDOWS, WINDOW_PLACES = "vectors.f16", "windows.f16", "windows.npz"
 MAP, ENTRIES, GRAPH, FAILURES = "map.f32", "entries.sqlite", "graph.usearch", "failures.jsonl"
 WORK, _LOCK = "work.sqlite", "lock"
 _GENERATION = "g-"
+# What a command makes, and may delete, in a folder that has its lock.
+_GENERATION_NAME = re.compile(r"g-[0-9a-f]{16}")
+_OURS = re.compile(rf"{_GENERATION_NAME.pattern}|{POINTER}(\.tmp)?|{_LOCK}|{WORK}(-journal|-wal|-shm)?")
 
 
 class IndexError_(ValueError):
@@ -92,7 +96,7 @@ def read_pointer(folder: Path) -> tuple[Path, IndexAbout]:
             )
         about = {**value["about"], "made_of": tuple(value["about"]["made_of"]), "mean": tuple(value["about"]["mean"])}
         name = value["generation"]
-        if not str(name).startswith(_GENERATION) or Path(name).name != name:
+        if not _GENERATION_NAME.fullmatch(str(name)):
             raise KeyError("generation")
         return folder / name, IndexAbout(**about)
     except (KeyError, TypeError) as error:
@@ -126,8 +130,8 @@ def commit(folder: Path, generation: str, about: IndexAbout) -> None:
 
 def sweep(folder: Path, keep: str | None) -> None:
     """Delete generations that do not count: those of before, and what a kill has left."""
-    for path in folder.glob(f"{_GENERATION}*"):
-        if path.name != keep and path.is_dir():
+    for path in list(folder.iterdir()):
+        if path.name != keep and _GENERATION_NAME.fullmatch(path.name):
             shutil.rmtree(path)
 
 
@@ -135,9 +139,9 @@ def sweep(folder: Path, keep: str | None) -> None:
 def one_writer(folder: Path) -> Iterator[None]:
     """Raises ValueError where another command writes this index, or the folder is something else."""
     check_output(folder)
-    ours = {POINTER, f"{POINTER}.tmp", _LOCK}
-    names = [p.name for p in folder.iterdir()]
-    if foreign := sorted(n for n in names if n not in ours and not n.startswith((WORK, _GENERATION))):
+    names = sorted(path.name for path in folder.iterdir())
+    foreign = names if _LOCK not in names else [name for name in names if not _OURS.fullmatch(name)]
+    if foreign:
         raise ValueError(f"{folder}: has {foreign[0]} in it, so it is no index; give another --output")
     with (folder / _LOCK).open("w") as lock:
         try:

@@ -6,6 +6,7 @@ and windows stay in the index's folder.
 Legend: N rows, D dimensions.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ def collection_name(folder: str, identity: str) -> str:
     return f"openmulan_{digest_bytes(folder.encode())[:12]}_{identity[:16]}"
 
 
-def check_store(store: str) -> None:
-    """Raises ValueError."""
-    if not store.startswith(_PREFIX) or not store.removeprefix(_PREFIX):
+def absolute_store(store: str) -> str:
+    """A store as it is named from whatever folder. Raises ValueError where it is none."""
+    address = store.removeprefix(_PREFIX)
+    if not store.startswith(_PREFIX) or not address:
         raise ValueError(f"--store {store}: it is milvus:ADDRESS, or milvus:FILE.db for Milvus Lite")
+    return store if "://" in address else f"{_PREFIX}{Path(address).resolve()}"
 
 
 class MilvusStore:
@@ -34,7 +37,7 @@ class MilvusStore:
     def __init__(self, store: str, name: str) -> None:
         from pymilvus import MilvusClient, MilvusException
 
-        check_store(store)
+        store = absolute_store(store)
         self._store, self._name, self._errors = store, name, MilvusException
         try:
             self._client: Any = MilvusClient(store.removeprefix(_PREFIX))

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from trainer.checkpoint import STATE_NAME
 from trainer.embed_inputs import load_on
-from trainer.evaluation.model import digest_folder
+from trainer.evaluation.model import CLAP, digest_folder
 from trainer.model import CARD_NAME, Embedded, model_folder
 from trainer.recordings import Item, UnusableAudioError, Wave
 
-CLAP = "clap:"
 _STEPS = re.compile(r"^\| steps \| (\d+) \|$", re.MULTILINE)  # of a model's card
 
 

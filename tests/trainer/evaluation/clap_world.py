@@ -44,7 +44,6 @@ def write_clap(folder: Path, *, fusion: bool = False) -> Path:
     ).save_pretrained(folder)
     words = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
     words.pre_tokenizer = Whitespace()
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", unk_token="<unk>", bos_token="<s>", eos_token="</s>"
-    ).save_pretrained(folder)
+    fast: Any = transformers.PreTrainedTokenizerFast
+    fast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
     return folder

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 import openmulan
 from tests.trainer.evaluation.clap_world import write_clap
 from tests.trainer.test_embed_command import write_music
+from trainer.evaluation.cli import load_model
 from trainer.evaluation.model import JointModel, digest_folder
 from trainer.evaluation.peers.clap import Clap
 from trainer.search.index import Index
@@ -32,6 +33,12 @@ def test_rows_are_unit_and_the_same_each_time(fusion: bool, tmp_path: Path) -> N
     # A short one goes on with itself, as the checkpoint's own processor has it.
     np.testing.assert_allclose(model.embed_audio([np.tile(waves[0], 4)]), rows[:1], atol=1e-4)
     assert model.embed_text([]).shape == (0, 16)
+
+
+def test_the_evaluator_takes_it_by_its_name(folder: Path) -> None:
+    model, label, digest, manifests = load_model(f"clap:{folder}")
+    assert isinstance(model, Clap)
+    assert (label, digest, manifests) == (f"clap:{folder}", digest_folder(folder), ())
 
 
 def test_an_index_by_it(folder: Path, tmp_path: Path) -> None:

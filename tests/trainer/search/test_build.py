@@ -20,6 +20,7 @@ from tests.trainer.test_embed_command import write_music
 from tests.trainer.test_recordings import FOLDER
 from trainer.search import layout
 from trainer.search.index import Index, IndexError_
+from trainer.search.known import Catalogue
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -235,8 +236,14 @@ def test_one_writer_and_a_folder_that_is_something_else(
     with layout.one_writer(tmp_path / "index"):
         assert make(tmp_path / "index", music / "run") == 2
     assert "another `mulan search index` is writing it" in capsys.readouterr().err
-    assert make(music / "music", music / "run") == 2
-    assert "so it is no index; give another --output" in capsys.readouterr().err
+    # A folder of somebody else's, whatever it looks like, is neither written to nor swept.
+    theirs = tmp_path / "theirs" / "g-0123456789abcdef" / "photo.jpg"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    for folder in (music / "music", tmp_path / "theirs"):
+        assert make(folder, music / "run") == 2
+        assert "so it is no index; give another --output" in capsys.readouterr().err
+    assert theirs.exists()
 
 
 @pytest.mark.parametrize(
@@ -288,6 +295,29 @@ def test_a_name_that_is_no_unicode_and_two_folders_with_one_name(tmp_path: Path)
     assert make(tmp_path / "index", tmp_path / "a", tmp_path / "b", tmp_path / "c") == 0
     index = Index.open(tmp_path / "index")
     assert [name for name, _, _ in index.map()] == ["caf\\xe9.flac", "same.flac", str(tmp_path / "c" / "same.flac")]
-    path = index.audio("caf\\xe9.flac").path
-    assert path is not None
-    assert path.is_file()
+    place = index.audio("caf\\xe9.flac")
+    assert place.path is not None
+    assert place.path.is_file()
+
+
+@pytest.mark.parametrize("name", ["c.csv", "c.parquet", "c.jsonl"])
+def test_a_catalogue_in_each_format(name: str, tmp_path: Path) -> None:
+    row = {"recording_id": "a", "audio_uri": "x.flac", "title": "One, two", "tags": ["slow", "piano"], "year": "1999"}
+    path = tmp_path / name
+    if name == "c.csv":
+        path.write_text('recording_id,audio_uri,title,tags,year\na,x.flac,"One, two",slow|piano,1999\n')
+    elif name == "c.parquet":
+        pq.write_table(pa.Table.from_pylist([row]), path)
+    else:
+        path.write_text(json.dumps(row))
+    known = Catalogue(path).at(str(tmp_path / "x.flac"))
+    assert known is not None
+    assert known.fields["title"] == "One, two"
+    assert (known.fields["tags"], known.fields["year"]) == (("slow", "piano"), 1999)
+    assert Catalogue(path).path_of("a") == str(tmp_path / "x.flac")
+
+
+def test_a_cell_that_cannot_be_read_has_its_line(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("recording_id,audio_uri,tags\na,x,p|q\nb,y,[p\n")
+    with pytest.raises(ValueError, match=r"c\.csv:3: cannot be read"):
+        Catalogue(tmp_path / "c.csv")

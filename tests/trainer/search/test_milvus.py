@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+import openmulan
 from tests.trainer.search.worlds import KnowingModel, near, write_index
+from tests.trainer.test_embed_command import write_music
+from tests.trainer.test_recordings import FOLDER
 from trainer.search import layout
 from trainer.search.entries import Entry
 from trainer.search.index import Index
@@ -12,6 +15,7 @@ from trainer.search.milvus import MilvusStore, collection_name
 from trainer.search.nearest import open_matrix
 
 pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
+pymilvus = pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 
 
 def test_the_same_ten_answers_to_a_hundred_queries(tmp_path: Path) -> None:
@@ -36,3 +40,18 @@ def test_a_store_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be used") as error:
         MilvusStore(f"milvus:{tmp_path / 'x.db'}", "name").open()
     assert "\n" not in str(error.value)
+
+
+def test_an_index_that_is_made_in_it_leaves_one_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_music(tmp_path / "music", 6)
+    monkeypatch.chdir(tmp_path)
+    words = ["search", "index", str(FOLDER), "music", "--output", "index", "--store", "milvus:x.db", "--device", "cpu"]
+    for _ in range(2):
+        assert openmulan.main(words) == 0
+        (tmp_path / "music" / "000 [take].flac").unlink(missing_ok=True)
+    index = Index.open("index")
+    assert index.count == 5
+    assert len(index.similar("003 [take].flac")) == 4
+    client = pymilvus.MilvusClient(str(tmp_path / "x.db"))
+    assert client.list_collections() == [collection_name(str(tmp_path / "index"), index.about.identity)]
+    client.close()
