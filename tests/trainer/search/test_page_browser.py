@@ -11,20 +11,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page
 
 from tests.filters.annotation.browser import CHROMIUM, MISSING, TIMEOUT_MS, chromium, wait_for_text, wait_until
-from tests.trainer.search.page_server import MARKUP, RIGHT_TO_LEFT, PageServer, write_collection
+from tests.trainer.search.page_server import MARKUP, RIGHT_TO_LEFT, PageServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
-
-
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_collection(tmp_path_factory.mktemp("collection"))
-
-
-@pytest.fixture(scope="module")
-def server(collection: Path) -> Iterator[PageServer]:
-    with PageServer(collection) as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

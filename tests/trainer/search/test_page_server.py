@@ -25,11 +25,17 @@ from schemathesis.core.result import Ok
 from schemathesis.generation import GenerationMode
 from starlette.testclient import TestClient
 
+from pipeline.media.encode import encode
+from schemas.run import Run
 from schemas.serving.gate import Address
+from schemas.shard import AudioEncoding
 from tests.filters.annotation.harness import Client
+from tests.trainer.fixture_runs import shard_row, write_run
 from tests.trainer.search.page_server import LENGTH_S, MARKUP, RATE_HZ, STRANGE_ID, PageServer, write_collection
-from tests.trainer.search.worlds import KnowingModel
+from tests.trainer.search.worlds import KnowingModel, near, write_index
 from trainer.search.arguments import parser_of
+from trainer.search.entries import Entry as Indexed
+from trainer.search.entries import ShardPlace
 from trainer.search.index import Index
 from trainer.search.page.app import create_app
 from trainer.search.page.playlists import FORMATS, Entry
@@ -49,22 +55,16 @@ HOSTILE_TEXTS = (
 )
 
 
-@pytest.fixture(scope="module")
-def collection(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_collection(tmp_path_factory.mktemp("collection"))
-
-
-@pytest.fixture(scope="module")
-def server(collection: Path) -> Iterator[PageServer]:
-    with PageServer(collection) as one:
-        yield one
-
-
 @pytest.fixture
 def client(server: PageServer) -> Iterator[Client]:
     one = Client(server.address)
     yield one
     one.close()
+
+
+def in_process(index: Path, settings: PageSettings) -> TestClient:
+    url = settings.address.url
+    return TestClient(create_app(Index.open(index, model=KnowingModel()), settings), url, headers={"origin": url})
 
 
 def address(path: str, **parameters: str | float) -> str:
@@ -169,6 +169,30 @@ def test_sound_is_given_whole_by_range_and_as_an_excerpt(client: Client, collect
     assert raw(client, address("/audio/excerpt", recording_id="an aiff", start_s=LENGTH_S + 1.0))[0] == 404
 
 
+@pytest.mark.parametrize("encoding", [AudioEncoding.FLAC, AudioEncoding.PCM16])
+def test_a_clip_of_a_run_plays(encoding: AudioEncoding, tmp_path: Path) -> None:
+    pcm_T = (8_000 * np.sin(np.arange(2 * RATE_HZ) * 0.1)).astype(np.int16)
+    row = shard_row("a clip", sf=["slow"], audio=encode(pcm_T, encoding), encoding=encoding, duration_s=2.0)
+    run = write_run(tmp_path / "run", [row], shards=1, audio_encoding=encoding)
+    (shard,) = Run.open(run).manifest.shards
+    place = ShardPlace(run=str(run), shard=shard.path, row_group=0, row=0)
+    index = write_index(tmp_path / "index", [(Indexed(recording_id="a clip", place=place), near("slow", 0))])
+    client = in_process(index, PageSettings(address=Address(host="127.0.0.1", port=1)))
+    for route in ("/audio", "/audio/excerpt"):
+        answer = client.get(route, params={"recording_id": "a clip"})
+        assert answer.headers["content-type"].startswith("audio/")
+        np.testing.assert_array_equal(soundfile.read(io.BytesIO(answer.content), dtype="int16")[0], pcm_T)
+    part = client.get("/audio", params={"recording_id": "a clip"}, headers={"range": "bytes=4-9"})
+    assert (part.status_code, len(part.content)) == (206, 6)
+
+
+def test_an_index_of_nothing_is_served(tmp_path: Path) -> None:
+    client = in_process(write_index(tmp_path / "index", []), PageSettings(address=Address(host="127.0.0.1", port=1)))
+    assert "0 recordings to search" in client.get("/").text
+    assert client.get("/api/search", params={"text": "a"}).json() == {"hits": []}
+    assert client.get("/api/map").json() == {"recordings": 0, "points": []}
+
+
 def test_no_id_and_no_path_leads_out_of_the_index(client: Client, collection: Path) -> None:
     for name in (
         "/etc/passwd",
@@ -198,8 +222,7 @@ def test_what_was_put_in_the_place_of_a_file_is_not_played(tmp_path: Path) -> No
     index = write_collection(tmp_path)
     secret = tmp_path / "secret.flac"
     shutil.copy(tmp_path / "music" / "1.flac", secret)
-    app = create_app(Index.open(index, model=KnowingModel()), PageSettings(address=Address(host="127.0.0.1", port=1)))
-    client = TestClient(app, base_url="http://127.0.0.1:1")
+    client = in_process(index, PageSettings(address=Address(host="127.0.0.1", port=1)))
     assert client.get("/audio", params={"recording_id": "id 1"}).status_code == 200
     put: dict[str, Callable[[Path], None]] = {
         "1": lambda path: path.symlink_to(secret),
@@ -221,8 +244,7 @@ def test_what_was_put_in_the_place_of_a_file_is_not_played(tmp_path: Path) -> No
 
 def test_beyond_this_machine_a_link_lets_in_and_nothing_else(collection: Path) -> None:
     public = Address(host="127.0.0.1", port=1, public_url="http://music.example:1")
-    app = create_app(Index.open(collection, model=KnowingModel()), PageSettings(address=public, token="t0ken"))
-    client = TestClient(app, base_url=public.url, headers={"origin": public.url})
+    client = in_process(collection, PageSettings(address=public, token="t0ken"))
     paths = (
         "/",
         "/api/about",
