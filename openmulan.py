@@ -63,7 +63,11 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("trainer.pretrain", "train", "the audio tower's body, by the classes of a mined AudioSet run"),
     "evaluate": ("trainer.evaluation.cli", "evaluate", "the paper's tables for any model, and the leakage check"),
     "embed": ("trainer.embed", "embed", "files, folders or a mined run to a table of vectors; run again, it resumes"),
-    "search": ("trainer.search.cli", "search", "music found by words: index, query, similar, tags, health, playlist"),
+    "search": (
+        "trainer.search.cli",
+        "search",
+        "music found by words: index, query, similar, playlist, serve its page, …",
+    ),
     "demo": ("openmulan:demo", "mine", "the whole way on a small corpus that it makes itself, offline"),
 }
 

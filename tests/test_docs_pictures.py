@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from benchmarks import search_screens
 from benchmarks.label_screens import PICTURES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,3 +34,8 @@ def test_every_picture_of_the_docs_is_shown() -> None:
 def test_the_pictures_of_the_labelling_tool_are_those_that_its_script_takes() -> None:
     there = {path.stem for path in (ROOT / "docs" / "annotating").iterdir()}
     assert there == {f"{name}-{view}" for name, view in PICTURES}
+
+
+def test_the_pictures_of_the_search_page_are_those_that_its_script_takes() -> None:
+    there = {path.stem for path in (ROOT / "docs" / "search-page").iterdir()}
+    assert there == {f"{name}-{view}" for name, view in search_screens.PICTURES}

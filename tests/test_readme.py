@@ -13,6 +13,8 @@ from pipeline.catalogues.arguments import parser_of as catalog_parser
 from pipeline.catalogues.made import Paths
 from pipeline.options import parser as mine_parser
 from tests.trainer.fixture_runs import shard_row, write_run
+from trainer.search.arguments import parser_of as search_parser
+from trainer.train import _parser as train_parser
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
@@ -31,6 +33,23 @@ def test_each_recording_is_read_once(module: str, tmp_path: Path, monkeypatch: p
     rows = eval(line, names)
     ids = rows["recording_id"] if name != "duckdb" else [row[0] for row in rows.fetchall()]
     assert sorted(map(str, ids)) == [f"r{i}" for i in range(8)]
+
+
+def test_the_way_from_a_folder_to_the_page_is_five_commands() -> None:
+    """Each takes what the one before it has made."""
+    found = README[README.index("## Find music by words") : README.index("## Where to read on")]
+    (block,) = re.findall(r"```sh\n(.*?)```", found, re.DOTALL)
+    catalog, mine, train, index, serve = [shlex.split(line, comments=True)[1:] for line in block.splitlines()]
+    assert catalog[0] == "catalog"
+    mined, of_beam = mine_parser().parse_known_args(mine[1:])
+    assert of_beam == []
+    assert mined.catalog == [catalog[catalog.index("--output") + 1]]
+    trained = train_parser().parse_args(train[1:])
+    assert (trained.data, trained.recipe) == ([mined.output], "tiny")
+    indexed, served = (search_parser().parse_args(words[1:]) for words in (index, serve))
+    assert indexed.model == f"{trained.output}/model"
+    assert (indexed.inputs, str(indexed.catalog)) == ([catalog[1]], mined.catalog[0])
+    assert served.places == [str(indexed.output)]
 
 
 def test_the_commands_that_mine_are_taken_as_they_stand() -> None:

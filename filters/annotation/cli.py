@@ -212,7 +212,8 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 def _serve(arguments: argparse.Namespace) -> int:
     from filters.annotation import guideline, people, warmup
-    from filters.annotation.security import Address, check_exposure
+    from filters.annotation.security import check_exposure
+    from schemas.serving.gate import Address
 
     try:
         from filters.annotation.server import ServerSettings, serve

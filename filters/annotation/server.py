@@ -5,9 +5,7 @@ themselves and no lock is needed. Nothing is kept in memory between requests but
 killed server loses nothing that it has answered for, and the page sends again what was not answered.
 """
 
-import contextlib
-import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,9 @@ from filters.annotation.pages import adjudicate, agreement, enter, history, labe
 from filters.annotation.pages.label import OtherOwner
 from filters.annotation.pages.site import ServerSettings, Site
 from filters.annotation.records import AnnotationError
-from filters.annotation.security import Gate
 from filters.annotation.work import Conflict, Overtaken
+from schemas.serving import server
+from schemas.serving.gate import Gate
 
 __all__ = ["ServerSettings", "create_app", "serve"]
 
@@ -35,7 +34,7 @@ _STATIC = Path(__file__).with_name("static")
 def create_app(log: Log, settings: ServerSettings) -> Gate:
     """The whole application as ASGI, gate included."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    app.mount("/static", StaticFiles(directory=_STATIC, packages=[server.LOOK]), name="static")
     site = Site(log, settings)
     for page in PAGES:
         app.include_router(page.routes(site))
@@ -73,38 +72,5 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
 
 
 def serve(log: Log, settings: ServerSettings, on_start: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGINT, SIGTERM or SIGHUP; what is under way is answered, then the caller closes the log."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            # uvicorn's own does not know SIGHUP, and raises the signal again at the end, which ends the process.
-            numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-            ends = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-            before = {number: signal.signal(number, self.handle_exit) for number in ends}
-            try:
-                yield
-            finally:
-                for number, handler in before.items():
-                    signal.signal(number, handler)
-
-        async def startup(self, sockets: Any = None) -> None:
-            await super().startup(sockets)
-            if self.started:
-                on_start()
-
-    Server(
-        uvicorn.Config(
-            create_app(log, settings),
-            host=settings.address.host,
-            port=settings.address.port,
-            # Links with tokens must not end up in a log.
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            proxy_headers=False,
-            lifespan="off",
-            timeout_graceful_shutdown=3,
-        )
-    ).run()
+    """Serve until a signal ends it; then the caller closes the log."""
+    server.serve(create_app(log, settings), settings.address, on_start)

@@ -9,8 +9,10 @@ _DESCRIPTION = """Music found by words.
 mulan search index trained/model music/ --output INDEX          again, it takes what is new and lets go what is gone
 mulan search query INDEX "slow piano for study" --not vocals --where "year >= 1990"
 mulan search similar INDEX ID
+mulan search serve INDEX
 """
 DEFAULT_DUPLICATE = 0.98
+DEFAULT_PORT = 8766
 
 
 def parser_of(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -42,7 +44,21 @@ def parser_of(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
     playlist.add_argument("--from", dest="from_id", required=True, metavar="ID")
     playlist.add_argument("--to", dest="to_id", required=True, metavar="ID")
     playlist.add_argument("-n", "--length", type=int, default=20, metavar="N", help="default: %(default)s")
+    _add_serve(commands.add_parser("serve", help="the page: search, listen, wander, keep a playlist"))
     return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "places", nargs="+", metavar="INDEX | MODEL RUN|FOLDER", help="an index, or what one is made of first"
+    )
+    parser.add_argument("--model", metavar="DIR|NAME", help="where the index's model is now, if it was moved")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="(default: %(default)s)")
+    parser.add_argument("--public_url", help="address that visitors see, when a proxy with TLS stands in front")
+    made = parser.add_argument_group("of an index that is made first")
+    made.add_argument("--output", type=Path, metavar="INDEX", help="where it is made (default: NAME-index beside NAME)")
+    _add_making(made)
 
 
 def _add_index(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +67,10 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
         "inputs", nargs="+", metavar="RUN|FOLDER|FILE|VECTORS.parquet", help="mined runs, music, tables of mulan embed"
     )
     parser.add_argument("--output", required=True, type=Path, metavar="INDEX", help="a folder that is made")
+    _add_making(parser)
+
+
+def _add_making(parser: "argparse._ActionsContainer") -> None:
     parser.add_argument(
         "--catalog",
         type=Path,

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from pipeline.media.clip import DecoderUnavailableError
@@ -12,6 +13,7 @@ from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED
 from schemas.reasons import Reason
 from schemas.run import RunError
 from trainer.commands import start_logging
+from trainer.search import serve
 from trainer.search.arguments import parser_of
 from trainer.search.build import Account, IndexOptions, build
 from trainer.search.index import Hit, Index
@@ -122,6 +124,16 @@ def _health(arguments: argparse.Namespace) -> int:
     return DONE if health.is_well else FAILURES
 
 
+def _serve(arguments: argparse.Namespace) -> int:
+    first, *inputs = arguments.places
+    folder = Path(first)
+    if inputs:
+        folder = arguments.output or serve.index_beside(inputs[0])
+        made = {"model": first, "inputs": inputs, "output": folder}
+        _index(argparse.Namespace(**{**vars(arguments), **made}))
+    return serve.run(folder, arguments)
+
+
 def _open(arguments: argparse.Namespace) -> Index:
     index = Index.open(arguments.index, model=arguments.model)
     if index.about.caution:
@@ -161,6 +173,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "tags": _tags,
     "health": _health,
     "playlist": _playlist,
+    "serve": _serve,
 }
 
 

@@ -110,7 +110,7 @@ class Inputs:
                 raise ValueError(f"{path}: the vector of {value['recording_id'] or value['path']} is not finite")
             times = {"start_s": value["start_s"] or 0.0, "duration_s": value["duration_s"]}
             if value["recording_id"] is None:
-                entry = self._of_file(value["path"], value["path"], times)
+                entry = self._of_file(value["path"], str(Path(value["path"]).resolve()), times)
             else:
                 entry = self._of_row(value["recording_id"], {**times, "path": None})
                 entry = dataclasses.replace(entry, path=self._catalogue.path_of(entry.recording_id))

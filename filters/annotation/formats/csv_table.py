@@ -1,12 +1,9 @@
 """CSV for spreadsheets: one row a label, an item without labels has one row with an empty annotator. Holds everything.
 
-A cell that a spreadsheet would run as a formula (it begins with = + - @, a tab or a line break) gets an apostrophe in
-front. Reading takes one apostrophe off such a cell again, so nothing changes on the way there and back.
+A cell that a spreadsheet would run as a formula is neutralised, and restored as it is read.
 """
 
 import csv
-import re
-import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +12,7 @@ from filters.annotation import formats
 from filters.annotation.formats.accounts import People
 from filters.annotation.records import AnnotationError, Bundle
 from schemas.label import Label, LabelItem
+from schemas.spreadsheet import neutralise, restore
 
 COLUMNS = (
     "item_id",
@@ -29,24 +27,8 @@ COLUMNS = (
     "note",
     "guideline",
 )
-_DANGEROUS = re.compile(r"'*[=+\-@\t\r\n]")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 _MAX_CELL_CHARS = 100_000
-
-
-def neutralise(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula. Wide forms of the signs count too."""
-    return f"'{cell}" if _DANGEROUS.match(_narrow_start(cell)) else cell
-
-
-def restore(cell: str) -> str:
-    """What `neutralise` was given."""
-    return cell[1:] if cell.startswith("'") and _DANGEROUS.match(_narrow_start(cell)) else cell
-
-
-def _narrow_start(cell: str) -> str:
-    quotes = len(cell) - len(cell.lstrip("'"))
-    return cell[:quotes] + unicodedata.normalize("NFKC", cell[quotes : quotes + 1])
 
 
 def label_format() -> formats.LabelFormat:

@@ -15,8 +15,8 @@ from filters.annotation.guideline import Guideline, remember
 from filters.annotation.log import Log
 from filters.annotation.people import Person
 from filters.annotation.records import MAX_NOTE_CHARS, SKIP_REASONS
-from filters.annotation.security import Address
 from filters.annotation.warmup import Exercise
+from schemas.serving.gate import Address
 
 ROWS_PER_PAGE = 50
 _TEMPLATES = Path(__file__).parents[1] / "templates"

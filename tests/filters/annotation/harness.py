@@ -19,9 +19,9 @@ from typing import Any
 
 from filters.annotation import guideline, people, warmup
 from filters.annotation.log import Log
-from filters.annotation.security import Address
 from filters.annotation.work import add_items
 from schemas.label import LabelItem
+from schemas.serving.gate import Address
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["filters.annotation.server", "uvicorn", "tests.filters.annotation.harness"])

@@ -16,8 +16,8 @@ from filters.annotation.exchange import add_bundle, read_labels
 from filters.annotation.frozen import is_frozen
 from filters.annotation.log import Log
 from filters.annotation.records import Bundle
-from filters.annotation.security import Address
 from schemas.label import Label, LabelValue
+from schemas.serving.gate import Address
 from tests.filters.annotation.harness import Client, Server, free_port, make_db, make_items
 from tests.shared_files import SharedFolder
 

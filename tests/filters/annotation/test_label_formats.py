@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from filters.annotation import cli, formats
 from filters.annotation.exchange import add_bundle, read_bundle, read_labels
-from filters.annotation.formats import csv_table
 from filters.annotation.formats.accounts import Account, People, read_accounts, read_people
 from filters.annotation.log import Log
 from filters.annotation.records import ADJUDICATED, SKIP_REASONS, AnnotationError, Bundle
 from schemas.label import Label, LabelItem, LabelValue
+from schemas.spreadsheet import neutralise, restore
 from tests.filters.annotation.label_studio import labelling_config
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -120,9 +120,9 @@ def test_the_database_holds_what_a_format_holds(quick_path: Path, bundle: Bundle
 
 @given(cell=TEXT | HOSTILE)
 def test_no_cell_is_a_formula_and_each_comes_back(cell: str) -> None:
-    safe = csv_table.neutralise(cell)
+    safe = neutralise(cell)
     assert not safe.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"))
-    assert csv_table.restore(safe) == cell
+    assert restore(safe) == cell
 
 
 def test_csv_cells_that_look_like_formulas_leave_neutralised(tmp_path: Path) -> None:

@@ -11,9 +11,10 @@ from filters.annotation.exchange import read_labels
 from filters.annotation.guideline import Guideline
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError
-from filters.annotation.security import MAX_BODY_BYTES, Address, check_exposure
+from filters.annotation.security import check_exposure
 from filters.annotation.warmup import read_warmup
 from schemas.label import LabelItem, LabelValue
+from schemas.serving.gate import MAX_BODY_BYTES, Address
 from tests.filters.annotation.harness import Client, Server, label_body, make_db, make_items
 
 HOSTILE = {

@@ -1,0 +1,1 @@
+"""What the pages that people open have in common: who may speak to the server, its start and end, and its look."""
