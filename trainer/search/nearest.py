@@ -17,8 +17,7 @@ from usearch.index import search
 
 # So many rows are gathered at once where a condition leaves only some of them.
 _GATHERED = 1 << 18
-# Rows that a query of the graph keeps in sight. USearch's own 64 find a third of the nearest among random vectors, these
-# nine tenths, and a query of a million still takes a tenth of what comparing with all does.
+# Rows that a query of the graph keeps in sight: USearch's own 64 find a third of what is nearest among random vectors.
 _LOOKED_AT = 512
 
 
