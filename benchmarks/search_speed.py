@@ -155,7 +155,7 @@ def same_ids(index: Index, matrix_ND: NDArray[np.float16], queries: int) -> dict
             ]
             if min(gaps) > _GAP:
                 apart += 1
-                equal += row == order[place]
+                equal += int(row == order[place])
     return {"places apart": apart, "of which equal": equal, "largest difference of scores": worst}
 
 
@@ -193,7 +193,8 @@ def main() -> None:
     for number in range(arguments.trials):
         warm["product"].append(timed(lambda: index.search(text_of(number), k=K)))  # noqa: B023
         warm["bare"].append(timed(lambda: bare(matrix_ND, number)))  # noqa: B023
-        warm["named"].append(timed(lambda: index.search(f"song {number}", k=K)))  # noqa: B023
+        if named:
+            warm["named"].append(timed(lambda: index.search(f"song {number}", k=K)))  # noqa: B023
     memory = psutil.Process().memory_info()
     for number in range(_SLOW_TRIALS):
         warm["numpy blocks"].append(timed(lambda: products(matrix_ND, query_of(number)).argpartition(-K)))  # noqa: B023
