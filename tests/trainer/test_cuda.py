@@ -91,11 +91,12 @@ def test_log_mel_is_that_of_a_cpu(convention: str) -> None:
     torch.testing.assert_close(found.cpu(), expected, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize(("dtype", "bar"), [(torch.float64, 1e-6), (torch.float32, 2e-3)])
+@pytest.mark.parametrize(("dtype", "bar"), [(torch.float64, 1e-10), (torch.float32, 2e-3)])
 @pytest.mark.parametrize("body", ["resnet", "ast", "auto_waves"])
 def test_the_gradient_is_that_of_a_cpu_however_it_is_cut(body: str, dtype: torch.dtype, bar: float) -> None:
     """A body of waves normalises them in float32, whatever its weights are."""
     freeze = body != "resnet"
+    bar = max(bar, 1e-6) if body == "auto_waves" else bar
     truth = small_model(freeze=freeze, body=body)
     loss, expected = gradients(truth, audio_chunk=PAIRS, text_tokens=ALL_TOKENS)
     for audio_chunk, text_tokens in ((PAIRS, ALL_TOKENS), (8, ALL_TOKENS), (4, 84)):
