@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 import transformers.utils.logging
 from safetensors import SafetensorError
 
@@ -63,6 +64,14 @@ def exit_code(command: str, run: Callable[[], Ending]) -> int:
     except (ValueError, RunError) as error:
         if dist.is_first() or not isinstance(error, SaidByFirst):
             sys.stderr.write(f"{command}: {error}\n")
+        return BAD_INPUT
+    except torch.OutOfMemoryError as error:
+        # Torch says first how much was asked for and is there, and then advises on its own settings.
+        reason = ". ".join(str(error).split(". ")[:2])
+        sys.stderr.write(
+            f"{command}: {reason}. Less is taken with a smaller --audio_chunk or --set compute.text_tokens, or with "
+            "--set compute.gradient_checkpointing=true; a run that has begun goes on with them\n"
+        )
         return BAD_INPUT
     except (CheckpointError, RanksError) as error:
         sys.stderr.write(f"{command}: {error}\n")

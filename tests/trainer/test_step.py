@@ -44,7 +44,7 @@ def model_of(recipe: Recipe) -> Model:
     return Model(towers, None, recipe)  # type: ignore[arg-type]
 
 
-def real_peak(model: Model, recipe: Recipe, tokens: int) -> int:
+def real_peak(model: Model, recipe: Recipe, tokens: int, device: torch.device = CPU) -> int:
     """What a step on real tensors holds at its peak."""
     towers, pairs = model.towers.train(), recipe.batch_size
     optimizer = torch.optim.Adam(towers.parameters(), fused=True)
@@ -56,7 +56,7 @@ def real_peak(model: Model, recipe: Recipe, tokens: int) -> int:
         pad_id=0,
     )
     wave_RS, ids_R = torch.zeros(pairs, recipe.data.window_samples, dtype=torch.int16), torch.zeros(pairs).long()
-    live = LiveBytes(CPU)
+    live = LiveBytes(device)
     live.count([*towers.parameters(), *towers.buffers()])
     with live:
         for step in range(2):  # the first makes the optimizer's moments
@@ -134,28 +134,31 @@ def test_a_body_without_gradient_checkpointing_is_refused() -> None:
 
 def test_gradcache_with_dropout_equals_one_plain_pass_with_the_same_masks() -> None:
     """Both towers drop units: one graph over all chunks, each with its seed, is the truth."""
-    model = with_dropout()
-    wave, masks, tokens = batch()
-    chunks = text_chunks(tokens, budget=72, bucket=4, max_tokens=24, pad_id=0)
-    audio = []
-    for k in range(3):
-        rows = slice(8 * k, 8 * k + 8)
-        with _seeded(CPU, torch_seed(0, "dropout", 3, 0, "audio", k)):
-            audio.append(model.audio(wave[rows], masks[rows]))
-    text = torch.empty(PAIRS, 128, dtype=torch.float64)
-    for k, chunk in enumerate(chunks):
-        with _seeded(CPU, torch_seed(0, "dropout", 3, 0, "text", k)):
-            text = text.index_put((chunk.order_B,), model.text(chunk.tokens_BL, chunk.attention_BL))
-    result = contrastive_loss(
-        torch.cat(audio), text, model.log_temperature, torch.arange(PAIRS), LossConfig(block_rows=7)
-    )
-    result.loss.backward()
-    truth = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+    expected, truth = plain_pass(with_dropout(), CPU)
     loss, ours = gradients(with_dropout(), audio_chunk=8, text_tokens=72)
-    assert abs(loss / result.loss.item() - 1) < 1e-12
+    assert abs(loss / expected - 1) < 1e-12
     assert distance(ours, truth) < 1e-12
     without, _ = gradients(small_model(freeze=True, body="ast"), audio_chunk=8, text_tokens=72)
     assert abs(loss / without - 1) > 1e-6
+
+
+def plain_pass(model: MuLan, device: torch.device) -> tuple[float, list[torch.Tensor]]:
+    """Loss and gradients of the chunks of `gradients(model, audio_chunk=8, text_tokens=72)` in one graph."""
+    wave, masks, tokens = batch()
+    chunks = [chunk.to(device) for chunk in text_chunks(tokens, budget=72, bucket=4, max_tokens=24, pad_id=0)]
+    audio = []
+    for k in range(3):
+        rows = slice(8 * k, 8 * k + 8)
+        with _seeded(device, torch_seed(0, "dropout", 3, 0, "audio", k)):
+            audio.append(model.audio(wave[rows].to(device), masks[rows].to(device)))
+    text = torch.empty(PAIRS, 128, dtype=torch.float64, device=device)
+    for k, chunk in enumerate(chunks):
+        with _seeded(device, torch_seed(0, "dropout", 3, 0, "text", k)):
+            text = text.index_put((chunk.order_B,), model.text(chunk.tokens_BL, chunk.attention_BL))
+    ids_R = torch.arange(PAIRS, device=device)
+    result = contrastive_loss(torch.cat(audio), text, model.log_temperature, ids_R, LossConfig(block_rows=7))
+    result.loss.backward()
+    return result.loss.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
 
 
 def with_dropout() -> MuLan:
