@@ -66,7 +66,7 @@ class ByGraph:
         found = Graph.restore(path, view=True)
         if found is None:
             raise ValueError(f"{path}: is no graph of USearch")
-        found.expansion_search = _LOOKED_AT
+        found.expansion_search = _LOOKED_AT  # type: ignore[misc] # has a setter that its types hide
         self._graph = found
 
     def __call__(self, query_D: NDArray[np.float32], k: int) -> Nearest:
