@@ -52,7 +52,8 @@ def _type(name: str) -> pa.DataType:
     return pa.float64() if name in _NUMBERS else pa.string()
 
 
-SCHEMA = pa.schema([pa.field(name, _type(name)) for name in FIELDS])
+# `year` is for those who search; a catalogue's other readers pass over a column that they do not know.
+SCHEMA = pa.schema([*(pa.field(name, _type(name)) for name in FIELDS), pa.field("year", pa.int32())])
 _TABLES = """
 CREATE TABLE recordings (id TEXT PRIMARY KEY, row TEXT NOT NULL, key TEXT NOT NULL, only_named INTEGER) WITHOUT ROWID;
 CREATE TABLE playlists (id TEXT, place TEXT, listed TEXT NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID;
@@ -168,7 +169,8 @@ class _Making:
             return
         if is_removed(row.recording_id):
             return
-        values = json.dumps(row.to_json()), json.dumps(vars(key_of(item)))
+        year = {"year": item.row["year"]} if isinstance(item.row.get("year"), int) else {}
+        values = json.dumps(row.to_json() | year), json.dumps(vars(key_of(item)))
         if not item.only_named:
             self._base.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(_plain(name),) for name in item.names])
         if self._add("recordings", row.recording_id, *values, item.only_named) or item.only_named:

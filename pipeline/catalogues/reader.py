@@ -20,7 +20,8 @@ __all__ = ["READERS", "Entry", "Item", "LeftOut", "ListedPlaylist", "Reader", "R
 class Recording:
     """One recording as its source has it.
 
-    row: the fields of a catalogue's row, checked by `schemas.catalogue` later; a local `audio_uri` is an absolute path.
+    row: the fields of a catalogue's row, checked by `schemas.catalogue` later, and `year`; a local `audio_uri` is an
+        absolute path.
     where: the file, with the line where it has lines, for rejects and matching.
     names: what else it is called, each as `kind:value` (`isrc:`, `youtube:`, `spotify:`, `fma:` …), lower-case kinds.
     duration_s: of the whole recording, where it is known.

@@ -1,9 +1,9 @@
 """The tags of a file as fields of a catalogue's row.
 
 Title, artist and album are the first of their tags that says something, under the names that ffmpeg gives them in any
-container; description, licence and tags are all of theirs. What is there for machines (encoder, track number, date,
-lyrics) becomes no text. `comment` is the uploader's word and no listener's comment, so it is part of the description.
-An address alone is no description.
+container; description, licence and tags are all of theirs; of a date the year counts. What is there for machines
+(encoder, track number, lyrics) becomes no text. `comment` is the uploader's word and no listener's comment, so it is
+part of the description. An address alone is no description.
 """
 
 import re
@@ -23,6 +23,7 @@ TEXTS = {
     "description": ("description", "synopsis", "summary", "comment", "comments"),
     "licence": ("license", "licence", "copyright", "rights"),
 }
+YEARS = ("originaldate", "originalyear", "tdor", "date", "year", "date_released", "tdrc", "tyer")
 JOINED = {"description": "\n", "licence": "; "}  # of these fields all tags count
 LISTS = ("genre", "style", "mood", "keywords", "keyword", "tags", "album/genre")
 NAMES = {
@@ -36,6 +37,7 @@ _MOST_FOREIGN = 1 / 3
 _GENRE_NUMBERS = re.compile(r"\((\d{1,3})\)")
 # A language may stand behind the name (`comment-eng`), and in Matroska what is meant in front of it.
 _ASIDE = re.compile(r"^(?:track|song|movie)/|-[a-z]{3}$")
+_YEAR = re.compile(r"(?<!\d)(1[89]\d\d|20\d\d)(?!\d)")
 _LINK = re.compile(r"https?://\S+")
 
 
@@ -71,11 +73,20 @@ def describe(tags: Mapping[str, str], container: str) -> Described:
             row[field] = ", ".join(_split(text, separator)) if field == "artist" else text
     if listed := _listed(texts, separator):
         row["tags"] = listed
+    years = (year_of(texts[name]) for name in YEARS if name in texts)
+    if (year := next((year for year in years if year is not None), None)) is not None:
+        row["year"] = year
     wanted = {field: texts[name] for field, names in NAMES.items() for name in reversed(names) if name in texts}
     found_names = [f"{kind}:{_name(kind, value)}" for kind, value in wanted.items()]
     videos = (video_id(texts[name]) for name in ADDRESSES if name in texts and _LINK.fullmatch(texts[name]))
     found_names += [f"youtube:{video}" for video in videos if video is not None]
     return Described(row=row, names=tuple(dict.fromkeys(found_names)), lost=tuple(sorted(_KNOWN.intersection(lost))))
+
+
+def year_of(text: str) -> int | None:
+    """Of a date as people write it: the one number of four digits that can be a year of a recording."""
+    years = {int(found) for found in _YEAR.findall(text)}
+    return years.pop() if len(years) == 1 else None
 
 
 def mended(value: str) -> str | None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from pipeline.catalogues.fields import Fields, clean_long
 from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Recording
+from pipeline.catalogues.tags import year_of
 from pipeline.media.protocol import MEDIA_SUFFIXES
 from pipeline.settings import InputError
 from schemas.cells import RowError, as_number, as_text, type_name
@@ -221,6 +222,7 @@ def _recording(where: str, path: Path, value: Mapping[str, Any], fields: Fields)
         "comments": _comments(fields, value),
         "licence": fields.short("license"),
         "source": fields.short("webpage_url", "original_url"),
+        "year": year_of(fields.short("release_year") or fields.short("release_date") or ""),
     }
     return Recording(
         row={name: found for name, found in row.items() if found},

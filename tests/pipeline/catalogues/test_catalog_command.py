@@ -33,7 +33,7 @@ def music(tmp_path: Path) -> Path:
     album = root / "Ana Castelo" / "Harbour Songs"
     album.mkdir(parents=True)
     for number, title in enumerate(("Slow River", "Jalapeño", "Night"), start=1):
-        tags = {"genre": "Folk", "description": f"The song {title}."} if number < 3 else None
+        tags = {"genre": "Folk", "description": f"The song {title}.", "date": f"199{number}-02"} if number < 3 else None
         media = encoded(music_CT(0.2, 16_000), 16_000, "flac", "flac", metadata=tags)
         (album / f"{number:02d} - {title}.flac").write_bytes(media)
     for name in ("a1b2c3.wav", "two\nlines.wav"):
@@ -85,6 +85,8 @@ def test_from_a_tree_to_what_mine_reads(music: Path, capsys: pytest.CaptureFixtu
     for row in rows.values():
         if "://" not in row.audio_uri:
             assert os.path.isfile(resolve(row.audio_uri, base_uri=str(output.parent), allow_roots=[]))
+    years = pq.read_table(output, columns=["recording_id", "year"]).to_pylist()
+    assert [row["year"] for row in years] == [1991, 1992, None, None, None]
     (playlist,) = table(PLAYLISTS, paths.playlists)
     assert (playlist.title, playlist.recording_ids) == ("On the road", (first.recording_id, "a1b2c3.wav"))
     assert {one["reason"] for one in lines(paths.unmatched)} <= {"unknown_recording", "doubtful_match"}

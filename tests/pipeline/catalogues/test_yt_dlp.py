@@ -32,6 +32,8 @@ VIDEO: dict[str, Any] = {
     "description": "A song of 1987.\nWith a dance beat.",
     "tags": ["80s", "pop", "80s"],
     "categories": ["Music"],
+    "release_year": 1987,
+    "upload_date": "20091025",
     "license": "Creative Commons Attribution license (reuse allowed)",
     "comments": [
         {"id": "a", "author": "@somebody", "author_id": "UC1", "text": "So smooth.", "parent": "root"},
@@ -81,6 +83,7 @@ def test_a_dump_with_its_media_beside_it(tmp_path: Path) -> None:
         "comments": ["So smooth."],
         "licence": "Creative Commons Attribution license (reuse allowed)",
         "source": URL,
+        "year": 1987,
     }
     assert recording.names == (f"youtube:{ID}",)
     assert recording.duration_s == 212
