@@ -83,9 +83,7 @@ def main(argv: list[str] | None = None) -> int:
         return partial(_say_mined, arguments, config, job, mined)
 
     ended = metrics.end if metrics is not None else lambda code: None
-    code = _carry_out("mulan mine", arguments.output, beam_arguments, work, ended)
-    ended(code)
-    return code
+    return _carry_out("mulan mine", arguments.output, beam_arguments, work, ended)
 
 
 def _say_mined(arguments: argparse.Namespace, config: MineConfig, job: JobSettings, mined: "Mined") -> int:
@@ -188,10 +186,25 @@ def _carry_out(
     work: Callable[["RunPipeline", bool], Callable[[], int]],
     ended: Callable[[int], None] = lambda code: None,
 ) -> int:
-    """Do the work of a command on the run folder `where`: one line and a code for whatever it ends by.
+    """Do the work of a command on the run folder `where`, and tell `ended` the code."""
+    code, can_return = _outcome(command, where, beam_arguments, work)
+    ended(code)
+    if not can_return:
+        # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
+        os._exit(code)
+    return code
+
+
+def _outcome(
+    command: str,
+    where: str,
+    beam_arguments: list[str],
+    work: Callable[["RunPipeline", bool], Callable[[], int]],
+) -> tuple[int, bool]:
+    """One line and a code for whatever a command ends by, and whether this process can go on after that.
 
     `work` is given how to run a pipeline, and whether it runs on this machine; what it returns says what has come of it
-    and with which code. `ended` is told the code where this process ends at once.
+    and with which code.
     """
     from pipeline.run_folder.lock import LockedError, LostLockError
     from pipeline.runner import beam_run
@@ -206,21 +219,19 @@ def _carry_out(
             say = work(run, is_local)
     except (InputError, LockedError, DetectorError, DamagedError, NoScratchError) as error:
         sys.stderr.write(f"{command}: {error}\n")
-        return BAD_INPUT
+        return BAD_INPUT, True
     except (StoreError, LostLockError) as error:
         found = fault(error)
         advice = (found.advice if found is not None else "") or "run the same command to go on"
         sys.stderr.write(f"{command}: {error}; {advice}\n")
-        return INTERRUPTED
+        return INTERRUPTED, True
     except (KeyboardInterrupt, WorkerLostError) as stop:
         ended_by = stop if isinstance(stop, WorkerLostError) else "interrupted"
         sys.stderr.write(f"{command}: {ended_by}; what is committed is safe, run the same command to go on\n")
         sys.stderr.flush()
         if not is_local:
             atexit._run_exitfuncs()  # by these Beam ends a job server that it has started
-        ended(INTERRUPTED)
-        # Threads of the runner may wait for ever, or be in the middle of a shard, so nobody waits for them.
-        os._exit(INTERRUPTED)
+        return INTERRUPTED, False
     except Exception as error:
         found = fault(error, where=where)
         what = told_fault(error) or (found.what if found is not None else None)
@@ -229,8 +240,8 @@ def _carry_out(
         else:
             advice = (found.advice if found is not None else "") or "run the same command to go on"
             sys.stderr.write(f"{command}: the job broke off ({what}); what is committed is safe, {advice}\n")
-        return INTERRUPTED
-    return say()
+        return INTERRUPTED, True
+    return say(), True
 
 
 def set_up_logging(*, quiet: bool) -> None:

@@ -115,7 +115,7 @@ def _mine(
     state = RunState.read(job.output)
     _check_whole(job.output, state, published)
     inputs = _inputs(job)
-    asked = digest_json([config.digest(), job.columns, job.tags_separator, job.on_removed])
+    asked = digest_json([config.digest(), job.reading, job.on_removed])
     _settle_dry_run(state, asked, inputs, hold, go_on=job.dry_run)
     settings, detector = _fixed_settings(config, job.output, detector, state, published)
     _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold, progress)
@@ -232,6 +232,11 @@ def _plan_generation(
     """Plan what the catalogue has that no generation has planned yet, if there is anything."""
     newest = state.newest
     if newest is not None and newest.inputs == inputs:
+        if newest.reading not in (None, job.reading):
+            raise InputError(
+                f"{job.output}: these tables were read by {newest.reading or 'no --map and no --tags_separator'} when "
+                "they were planned; use the same, or another --output"
+            )
         log.info("plan: generation %d is whole", newest.generation)
         return
     generation = len(state.plans) + 1
@@ -327,6 +332,7 @@ def _plan_generation(
         parts=tuple(parts),
         rejects=attempt.lines("rejects-"),
         removed_lists=attempt.lines("removed-"),
+        reading=job.reading,
         dry_run=asked if job.dry_run else "",
     )
     planned = sum(part.file.rows for part in parts if part.replaces is None)

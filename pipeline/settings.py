@@ -241,3 +241,15 @@ class JobSettings:
             raise ValueError("tags_separator is empty; it must be what stands between two tags")
         if not 0 <= self.max_failure_rate <= 1:
             raise ValueError(f"max_failure_rate is {self.max_failure_rate}; it must be in [0, 1]")
+
+    @property
+    def reading(self) -> str:
+        """How tables are read, as a user says it."""
+        renamed = sorted(
+            f"--map {'' if kind == 'catalogue' else f'{kind}.'}{field}={column}"
+            for kind, columns in self.columns.items()
+            for field, column in columns.items()
+            if field != column
+        )
+        separator = [f"--tags_separator {self.tags_separator!r}"] if self.tags_separator is not None else []
+        return " ".join(renamed + separator)

@@ -117,10 +117,18 @@ def find(pattern: str) -> list[FileInfo]:
 
 
 def find_folders(pattern: str) -> list[str]:
-    """The folders that a user's pattern names, in order. In an object store a name is no pattern here: it is a folder
-    where something lies below it."""
+    """The folders that a user's pattern names, in order. In an object store that is one with something below it."""
     if not is_local(pattern):
-        return [pattern] if not glob.has_magic(pattern) and list_folder(pattern, deep=True) else []
+        folder, rest = _literal_part(pattern)
+        if not rest:
+            return [pattern] if list_folder(pattern, deep=True) else []
+        fits = re.compile(FileSystem.translate_pattern("/".join(rest)))
+        if len(rest) == 1 and "**" not in rest[0]:
+            names = set(list_folders(folder))
+        else:
+            inside = [info.path.removeprefix(f"{folder}/") for info in list_folder(folder, deep=True)]
+            names = {name[: slash.start()] for name in inside for slash in re.finditer("/", name)}
+        return sorted(join(folder, name) for name in names if fits.fullmatch(name))
     pattern = os.path.abspath(pattern)
     if os.path.isdir(pattern):
         return [pattern]

@@ -64,7 +64,7 @@ class _Int8Linear:
         # The largest and the smallest take less time than an array of absolute values.
         largest_N1 = torch.maximum(x_NK.amax(1, keepdim=True), x_NK.amin(1, keepdim=True).neg_())
         scale_N1 = largest_N1.clamp_min_(1e-12).div_(MAX_INT8)
-        sums_NM = self.product(x_NK.div(scale_N1).round_())
+        sums_NM = self.product(x_NK, scale_N1)
         return torch.addcmul(self.bias_M, sums_NM.mul_(scale_N1), self.scale_M, out=sums_NM)
 
 
@@ -152,7 +152,7 @@ class FastEncoder:
         for layer in self._layers:
             mixed_NH = layer.attention_out(self._attend(layer.attention_in(x_NH), mask_B11T, batch, tokens))
             x_NH = self._norm(mixed_NH.add_(x_NH), layer.attention_norm)
-            fed_NH = layer.feed_out(functional.gelu(layer.feed_in(x_NH)))
+            fed_NH = layer.feed_out(torch.ops.aten.gelu_(layer.feed_in(x_NH)))
             x_NH = self._norm(fed_NH.add_(x_NH), layer.feed_norm)
         return x_NH.view(batch, tokens, self.hidden)
 

@@ -1,10 +1,10 @@
 """Products of int8 matrices as exact integer sums, by two kernels whose results are equal to the bit.
 
-`torch._int_mm` is several times as fast as float32 where a processor has instructions for it and hundreds of times
-slower where torch has no kernel; and where oneDNN has one for AVX2 or AVX-512 without VNNI, that adds pairs of products
-in 16 bits, which overflow, and its sums are wrong. The other kernel is a product of float32 matrices that hold the same
-whole numbers: as long as no sum can pass 2²⁴ it is exact in whatever order it is made, also where a library rounds its
-operands to bfloat16 (on some ARM), since 127 needs seven bits. `fastest_kernel` tries and times both.
+oneDNN's product of integers, whose weights it orders once for the processor's instructions, is several times as fast as
+float32 with VNNI or AMX. Without, on AVX2 and AVX-512, it adds pairs of products in 16 bits, which overflow, and its
+sums are wrong. The other kernel is a product of float32 matrices that hold the same whole numbers: as long as no sum
+can pass 2²⁴ it is exact in whatever order it is made, also where a library rounds its operands to bfloat16 (on some
+ARM), since 127 needs seven bits. `fastest_kernel` tries and times both.
 
 Shapes: N tokens, K inner, M output channels.
 """
@@ -26,7 +26,10 @@ _EXACT_BELOW = 2**24
 # Tokens of a trial: enough for a kernel's own speed, few enough for a missing kernel to show in two tenths of a second.
 _TRIED_TOKENS = 64
 
-Product = Callable[[Tensor], Tensor]
+# Added to a number within ±2²², it leaves that number rounded to a whole one, in two's complement, in the lowest bits.
+_ROUNDING = 1.5 * 2**23
+
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 class Kernel(StrEnum):
@@ -35,18 +38,33 @@ class Kernel(StrEnum):
 
 
 def product(weight_MK: Tensor, kernel: Kernel) -> Product:
-    """x_NK, whole numbers within ±127 in float32, to x_NK · weight_MKᵀ in float32; `weight_MK` is int8.
+    """x_NK and scale_N1 to round(x_NK / scale_N1), all within ±127, · weight_MKᵀ in float32; `weight_MK` is int8.
 
     The sums are exact and rounded once, where they are above 2²⁴.
     """
     if kernel is Kernel.INTEGER:
-        weight_KM = weight_MK.t().contiguous()
-        return lambda x_NK: torch._int_mm(x_NK.to(torch.int8), weight_KM).to(torch.float32)
+        return _by_integers(weight_MK)
     floats_MK = weight_MK.to(torch.float32)
     # No sum of a channel, nor of a part of it, is above 127 times its absolute weights.
     if MAX_INT8 * float(floats_MK.abs().sum(1).max()) < _EXACT_BELOW:
-        return lambda x_NK: functional.linear(x_NK, floats_MK)
-    return lambda x_NK: _in_parts(x_NK, floats_MK)
+        return lambda x_NK, scale_N1: functional.linear(x_NK.div(scale_N1).round_(), floats_MK)
+    return lambda x_NK, scale_N1: _in_parts(x_NK.div(scale_N1).round_(), floats_MK)
+
+
+def _by_integers(weight_MK: Tensor) -> Product:
+    outputs, inner = weight_MK.shape
+    packed = torch.ops.onednn.qlinear_prepack(weight_MK, None)
+    ones_M, zeros_M = torch.ones(outputs), torch.zeros(outputs, dtype=torch.int32)
+    rounding_K = torch.full((inner,), _ROUNDING)
+
+    def run(x_NK: Tensor, scale_N1: Tensor) -> Tensor:
+        bits_NK = torch.addcdiv(rounding_K, x_NK, scale_N1).view(torch.int32)
+        sums_NM: Tensor = torch.ops.onednn.qlinear_pointwise(
+            bits_NK.to(torch.int8), 1.0, 0, packed, ones_M, zeros_M, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return sums_NM
+
+    return run
 
 
 def _in_parts(x_NK: Tensor, weight_MK: Tensor) -> Tensor:
@@ -61,9 +79,12 @@ def _in_parts(x_NK: Tensor, weight_MK: Tensor) -> Tensor:
 def fastest_kernel(hidden: int, inner: int) -> Kernel:
     """The one to use in this process for an encoder of this width, `inner` in its feed-forward layers."""
     with torch.inference_mode():
-        ways = _ways(hidden, hidden)
-        if fastest(ways) is Kernel.INTEGER and _agree(ways) and _agree(_ways(hidden, inner)):
-            return Kernel.INTEGER
+        try:
+            ways = _ways(hidden, hidden)
+            if fastest(ways) is Kernel.INTEGER and _agree(ways) and _agree(_ways(hidden, inner)):
+                return Kernel.INTEGER
+        except (AttributeError, RuntimeError):
+            pass  # A torch without this product of integers, or without one for this processor.
     return Kernel.FLOAT
 
 
@@ -76,7 +97,7 @@ def _ways(outputs: int, inner: int) -> dict[Kernel, Callable[[], Tensor]]:
     )
     weight_MK[0] = x_NK[0] = MAX_INT8
     products = {kernel: product(weight_MK.to(torch.int8), kernel) for kernel in Kernel}
-    return {kernel: partial(run, x_NK) for kernel, run in products.items()}
+    return {kernel: partial(run, x_NK, torch.ones(_TRIED_TOKENS, 1)) for kernel, run in products.items()}
 
 
 def _agree(ways: dict[Kernel, Callable[[], Tensor]]) -> bool:

@@ -31,6 +31,7 @@ class Plan:
     parts: tuple[PartRecord, ...]
     rejects: tuple[FileEntry, ...] = ()  # rows of the tables that were not used
     removed_lists: tuple[FileEntry, ...] = ()  # recordings that left, with the part that has them
+    reading: str | None = None  # the options that its tables were read by; None where it does not say
     dry_run: str = ""  # digest of what a dry run was asked; empty for a plan that shards may be built of
 
     def to_json(self) -> dict[str, Any]:
@@ -44,6 +45,7 @@ class Plan:
             "parts": [part.to_json() for part in self.parts],
             "rejects": [dataclasses.asdict(entry) for entry in self.rejects],
             "removed_lists": [dataclasses.asdict(entry) for entry in self.removed_lists],
+            "reading": self.reading,
             "dry_run": self.dry_run,
         }
 

@@ -15,7 +15,6 @@ is swept as soon as the part is committed or replaced, and a part of which a rec
 import contextlib
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,6 +24,7 @@ from pipeline.run_folder.lock import Hold, LostLockError
 from pipeline.run_folder.records import Donor
 from pipeline.shard_file import RowWriter
 from pipeline.stores.store import StoreError
+from pipeline.workers.awake import awake
 from pipeline.workers.heartbeat import HEARTBEAT
 from schemas.commit import PartRecord
 from schemas.digest import digest_json
@@ -59,7 +59,7 @@ class Pieces:
         self._key = part.key
         self._folder = layout.pieces_folder(part.key, digest_json([config_digest, part.file.sha256]))
         self._lock = threading.Lock()
-        self._start = time.monotonic()
+        self._start = awake()
         self._settled = 0
         self._are_there = False
         self._open = contextlib.ExitStack()
@@ -96,7 +96,7 @@ class Pieces:
 
     def _save_if_due(self) -> None:
         self._settled += 1
-        now = time.monotonic()
+        now = awake()
         gap_s = now - self._since
         is_much = gap_s >= LOST_SHARE * (now - self._start) or self._unsaved >= LOST_SHARE * self._settled
         if is_much and gap_s >= LOST_S:
@@ -152,7 +152,7 @@ class Pieces:
         self._rows = RowWriter(FORMATS["parquet"], [self._staged_rows], max_group_rows=GROUP_ROWS)
         self._rejects: list[str] = []
         self._unsaved = 0
-        self._since = time.monotonic()
+        self._since = awake()
 
     def close(self) -> None:
         """What no piece has by now, none will have."""

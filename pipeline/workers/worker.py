@@ -5,6 +5,8 @@ whoever waits for it here then ends. Without this a worker whose launcher was ki
 imported by way of `HOOK`, before Beam is, since a worker whose launcher dies while it starts must not stay either.
 """
 
+import atexit
+import contextlib
 import fcntl
 import io
 import logging
@@ -50,7 +52,9 @@ def join_job(folder: Path) -> None:
     """Begin to beat, and end with the launcher."""
     # Ctrl-C reaches each process at the terminal, and is the launcher's to handle.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_launcher, args=(folder,), daemon=True, name="launcher").start()
+    end = threading.Thread(target=_end_with_launcher, args=(folder,), daemon=True, name="launcher")
+    end.start()
+    atexit.register(_leave, folder, end)
     HEARTBEAT.beat_into(sign_path(folder, os.getpid()))
 
 
@@ -63,6 +67,18 @@ def _end_with_launcher(folder: Path) -> None:
     HEARTBEAT.end(GRACE_S)
     shutil.rmtree(folder, ignore_errors=True)
     os._exit(1)
+
+
+def _leave(folder: Path, end: threading.Thread) -> None:
+    """Beam's own thread ends the process as soon as it misses the launcher. What is in hand has its time all the same,
+    what is settled is saved, and the folder goes.
+    """
+    with contextlib.suppress(OSError), open(folder / LOCK_NAME, "rb") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # the launcher is there, and has no more work
+    end.join()
 
 
 class _ToldByLauncher(io.TextIOWrapper):

@@ -89,11 +89,19 @@ def test_another_path_to_the_same_is_the_same_run(
     assert shard_hashes(output) == before
 
 
-def test_another_version_is_refused_in_one_line(
+def test_another_version_or_reading_of_the_tables_is_refused_in_one_line(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "run"
-    assert mine(corpus / "catalog.jsonl", output, *OPTIONS) == 0
+    assert mine(corpus / "catalog.jsonl", output, *OPTIONS, "--map=title=title") == 0
+    capsys.readouterr()
+    for other in ("--tags_separator=;", "--map=title=name"):
+        assert mine(corpus / "catalog.jsonl", output, *OPTIONS, other) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            f"mulan mine: {output}: these tables were read by no --map and no --tags_separator when they were planned; "
+            "use the same, or another --output"
+        )
     later = dataclasses.replace(Versions(), rules=rules.VERSION + 1)
     monkeypatch.setattr("pipeline.options.Versions", lambda detector: later)
     capsys.readouterr()

@@ -160,6 +160,12 @@ def test_tags_are_split_by_their_separator_alone(tmp_path: Path) -> None:
         JobSettings(output="x", catalogues=(), tags_separator="")
 
 
+def test_a_job_says_how_it_reads_its_tables() -> None:
+    columns = {"comments": {"text": "body"}, "catalogue": {"title": "name", "tags": "tags"}}
+    job = JobSettings(output="x", catalogues=(), columns=columns, tags_separator=";")
+    assert job.reading == "--map comments.text=body --map title=name --tags_separator ';'"
+
+
 @pytest.mark.parametrize("indent", [None, 0, 2])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_json_array_is_its_rows(tmp_path: Path, indent: int | None, encoding: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.media.fetching.errors import FetchError
-from pipeline.workers.awake import awake
+from pipeline.media.fetching.within import within
 from schemas.reasons import Reason
 
 MAX_CODINGS = 4  # one within another
@@ -35,7 +35,7 @@ def unpacked(body: bytes, said: str, *, max_bytes: int, deadline: float, whole: 
     for coding in reversed(codings):
         for unpack in _WAYS.get(coding, ()):
             try:
-                body = _within(unpack(body), max_bytes, deadline)
+                body = within(unpack(body), f"unpacked by {coding}", max_bytes=max_bytes, deadline=deadline)
             except _NotSoError as error:
                 if unpack is _gzip and body.startswith(_GZIP_MAGIC):
                     reason = Reason.BAD_RESPONSE if whole else Reason.TRUNCATED_BODY
@@ -43,20 +43,6 @@ def unpacked(body: bytes, said: str, *, max_bytes: int, deadline: float, whole: 
             else:
                 break
     return body
-
-
-def _within(pieces: Iterator[bytes], max_bytes: int, deadline: float) -> bytes:
-    kept: list[bytes] = []
-    got = 0
-    for piece in pieces:
-        if piece:
-            kept.append(piece)
-        got += len(piece)
-        if got > max_bytes:
-            raise FetchError(Reason.MEDIA_TOO_LARGE, f"more than {max_bytes} bytes once unpacked")
-        if awake() >= deadline:
-            raise FetchError(Reason.FETCH_TIMEOUT, f"{got} bytes were unpacked in time")
-    return b"".join(kept)
 
 
 def _inflated(body: bytes, window: int) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.media.fetching.errors import FetchError, shown
+from pipeline.media.fetching.within import within
 from pipeline.workers.awake import awake
 from pipeline.workers.faults import is_fault_of_machine
 from schemas.reasons import Reason
@@ -43,17 +44,10 @@ def full_uri(audio_uri: str, *, base_uri: str) -> str:
 def read(uri: str, max_bytes: int, deadline_s: float) -> bytes:
     """The bytes of an object. Raises FetchError."""
     deadline = awake() + deadline_s
-    chunks: list[bytes] = []
-    got = 0
     try:
         with FileSystems.open(uri, compression_type=CompressionTypes.UNCOMPRESSED) as stream:
-            while chunk := stream.read(READ_BYTES):
-                chunks.append(chunk)
-                got += len(chunk)
-                if got > max_bytes:
-                    raise FetchError(Reason.MEDIA_TOO_LARGE, f"{shown(uri)}: more than {max_bytes} bytes")
-                if awake() >= deadline:
-                    raise FetchError(Reason.FETCH_TIMEOUT, f"{shown(uri)}: {got} bytes came in {deadline_s:g} s")
+            pieces = iter(lambda: stream.read(READ_BYTES), b"")
+            return within(pieces, shown(uri), max_bytes=max_bytes, deadline=deadline)
     except FetchError:
         raise
     # The clients of the stores raise what they like, from their own modules, which are not always installed.
@@ -61,7 +55,6 @@ def read(uri: str, max_bytes: int, deadline_s: float) -> bytes:
         if is_fault_of_machine(error):
             raise
         raise FetchError(_reason_of(error), f"{shown(uri)}: {type(error).__name__}: {error}") from error
-    return b"".join(chunks)
 
 
 def _reason_of(error: BaseException) -> Reason:

@@ -39,12 +39,23 @@ def test_sums_are_exact(tokens: int, inner: int, outputs: int) -> None:
         # Weights as a model has them: few are large, so that the float kernel takes them in one piece.
         (extremes(tokens, inner), (torch.randn((outputs, inner), generator=generator) * 20).clamp(*limits)),
     ):
-        found_NM = product(weight_MK.to(torch.int8), Kernel.FLOAT)(x_NK.to(torch.float32))
+        found_NM = product(weight_MK.to(torch.int8), Kernel.FLOAT)(x_NK.to(torch.float32), torch.ones(tokens, 1))
         assert found_NM.dtype == torch.float32
         assert torch.equal(found_NM, exact(x_NK, weight_MK.to(torch.int8)))
-        with torch.backends.mkldnn.flags(enabled=False):  # the plain loop: a library's kernel may be wrong
-            by_integers_NM = product(weight_MK.to(torch.int8), Kernel.INTEGER)(x_NK.to(torch.float32))
-        assert torch.equal(by_integers_NM, found_NM)
+
+
+@pytest.mark.parametrize("inner", INNER)
+def test_both_kernels_round_alike(inner: int) -> None:
+    """A half to its even neighbour. The weights are small, since a library's kernel may be wrong here on large ones."""
+    generator = torch.Generator().manual_seed(inner)
+    x_NK = torch.randn((40, inner), generator=generator)
+    x_NK[:8] = torch.arange(inner) % 254 - 127 + 0.5
+    x_NK[:8, -1] = MAX_INT8
+    scale_N1 = torch.where(torch.arange(40) < 8, 1.0, x_NK.abs().amax(1) / MAX_INT8)[:, None]
+    weight_MK = torch.randint(-2, 3, (24, inner), generator=generator, dtype=torch.int8)
+    by_integers_NM, by_floats_NM = (product(weight_MK, kernel)(x_NK, scale_N1) for kernel in Kernel)
+    assert torch.equal(by_integers_NM, by_floats_NM)
+    assert torch.equal(by_floats_NM, exact(x_NK.div(scale_N1).round(), weight_MK))
 
 
 def test_a_sum_just_above_what_float32_holds_is_not_rounded_before_its_end() -> None:
@@ -53,12 +64,30 @@ def test_a_sum_just_above_what_float32_holds_is_not_rounded_before_its_end() -> 
     x_NK = torch.full((1, inner), MAX_INT8)
     weight_MK = torch.full((1, inner), MAX_INT8)
     weight_MK[0, EXACT_INNER + 200 :] = -1
-    assert torch.equal(product(weight_MK.to(torch.int8), Kernel.FLOAT)(x_NK.to(torch.float32)), exact(x_NK, weight_MK))
+    found_NM = product(weight_MK.to(torch.int8), Kernel.FLOAT)(x_NK.to(torch.float32), torch.ones(1, 1))
+    assert torch.equal(found_NM, exact(x_NK, weight_MK))
 
 
-def test_where_torch_has_no_kernel_for_integers_float32_is_taken() -> None:
-    with torch.backends.mkldnn.flags(enabled=False):
-        assert fastest_kernel(256, 512) is Kernel.FLOAT
+def test_where_integers_are_slow_or_torch_has_no_kernel_for_them_float32_is_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plain = int8.product
+
+    def slow(weight_MK: Tensor, kernel: Kernel) -> int8.Product:
+        run = plain(weight_MK, Kernel.FLOAT)
+        rounds = 20 if kernel is Kernel.INTEGER else 1
+        return lambda x_NK, scale_N1: [run(x_NK, scale_N1) for _ in range(rounds)][-1]
+
+    monkeypatch.setattr(int8, "product", slow)
+    assert fastest_kernel(256, 512) is Kernel.FLOAT
+    fastest_kernel.cache_clear()
+    monkeypatch.setattr(int8, "product", plain)
+
+    def missing(weight_MK: Tensor) -> int8.Product:
+        raise NotImplementedError("Could not run 'onednn::qlinear_prepack'")
+
+    monkeypatch.setattr(int8, "_by_integers", missing)
+    assert fastest_kernel(256, 512) is Kernel.FLOAT
 
 
 def test_a_kernel_whose_sums_overflow_is_not_taken_however_fast(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +98,7 @@ def test_a_kernel_whose_sums_overflow_is_not_taken_however_fast(monkeypatch: pyt
         run = plain(weight_MK, Kernel.FLOAT)
         if kernel is Kernel.FLOAT:
             return run
-        return lambda x_NK: run(x_NK).clamp(-(2**15), 2**15 - 1)
+        return lambda x_NK, scale_N1: run(x_NK, scale_N1).clamp(-(2**15), 2**15 - 1)
 
     monkeypatch.setattr(int8, "product", overflowing)
     monkeypatch.setattr(int8, "fastest", lambda ways: Kernel.INTEGER)

@@ -213,7 +213,7 @@ def test_a_kill_costs_a_share_and_there_are_few(
     """At any moment, whatever a recording takes."""
     now, saved = [0.0], [0]
     monkeypatch.setattr(pieces, "LOST_S", 3.0)
-    monkeypatch.setattr(pieces, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(pieces, "awake", lambda: now[0])
     monkeypatch.setattr(pieces.Pieces, "_publish", lambda self: saved.__setitem__(0, saved[0] + 1))
     with pieces.keeping(hold, part, "config") as kept:
         for number in range(1, 601):

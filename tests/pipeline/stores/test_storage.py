@@ -142,6 +142,19 @@ class TestFind:
         assert self.found("catalog?.jsonl", folder) == ["catalog1.jsonl"]
         assert self.found("none*.jsonl", folder) == []
 
+    def test_folders(self, folder: str) -> None:
+        for name in ("a.parquet/part-0", "b.parquet/day=1/part-0", "c.parquet", "more/d.parquet/part-0"):
+            storage.write_bytes(storage.join(folder, name), b"")
+        for pattern, names in (
+            ("a.parquet", ["a.parquet"]),
+            ("c.parquet", []),
+            ("*.parquet", ["a.parquet", "b.parquet"]),
+            ("*/*.parquet", ["more/d.parquet"]),
+            ("b.parquet/*", ["b.parquet/day=1"]),
+        ):
+            found = storage.find_folders(storage.join(folder, pattern))
+            assert found == [storage.join(folder, name) for name in names], pattern
+
     def test_a_folder_with_brackets(self, tmp_path: Path) -> None:
         folder = str(tmp_path)
         for name in ("Album [FLAC]/a.jsonl", "Album [FLAC]/b.jsonl", "Album F/c.jsonl"):

@@ -102,8 +102,19 @@ def test_a_signal_ends_the_job_in_order(
         job.assert_nothing_left()
 
 
+SLOW_TO_END = """
+import os, time
+if "MULAN_JOB_FOLDER" in os.environ:
+    from pipeline.workers import worker
+    end = worker.HEARTBEAT.end
+    worker.HEARTBEAT.end = lambda grace_s: (time.sleep(1.5), end(grace_s))
+"""
+
+
 def test_a_killed_launcher_takes_its_workers_and_decoders_with_it(corpus: Corpus, tmp_path: Path) -> None:
-    with with_held_recording(corpus, tmp_path / "run", *TWO_WORKERS) as job:
+    """However busy the machine is: Beam's own thread ends by itself half a second after the launcher."""
+    environment = hook(tmp_path / "hook", SLOW_TO_END)
+    with with_held_recording(corpus, tmp_path / "run", *TWO_WORKERS, **environment) as job:
         wait_until(lambda: len(decoders(job)) >= 1, "no decoder was started")
         os.kill(job.process.pid, signal.SIGKILL)
         assert job.end() == -signal.SIGKILL
