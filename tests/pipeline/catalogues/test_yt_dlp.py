@@ -33,7 +33,6 @@ VIDEO: dict[str, Any] = {
     "tags": ["80s", "pop", "80s"],
     "categories": ["Music"],
     "release_year": 1987,
-    "upload_date": "20091025",
     "license": "Creative Commons Attribution license (reuse allowed)",
     "comments": [
         {"id": "a", "author": "@somebody", "author_id": "UC1", "text": "So smooth.", "parent": "root"},
