@@ -6,15 +6,16 @@ needs neither the file nor the network.
 """
 
 import logging
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from schemas.hub import WITHIN_S as HUB_WITHIN_S
+from schemas.hub import ask
+
 DEFAULT_TOKENIZER = "bert-base-uncased"
 NO_TOKENIZER = "none"
-HUB_WITHIN_S = 5.0
 _HUB_FILE = "tokenizer.json"
 _MAX_FILE_BYTES = 64 * 2**20
 _MAX_WORD_CHARS = 100
@@ -120,33 +121,16 @@ def _load_from_hub(name: str) -> TokenCounter:
     # It tells each of its attempts, twice; what has become of them is told below.
     set_verbosity(logging.CRITICAL)
     download: Callable[..., str] = partial(hf_hub_download, name, _HUB_FILE)
-    path: str | None
     try:
         path = download(local_files_only=True)
     except Exception as error:  # whatever the cache has instead of it
         log.debug("tokenizer %s is not in the cache: %s", name, error)
-        path = _within(HUB_WITHIN_S, download)
-    if path is None:
-        raise TokenizerError(
-            f"tokenizer {name!r}: the hub did not give it within {HUB_WITHIN_S:g} s: it cannot be reached, or has no "
-            "such tokenizer; pass --tokenizer FILE (a vocab.txt or tokenizer.json), or "
-            f"--tokenizer {NO_TOKENIZER} to count no tokens"
-        )
-    return _load_file(Path(path))
-
-
-def _within(seconds: float, download: Callable[[], str]) -> str | None:
-    """What it returns in that time, or None. The hub's client has no deadline of its own: where nobody answers, it asks
-    again for minutes."""
-    found: list[str] = []
-
-    def run() -> None:
         try:
-            found.append(download())
+            path = ask(download, HUB_WITHIN_S)
         except Exception as error:  # of the network and of unknown names alike
-            log.debug("the hub: %s", error)
-
-    thread = threading.Thread(target=run, daemon=True, name="hub")
-    thread.start()
-    thread.join(seconds)
-    return found[0] if found else None
+            raise TokenizerError(
+                f"tokenizer {name!r}: the hub did not give it within {HUB_WITHIN_S:g} s: it cannot be reached, or has "
+                "no such tokenizer; pass --tokenizer FILE (a vocab.txt or tokenizer.json), or "
+                f"--tokenizer {NO_TOKENIZER} to count no tokens"
+            ) from error
+    return _load_file(Path(path))

@@ -17,6 +17,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from schemas.hub import check_answers
+
 _NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 _FILES = ["*.json", "*.safetensors", "*.txt", "README.md"]
 
@@ -30,6 +32,7 @@ def fetched(name: str, revision: str | None) -> Path:
     """A folder with the files of a model on the hub, kept for the next time. Raises ValueError."""
     where = name if revision is None else f"{name} at {revision}"
     try:
+        check_answers(name)
         return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise ValueError(f"{where}: neither a folder here nor a model on the hub that this account may read") from error

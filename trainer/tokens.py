@@ -16,10 +16,13 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
+from schemas.hub import check_answers
+
 
 def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     """From a directory or the hub. Raises ValueError with one line."""
     try:
+        check_answers(name)
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False, use_fast=True)
     except (OSError, ValueError, KeyError) as error:
         where = "directory" if Path(name).is_dir() else "hub"

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from filters.long_form.augment import augment
 from filters.long_form.data import DataError, Example
 from filters.long_form.tuning import FineTuneConfig
+from schemas.hub import check_answers
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,7 @@ def load_encoder(spec: str) -> tuple[nn.Module, str]:
     transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
+        check_answers(spec)
         encoder = AutoModel.from_pretrained(spec, add_pooling_layer=False)
         tokenizer = AutoTokenizer.from_pretrained(spec, use_fast=True)
     except (OSError, ValueError, TypeError) as error:

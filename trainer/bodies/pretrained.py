@@ -5,11 +5,14 @@ from typing import Any
 
 from transformers import FeatureExtractionMixin
 
+from schemas.hub import check_answers
+
 
 def pretrained(architecture: Any, name: str, **arguments: Any) -> Any:
     """A model from a directory or the hub, every weight of which must be in it. Raises ValueError."""
     where = "directory" if Path(name).is_dir() else "hub"
     try:
+        check_answers(name)
         body, report = architecture.from_pretrained(
             name, use_safetensors=True, trust_remote_code=False, output_loading_info=True, **arguments
         )

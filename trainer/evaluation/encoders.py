@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from schemas.hub import check_answers
 from trainer.evaluation.clips import EvaluationDataError
 from trainer.evaluation.model import FloatArray
 
@@ -52,6 +53,7 @@ class TransformersEncoder:
         self.config = config
         self.pooling = _pooling(config)
         try:
+            check_answers(config.name_or_folder)
             self._tokenizer: Any = transformers.AutoTokenizer.from_pretrained(config.name_or_folder)
             self._model: Any = transformers.AutoModel.from_pretrained(config.name_or_folder, use_safetensors=True)
         except (OSError, ValueError) as error:
