@@ -1,4 +1,4 @@
-"""The genres of ID3v1 by their numbers (ID3v2.3, appendix A): the 80 of the standard."""
+"""The genres of ID3v1 by their numbers, as ID3v2.3 lists them: the 80 of the standard."""
 
 GENRES = (
     *("Blues", "Classic Rock", "Country", "Dance", "Disco", "Funk", "Grunge", "Hip-Hop"),
