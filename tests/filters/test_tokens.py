@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from filters.tokens import DEFAULT_TOKENIZER, HUB_WITHIN_S, TokenCounter, TokenizerError, load_tokenizer
+from filters.tokens import DEFAULT_TOKENIZER, TokenCounter, TokenizerError, load_tokenizer
 from tests.shared_files import SharedFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -87,7 +87,6 @@ def test_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
 def test_a_hub_that_does_not_answer_is_asked_for_a_few_seconds_and_never_for_what_is_in_its_cache(
     tmp_path: Path,
 ) -> None:
-    assert HUB_WITHIN_S <= 5
     with socket.create_server(("127.0.0.1", 0), backlog=16) as black_hole:  # takes connections and says nothing
         endpoint = f"http://127.0.0.1:{black_hole.getsockname()[1]}"
         start = time.monotonic()
