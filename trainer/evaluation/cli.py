@@ -239,7 +239,7 @@ def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any
         from trainer.evaluation.peers.clap import Clap
 
         checkpoint = Path(name.removeprefix(CLAP))
-        return Clap(checkpoint, device), f"CLAP {checkpoint.resolve().name}", digest_folder(checkpoint), ()
+        return Clap(checkpoint, device), f"CLAP {_label(checkpoint)}", digest_folder(checkpoint), ()
     folder = Path(name)
     if folder.is_dir():
         from trainer.embed_inputs import load_on

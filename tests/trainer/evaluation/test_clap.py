@@ -38,7 +38,7 @@ def test_rows_are_unit_and_the_same_each_time(fusion: bool, tmp_path: Path) -> N
 def test_the_evaluator_takes_it_by_its_name(folder: Path) -> None:
     model, label, digest, manifests = load_model(f"clap:{folder}")
     assert isinstance(model, Clap)
-    assert (label, digest, manifests) == (f"clap:{folder}", digest_folder(folder), ())
+    assert (label, digest, manifests) == (f"CLAP {folder.parent.name}/{folder.name}", digest_folder(folder), ())
 
 
 def test_an_index_by_it(folder: Path, tmp_path: Path) -> None:
