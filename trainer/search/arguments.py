@@ -78,6 +78,9 @@ def _add_making(parser: "argparse._ActionsContainer") -> None:
         help="titles, artists, tags, licences by id or path: Parquet, JSONL or CSV, as mulan catalog writes them",
     )
     parser.add_argument("--windows", action="store_true", help="keep the windows, to find the moment that matches")
+    parser.add_argument(
+        "--umap", action="store_true", help="a map that keeps neighbours together, instead of two axes (extra umap)"
+    )
     parser.add_argument("--hnsw", action="store_true", help="search by a graph, whose recall is measured and said")
     parser.add_argument("--store", metavar="milvus:ADDRESS", help="search in a Milvus (milvus:FILE.db: Milvus Lite)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: cuda where there is one)")

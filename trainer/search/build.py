@@ -42,6 +42,7 @@ class IndexOptions:
     catalogue: Path | None = None
     windows: bool = False
     hnsw: bool = False
+    umap: bool = False
     store: str | None = None
     device: str | None = None
     workers: int = 2
@@ -169,7 +170,8 @@ class _Build:
     def _identity(self, identity: Mapping[str, str]) -> str:
         """A digest of all that decides what the index says."""
         options = self.options
-        fixed = [dict(identity), options.hnsw, options.store, self.inputs.table_names(), self._catalogue_name()]
+        choices = [options.hnsw, options.umap, options.store]
+        fixed = [dict(identity), *choices, self.inputs.table_names(), self._catalogue_name()]
         digest = hashlib.blake2b(canonical_json(fixed).encode("utf-8", "surrogatepass"), digest_size=16)
         for key, entry in self._recordings():
             digest.update(canonical_json([key, dataclasses.asdict(entry)]).encode("utf-8", "surrogatepass"))
@@ -206,7 +208,7 @@ class _Build:
                 "identity": identity,
                 "store": options.store,
             }
-            about = writer.finish(fields, hnsw=options.hnsw)
+            about = writer.finish(fields, hnsw=options.hnsw, umap=options.umap)
         if options.store is not None:
             store = self._store(options.store, identity)
             store.write(open_matrix(output / name / layout.VECTORS, dimension))

@@ -45,6 +45,7 @@ def _index(arguments: argparse.Namespace) -> int:
             catalogue=arguments.catalog,
             windows=arguments.windows,
             hnsw=arguments.hnsw,
+            umap=arguments.umap,
             store=arguments.store,
             device=arguments.device,
             workers=arguments.workers,

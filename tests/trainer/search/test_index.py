@@ -221,6 +221,16 @@ def test_a_playlist_leads_from_one_to_the_other_and_takes_each_once(index: Index
     assert len({hit.recording_id for hit in whole}) == len(whole) == 240
 
 
+def test_umap_keeps_neighbours_together_and_is_the_same_each_time(tmp_path: Path) -> None:
+    maps = [Index.open(write_index(tmp_path / name, RECORDINGS, umap=True)).map() for name in ("one", "two")]
+    assert maps[0] == maps[1]
+    kinds_N = np.asarray([kind for _, kind in sorted((entry.recording_id, entry.tags[0]) for entry, _ in RECORDINGS)])
+    places_N2 = np.asarray([[x, y] for _, x, y in sorted(maps[0])])
+    distances_NN = np.linalg.norm(places_N2[:, None] - places_N2[None], axis=-1)
+    nearest_N = np.argsort(distances_NN, axis=1)[:, 1]
+    assert (kinds_N[nearest_N] == kinds_N).mean() > 0.9
+
+
 def test_the_map_is_the_same_each_time(folder: Path, tmp_path: Path, index: Index) -> None:
     again = Index.open(write_index(tmp_path / "again", RECORDINGS))
     assert index.map() == again.map()

@@ -40,6 +40,7 @@ def write_index(
     *,
     windows: bool = False,
     hnsw: bool = False,
+    umap: bool = False,
     **fields: Any,
 ) -> Path:
     """An index as `mulan search index` leaves it; of windows, the first is the recording's opposite."""
@@ -64,5 +65,5 @@ def write_index(
                 for entry, row in recordings
             ),
         )
-        layout.commit(folder, generation, writer.finish(about, hnsw=hnsw))
+        layout.commit(folder, generation, writer.finish(about, hnsw=hnsw, umap=umap))
     return folder
