@@ -86,6 +86,7 @@ _OPTIONAL: dict[str, str] = {
     "pymilvus": "milvus",
     "tensorflow": "tensorflow",
     "tensorflow_hub": "tensorflow",
+    "umap": "umap",
     "yt_dlp": "youtube",
 }
 # What these print is their work: once nobody reads it, they end.

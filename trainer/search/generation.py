@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.version import VERSION
-from trainer.search import layout
+from trainer.search import layout, neighbours
 from trainer.search.entries import Entry, EntryWriter
 from trainer.search.nearest import ByGraph, Exact, build_graph, open_matrix, recall
 
 _BLOCK = 1 << 16
 _RECALL_QUERIES = 200
-_UMAP_LEAST = 50  # recordings; below, there are not enough neighbours to keep together
 GRAPH_LEAST = 100  # recordings; below, a graph has nothing to save
 
 
@@ -81,10 +80,9 @@ class GenerationWriter:
         self.close()
         matrix_ND = open_matrix(self.folder / layout.VECTORS, self.dimension)
         mean_D = self._sum_D / max(self.count, 1)
-        places_N2 = _places(matrix_ND, mean_D)
-        if umap and self.count >= _UMAP_LEAST:
-            places_N2 = _neighbours(matrix_ND, places_N2)
-        places_N2.tofile(self.folder / layout.MAP)
+        _places(matrix_ND, mean_D).tofile(self.folder / layout.MAP)
+        if umap and self.count >= neighbours.LEAST:
+            neighbours.rearrange(self.folder / layout.VECTORS, self.dimension, self.folder / layout.MAP)
         if self._windows is not None:
             first, starts_s = np.asarray(self._first, np.int64), np.asarray(self._starts_s, np.float32)
             np.savez(self.folder / layout.WINDOW_PLACES, first=first, starts_s=starts_s)
@@ -122,15 +120,6 @@ def _places(matrix_ND: NDArray[np.float16], mean_D: NDArray[np.float64]) -> NDAr
         block = matrix_ND[start : start + _BLOCK].astype(np.float64) - mean_D
         places_N2[start : start + _BLOCK] = block @ axes_D2
     return places_N2
-
-
-def _neighbours(matrix_ND: NDArray[np.float16], begin_N2: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 2) by UMAP, which begins at the principal axes: all rows are held, in float32. One seed gives one map."""
-    from umap import UMAP
-
-    begin_N2 = begin_N2 / max(float(np.abs(begin_N2).max()), 1e-12) * 10.0
-    mapper = UMAP(n_components=2, metric="cosine", init=begin_N2, random_state=0, n_jobs=1)
-    return np.asarray(mapper.fit_transform(matrix_ND.astype(np.float32)), np.float32)
 
 
 def _with_graph(matrix_ND: NDArray[np.float16], path: Path) -> dict[str, Any]:
