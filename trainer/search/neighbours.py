@@ -29,7 +29,7 @@ def rearrange(vectors: Path, dimension: int, places: Path) -> None:
         raise ValueError(f"--umap: no map was made ({said})")
 
 
-def main(vectors: str, dimension: str, places: str) -> None:
+def make(vectors: str, dimension: str, places: str) -> None:
     """All rows are held, in float32. One seed gives one map."""
     from umap import UMAP
 
@@ -41,4 +41,4 @@ def main(vectors: str, dimension: str, places: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    make(*sys.argv[1:])
