@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -338,8 +338,8 @@ def _stem(path: bytes) -> bytes:
 class _Progress:
     """A bar on a terminal, now and then a line elsewhere."""
 
-    def __init__(self, total: int, say: Callable[..., None] = log.info) -> None:
-        self._total, self._done, self._said, self._say = total, 0, time.monotonic(), say
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._said = total, 0, time.monotonic()
         self._bar = tqdm(total=total, desc="reading tags", unit=" files", disable=None)
 
     def advance(self, count: int) -> None:
@@ -347,7 +347,7 @@ class _Progress:
         self._bar.update(count)
         if self._bar.disable and time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
-            self._say("%d of %d files read", self._done, self._total)
+            log.info("%d of %d files read", self._done, self._total)
 
     def close(self) -> None:
         self._bar.close()

@@ -65,7 +65,8 @@ class CaptionRetrieval(Evaluator[JointModel]):
         if not pairs:
             raise EvaluationDataError(f"{data.name}: no clip that could be measured has a caption")
         text = embed_texts(model, [caption for _, caption in pairs])
-        if config.direction == "text_to_music":
+        by_text = config.direction == "text_to_music"
+        if by_text:
             ranks = rank_relevant(text, embedded.rows, [[clip] for clip, _ in pairs], config.block_rows)
         else:
             own: list[list[int]] = [[] for _ in embedded.kept]
@@ -81,14 +82,13 @@ class CaptionRetrieval(Evaluator[JointModel]):
         }
         metrics["median_rank"] = mean_with_interval(scores.first_rank, config.bootstrap, np.median)
         metrics["mean_average_precision_at_10"] = mean_with_interval(scores.average_precision_at_10, config.bootstrap)
-        queries = len(scores.first_rank)
         return Measurement(
             task=self.name,
             dataset=f"{data.name}/{config.direction}",
             split="all",
             metrics=metrics,
             units={
-                "queries": queries,
+                "queries": len(scores.first_rank),
                 "clips": len(embedded.kept),
                 "captions": len(pairs),
                 "missing_clips": len(data.clips.clips) - len(here),
@@ -102,8 +102,7 @@ class CaptionRetrieval(Evaluator[JointModel]):
             sources=data.sources,
             notes={
                 **data.notes,
-                "pool": f"{len(embedded.kept) if config.direction == 'text_to_music' else len(pairs)} "
-                f"{'clips' if config.direction == 'text_to_music' else 'captions'}",
+                "pool": f"{len(embedded.kept)} clips" if by_text else f"{len(pairs)} captions",
                 "ties": "the worst order",
                 "recall": "share of queries of which one right answer is among the first k",
             },

@@ -210,7 +210,6 @@ def _kept(arguments: argparse.Namespace, digest: str | None) -> KeptEmbeddings |
     if arguments.embeddings is not None:
         place = arguments.embeddings
     elif arguments.output is not None:
-        arguments.output.mkdir(parents=True, exist_ok=True)
         place = arguments.output / KEPT_NAME
     else:
         return None

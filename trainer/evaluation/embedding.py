@@ -16,6 +16,7 @@ import numpy as np
 from trainer.cuts import CUTS_VERSION, cut
 from trainer.embed_inputs import Progress
 from trainer.evaluation.clips import (
+    ClipAudio,
     ClipSource,
     EvaluationDataError,
     NothingMeasuredError,
@@ -135,18 +136,11 @@ def _embedded(
         row = kept.row(audio.digest, policy) if kept is not None else None
         if row is not None:
             return _Read(digest=audio.digest, row=row)
-        wave = audio.decode()
-        if not wave.size:
-            raise UndecodableError("the clip", "it has no samples")
-        return _Read(digest=audio.digest, windows=cut(wave, config.samples))
+        return _Read(digest=audio.digest, windows=cut(_sound_of(audio), config.samples))
 
     waves: list[FloatArray] = []
     owners: list[_Summed] = []
-    for index, answer in _read_ahead(wanted, read, model.workers):
-        if isinstance(answer, UndecodableError):
-            model.sounds.failures[keys[index]] = answer.reason
-            continue
-        model.sounds.digests[keys[index]] = answer.digest
+    for index, answer in _heard(model, wanted, keys, read):
         if answer.row is not None:
             yield index, answer.row
         owner = _Summed(index=index, digest=answer.digest, left=len(answer.windows))
@@ -183,18 +177,33 @@ def _sounding(
 
     def read(index: int) -> _Read:
         audio = clips.audio(index)
-        if not audio.decode().size:
-            raise UndecodableError("the clip", "it has no samples")
+        _sound_of(audio)
         return _Read(digest=audio.digest)
 
-    digests, failures = model.sounds.digests, model.sounds.failures
+    digests = model.sounds.digests
+    unknown = [i for i in wanted if keys[i] not in digests]
     yield from ((i, digests[keys[i]]) for i in wanted if keys[i] in digests)
-    for index, answer in _read_ahead([i for i in wanted if keys[i] not in digests], read, model.workers):
+    yield from ((i, answer.digest) for i, answer in _heard(model, unknown, keys, read))
+
+
+def _sound_of(audio: ClipAudio) -> FloatArray:
+    """Raises UndecodableError."""
+    wave = audio.decode()
+    if not wave.size:
+        raise UndecodableError("the clip", "it has no samples")
+    return wave
+
+
+def _heard(
+    model: FrozenModel, wanted: Sequence[int], keys: Sequence[Hashable], read: Callable[[int], _Read]
+) -> Iterator[tuple[int, _Read]]:
+    """Those that have sound; of each clip it is noted for the other models whether it has."""
+    for index, answer in _read_ahead(wanted, read, model.workers):
         if isinstance(answer, UndecodableError):
-            failures[keys[index]] = answer.reason
+            model.sounds.failures[keys[index]] = answer.reason
         else:
-            digests[keys[index]] = answer.digest
-            yield index, answer.digest
+            model.sounds.digests[keys[index]] = answer.digest
+            yield index, answer
 
 
 def _read_ahead(
