@@ -18,6 +18,7 @@ from filters.annotation.exchange import add_bundle, read_bundle
 from filters.annotation.formats.accounts import People, read_accounts, read_people
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from filters.annotation.trouble import trouble_of
 from schemas.exits import fault
 from schemas.label import LabelValue
 from schemas.signals import interruptible
@@ -47,7 +48,11 @@ def main(argv: list[str]) -> int:
         if len(error.problems) > _SHOWN_PROBLEMS:
             sys.stderr.write(f"mulan label: … and {len(error.problems) - _SHOWN_PROBLEMS} more\n")
         return 2
-    except (ValueError, OSError, ModuleNotFoundError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        trouble = trouble_of(error)
+        sys.stderr.write(f"mulan label: {arguments.db}: {trouble.words if trouble else error}\n")
+        return 2
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.stderr.write(f"mulan label: {error}\n")
         found = fault(error)
         return found.code if found is not None else 2

@@ -138,6 +138,15 @@ def next_tasks(log: Log, person: int, count: int) -> list[Task]:
     return tasks
 
 
+def fair_share(log: Log) -> int:
+    """Half of what each of those who are at work would get of the labels that are wanted still."""
+    run = log.connection.execute
+    left = run("SELECT coalesce(sum(overlap - taken), 0) FROM items WHERE taken < overlap").fetchone()[0]
+    at_work = run("SELECT count(DISTINCT person) FROM leases WHERE expires_ms > ?", (log.clock_ms(),)).fetchone()[0]
+    share: int = left // (2 * max(at_work, 1))
+    return share
+
+
 def put_label(
     log: Log, person: int, item_id: str, judgement: Judgement, key: str, *, over: int | EllipsisType | None = ...
 ) -> Taken:

@@ -2,6 +2,7 @@
 // An undo shows at once as well, and what is typed for a sentence comes back with it.
 import * as drafts from "./drafts.js";
 import * as outbox from "./outbox.js";
+import * as pace from "./pace.js";
 
 const find = (selector) => document.querySelector(selector);
 const MARKS = { yes: "✓ yes", no: "✕ no", skip: "↷ skipped" };
@@ -37,12 +38,12 @@ function emptied() {
 
 async function fetchWork() {
   clearTimeout(looking);
-  const answer = await fetch("/api/work").catch(() => null);
+  const answer = await fetch(`/api/work?ahead=${pace.wanted(outbox.pending().length)}`).catch(() => null);
   const said = await answer?.json().catch(() => null);
   if (answer?.status === 401) return tell("You are signed out. Ask for a new link.");
   if (said?.tasks && said.owner === drafts.OWNER) return take(said);
   if (said?.owner) return tell(`This browser is signed in as somebody else by now: load this page again. ${outbox.notSent()}`);
-  tell("No connection, trying again …");
+  tell(`${said?.error ?? "No connection."} Trying again …`);
   looking = setTimeout(fetchWork, 2000);
 }
 
@@ -94,6 +95,7 @@ function answer(label, skip_reason = null) {
   const key = outbox.newKey();
   remember(key, label, text);
   given.push({ key, task: { item_id, text, value: label, unsure, note, over } });
+  pace.answered();
   const body = { key, item_id, label, unsure, skip_reason, note, guideline: find("#work").dataset.guideline, over };
   // The next sentence first, what is slower after: that is what the annotator waits for.
   show(ahead.shift() ?? null);

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import socket
 import time
@@ -90,6 +91,12 @@ class Server:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
 
+    def limit_files(self, limit_bytes: int | None) -> None:
+        """What a full disk is like: no file of the server grows beyond that; None takes it back."""
+        assert self.process.pid is not None
+        soft = resource.RLIM_INFINITY if limit_bytes is None else limit_bytes
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+
     def join(self) -> None:
         self.process.join()
 
@@ -108,11 +115,13 @@ class Server:
 class Client:
     """One browser's worth of HTTP: a connection that is kept, a cookie, an Origin."""
 
-    def __init__(self, server: Server | Address, name: str | None = None, *, token: str | None = None) -> None:
-        """Signed in as a person of the server's database, or by the token of a link."""
+    def __init__(
+        self, server: Server | Address, name: str | None = None, *, token: str | None = None, through: int | None = None
+    ) -> None:
+        """Signed in as a person of the server's database, or by the token of a link; `through` a port in front."""
         self.address = server if isinstance(server, Address) else server.address
         self.cookie = ""
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=30)
+        self.connection = http.client.HTTPConnection("127.0.0.1", through or self.address.port, timeout=30)
         if name is not None:
             assert isinstance(server, Server)
             token = urllib.parse.parse_qs(urllib.parse.urlsplit(server.link(name)).query)["token"][0]
