@@ -5,9 +5,9 @@
 Rate: sixteen clients over HTTP give 4,000 labels (1,000 sentences, four annotators each), every label committed to disk
 before its answer; beside it a bare loop that writes as many rows of the same size to SQLite in the same mode, one
 commit each. Key to next sentence: in Chromium, from the time stamp of the key press until after the frame in which the
-next sentence is drawn, over 100 labels; beside it the time of a frame of the same page. Far away: nine clients over HTTP
-and one Chromium, all 200 ms from the server and back, give 70 labels each, one every two seconds; who has no sentence
-when his time has come has waited for one.
+next sentence is drawn, over 100 labels; beside it the time of a frame of the same page. Far away: nine clients over
+HTTP and one Chromium, all 200 ms from the server and back, give 70 labels each, one every two seconds; who has no
+sentence when his time has come has waited for one.
 """
 
 import argparse
@@ -76,7 +76,12 @@ def main(argv: list[str]) -> int:
         return 2
     # Both figures wait for other people's work too, where a machine is shared.
     load = round(os.getloadavg()[0], 1)
-    result = {"load_average": load, "rate": rate(), "key_to_next_sentence": key_to_next_sentence(), "far_away": far_away()}
+    result = {
+        "load_average": load,
+        "rate": rate(),
+        "key_to_next_sentence": key_to_next_sentence(),
+        "far_away": far_away(),
+    }
     packages = ("fastapi", "uvicorn", "playwright")
     write_result("label_tool", result, packages=packages, command="python -m benchmarks.label_tool")
     return 0
@@ -158,8 +163,7 @@ def far_away() -> dict[str, Any]:
             front(port, server.address.port, delay_s=ROUND_TRIP_S / 2),
             chromium() as browser,
         ):
-            clients = [Client(server, name, through=port) for name in names[1:]]
-            threads = [threading.Thread(target=_answer_far, args=(client, waits)) for client in clients]
+            threads = [threading.Thread(target=_answer_far, args=(server, name, port, waits)) for name in names[1:]]
             page = sign_in(browser, server, names[0], viewport={"width": 1280, "height": 800})
             wait_for_sentence(page)
             for thread in threads:
@@ -190,8 +194,9 @@ def far_away() -> dict[str, Any]:
     }
 
 
-def _answer_far(client: Client, waits: list[float]) -> None:
+def _answer_far(server: Server, name: str, port: int, waits: list[float]) -> None:
     """As the page does it: what is ahead is answered, and each answer brings more."""
+    client = Client(server, name, through=port)
     ahead = client.json("GET", "/api/work?ahead=6")[1]["tasks"]
     due = time.monotonic()
     for _ in range(FAR_LABELS):

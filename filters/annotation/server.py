@@ -19,7 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from filters.annotation.log import Log
-from filters.annotation.pages import adjudicate, agreement, enter, history, label, reference, welcome
+from filters.annotation.pages import adjudicate, agreement, enter, history, label, reference, team, welcome
 from filters.annotation.pages.label import OtherOwner
 from filters.annotation.pages.site import ServerSettings, Site
 from filters.annotation.records import AnnotationError
@@ -31,7 +31,7 @@ from schemas.serving.gate import Gate
 __all__ = ["ServerSettings", "create_app", "serve"]
 logger = logging.getLogger(__name__)
 
-PAGES = (enter, welcome, label, history, reference, agreement, adjudicate)
+PAGES = (enter, welcome, label, history, reference, team, agreement, adjudicate)
 _STATIC = Path(__file__).with_name("static")
 
 

@@ -289,15 +289,20 @@ def progress(log: Log, person: int) -> Progress:
             "SELECT at_ms FROM labels WHERE person = ? AND NOT imported ORDER BY seq DESC LIMIT 31", (person,)
         )
     ]
-    gaps = [later - earlier for later, earlier in itertools.pairwise(times)]
-    gaps = [gap for gap in gaps if 0 <= gap < _BREAK_MS]
     return Progress(
         mine=mine,
         taken=whole["taken"],
         wanted=whole["wanted"],
         open_to_me=open_to_me,
-        pace_s=statistics.median(gaps) / 1000 if gaps else None,
+        pace_s=pace_s(times[::-1]),
     )
+
+
+def pace_s(times_ms: Sequence[int]) -> float | None:
+    """Median seconds from one label to the next, breaks left out."""
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times_ms)]
+    gaps = [gap for gap in gaps if 0 <= gap < _BREAK_MS]
+    return statistics.median(gaps) / 1000 if gaps else None
 
 
 def _lease(log: Log, person: int, item_ids: Sequence[str], expires_ms: int) -> None:

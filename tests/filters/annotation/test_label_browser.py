@@ -623,7 +623,7 @@ def no_sideways_scroll(page: Page) -> bool:
     return fits
 
 
-PAGES = ("/", "/history", "/guideline", "/keys", "/adjudicate", "/decisions", "/agreement", "/nowhere")
+PAGES = ("/", "/history", "/guideline", "/keys", "/adjudicate", "/decisions", "/agreement", "/team", "/nowhere")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -39,7 +39,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield one
 
 
-PAGES = ("/", "/history", "/guideline", "/keys", "/warmup", "/api/work", "/agreement", "/adjudicate", "/decisions")
+PAGES = (
+    *("/", "/history", "/guideline", "/keys", "/warmup", "/api/work"),
+    *("/team", "/agreement", "/adjudicate", "/decisions"),
+)
 
 
 def test_without_a_session_there_is_nothing(server: Server) -> None:
