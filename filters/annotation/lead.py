@@ -1,7 +1,7 @@
-"""What the one who leads the work wants to know: who does how much, where people part, what is left and until when.
+"""What a lead wants to know: who does how much, where people part, what is left.
 
-All of it follows from the log and the labels that stand; nothing here is kept. Names go with counts alone: what somebody
-said of a sentence is nobody's business but the adjudicator's, who sees it without names.
+All of it follows from the log and the labels that stand; nothing here is kept. Names go with counts alone: what one of
+them said of a sentence is nobody's business but the adjudicator's, who sees it without names.
 """
 
 import difflib

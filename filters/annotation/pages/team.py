@@ -12,7 +12,7 @@ from filters.annotation.pages.site import Site, listed
 from filters.annotation.people import Person
 
 # Of the picture of agreement over time, in its own units.
-_WIDTH, _HEIGHT, _LOWEST = 640, 160, 0.5
+_WIDTH, _HEIGHT = 640, 160
 
 
 def routes(site: Site) -> APIRouter:
@@ -70,7 +70,7 @@ def _points(periods: list[lead.Period]) -> list[tuple[float, float, float, float
     """Of each period: its place, its share of agreement, and the ends of the interval, as the picture has them."""
 
     def height(share: float) -> float:
-        return round((1 - max(share, _LOWEST)) / (1 - _LOWEST) * _HEIGHT, 1)
+        return round((1 - share) * _HEIGHT, 1)
 
     return [
         (round((place + 0.5) * _WIDTH / len(periods), 1), *(height(x) for x in (one.value, one.low, one.high)))

@@ -7,6 +7,10 @@ import * as pace from "./pace.js";
 const find = (selector) => document.querySelector(selector);
 const MARKS = { yes: "✓ yes", no: "✕ no", skip: "↷ skipped" };
 const HIDDEN_SIGNS = /[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
+// Joiners that are seen: they make one emoji of several, and shape the letters of many scripts.
+const JOINED_EMOJI = /(?<=\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]*)\u200d(?=\p{Extended_Pictographic})/gu;
+const JOINED_LETTERS = /(?<=[^\P{L}\p{Script=Latin}\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Han}]\p{M}*)[\u200c\u200d]/gu;
+const hasHiddenSigns = (text) => HIDDEN_SIGNS.test(text.replace(JOINED_EMOJI, "").replace(JOINED_LETTERS, ""));
 // `given` is what this window has answered, to be taken back from the end; `undoing` waits for the server to say what.
 let current = null, ahead = [], given = [], unsure = false, undoing = false, looking = 0;
 
@@ -74,12 +78,25 @@ function show(task) {
   find("#sentence").classList.toggle("long", (task?.text.length ?? 0) > 280);
   const again = current?.value;
   find("#hint").textContent = again ? `You said ${MARKS[again]}. What do you say now?` : "This text has invisible signs in it.";
-  find("#hint").hidden = !again && !HIDDEN_SIGNS.test(task?.text ?? "");
+  find("#hint").hidden = !again && !hasHiddenSigns(task?.text ?? "");
   find("#controls").hidden = find(".question").hidden = find("#sentence").hidden = !task;
   find("#note").value = current?.note ?? "";
   openNote(Boolean(find("#note").value));
   setUnsure(Boolean(current?.unsure));
   if (again) keepDraft();
+  find("#sentence").scrollTop = 0;
+  cue();
+}
+
+// A long sentence scrolls in its frame, so that the answers stay in sight; what is beneath the edge is told.
+function cue() {
+  const { scrollHeight, scrollTop, clientHeight } = find("#sentence");
+  find("#cue").hidden = scrollHeight - scrollTop - clientHeight < 8;
+}
+
+function readOn() {
+  const frame = find("#sentence");
+  frame.scrollBy({ top: frame.clientHeight * 0.8 });
 }
 
 function keepDraft() {
@@ -221,6 +238,14 @@ document.addEventListener("click", (event) => {
   if (!pressed) return;
   if (pressed.dataset.reason) { find("#skip-dialog").close(); answer("skip", pressed.dataset.reason); }
   else if (!pressed.closest("dialog")) ACTIONS[pressed.dataset.action]();
+});
+find("#sentence").addEventListener("scroll", cue);
+find("#cue").addEventListener("click", readOn);
+window.addEventListener("resize", cue);
+document.addEventListener("keydown", (event) => {
+  if (event.key !== " " || find("#cue").hidden || event.target.closest("button, a, input, textarea, select, dialog")) return;
+  event.preventDefault();
+  readOn();
 });
 find("#note").addEventListener("input", keepDraft);
 find("#note").addEventListener("keydown", (event) => {
