@@ -72,6 +72,7 @@ def routes(site: Site) -> APIRouter:
         return {
             "owner": owner(person),
             "tasks": [asdict(task) for task in tasks],
+            "news": site.news(),
             "progress": {
                 "mine": progress.mine,
                 "taken": progress.taken,

@@ -29,6 +29,8 @@ class ServerSettings:
     address: Address
     guideline: Guideline
     exercises: list[Exercise] = field(default_factory=list)
+    # What is being done where nothing is left to label, as long as more will come.
+    news: Callable[[], str] = str
 
 
 class Site:
@@ -39,6 +41,7 @@ class Site:
         self.address = settings.address
         self.guideline = settings.guideline
         self.exercises = settings.exercises
+        self.news = settings.news
         self.project = log.project
         # Two projects that take turns on one port must not log each other out. The second name is that of sessions
         # from before 2026-11.

@@ -62,12 +62,13 @@ function take(said, again = null) {
   ahead = said.tasks.filter((task) => task.item_id !== current?.item_id && !answered.has(task.item_id));
   if (!current && !undoing) show(ahead.shift() ?? null);
   find("#done").hidden = Boolean(current) || outbox.pending().length > 0;
-  find("#done-title").textContent = open ? "Nothing for you right now" : "All done. Thank you!";
+  const later = open || said.news;
+  find("#done-title").textContent = later ? "Nothing for you right now" : "All done. Thank you!";
   find("#done-text").textContent = open
     ? "The sentences that are left are on other people's screens. This page looks again by itself."
-    : "Every sentence that needed you has your answer.";
+    : said.news ? `${said.news} More sentences follow: this page looks again by itself.` : "Every sentence that needed you has your answer.";
   clearTimeout(looking);
-  if (!current && open) looking = setTimeout(fetchWork, 3000);
+  if (!current && later) looking = setTimeout(fetchWork, 3000);
 }
 
 // A task with a `value` is one whose answer was taken back: it says which, until it is answered again.
