@@ -30,6 +30,7 @@ from schemas.signals import interruptible
 if TYPE_CHECKING:
     from filters.annotation.adjudication import Disagreement
     from filters.annotation.agreement import Estimate
+    from filters.annotation.context import Contexts
     from filters.annotation.server import ServerSettings
 
 DEFAULT_PORT = 8765
@@ -213,6 +214,15 @@ def _add_serving(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="(default: %(default)s)")
     parser.add_argument("--public_url", help="address that annotators see, when a proxy with TLS stands in front")
     parser.add_argument("--guideline", type=Path, help="Markdown file (default: guideline v1 of the package)")
+    parser.add_argument(
+        "--recordings", metavar="RUN", help="let annotators hear the recordings of a mined run (default: no)"
+    )
+    parser.add_argument(
+        "--recordings_when",
+        choices=("after", "key"),
+        default="after",
+        help="after one's own label, or by a key before it as well, which may bias (default: %(default)s)",
+    )
     parser.add_argument("--warmup", help="JSONL file of text, label, why; or none (default: the package's)")
 
 
@@ -275,7 +285,20 @@ def _settings(arguments: argparse.Namespace, news: Callable[[], str] = str) -> "
         guideline=guideline.read_guideline(arguments.guideline or guideline.PACKAGED),
         exercises=exercises,
         news=news,
+        contexts=_contexts(arguments),
     )
+
+
+def _contexts(arguments: argparse.Namespace) -> "Contexts | None":
+    from filters.annotation.context import Contexts, When
+    from schemas.run import Run, RunError
+
+    if arguments.recordings is None:
+        return None
+    try:
+        return Contexts(Run.open(arguments.recordings), When(arguments.recordings_when))
+    except RunError as error:
+        raise AnnotationError(str(error)) from error
 
 
 def _serve_pages(log: Log, arguments: argparse.Namespace, settings: "ServerSettings", how_it_ends: str) -> None:

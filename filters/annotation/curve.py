@@ -1,8 +1,8 @@
 """How good a classifier is after how many labels, on sentences that none of the rounds was trained on.
 
 A quarter of all sentences, by the hash of their text, is labelled and never trained on by the loop, so that all rounds
-are judged by the same ones. Each counts by one over its inclusion probability, so that a draw that prefers doubts does not
-make the task look harder than it is. Intervals are percentiles of a bootstrap over sentences, within each label.
+are judged by the same ones. Each counts by one over its inclusion probability, so that a draw that prefers doubts does
+not make the task look harder than it is. Intervals are percentiles of a bootstrap over sentences, within each label.
 
 Shapes: N sentences.
 """

@@ -27,7 +27,8 @@ _SPLITS = 20
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """What one person has given that stands. `pace_s` is the median, without breaks."""
+    """What one person has given that stands. `pace_s` is the median, without breaks; `heard` counts sentences whose
+    recording was heard before the label."""
 
     name: str
     labels: int
@@ -35,6 +36,7 @@ class Share:
     skips: int
     unsure: int
     undone: int
+    heard: int
     pace_s: float | None
     last_ms: int | None
     at_work: bool
@@ -93,6 +95,9 @@ def shares(log: Log) -> list[Share]:
     now = log.clock_ms()
     run = log.connection.execute
     undone = dict(run("SELECT person, count(*) FROM events WHERE kind = 'undo' GROUP BY person").fetchall())
+    heard: Counter[int] = Counter()
+    for row in run("SELECT person, body FROM events WHERE kind = 'context'"):
+        heard[row["person"]] += json.loads(row["body"])["before"]
     found = []
     for person in people(log):
         rows = run(
@@ -108,6 +113,7 @@ def shares(log: Log) -> list[Share]:
                 skips=values[LabelValue.SKIP],
                 unsure=sum(row["unsure"] for row in rows),
                 undone=undone.get(person.id, 0),
+                heard=heard[person.id],
                 pace_s=pace_s(times),
                 last_ms=max(times, default=None),
                 at_work=bool(times) and now - max(times) < AT_WORK_MS,

@@ -173,7 +173,7 @@ class Loop:
             _write(labels, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in self._settled(log, number)))
         count = len(labels.read_text(encoding="utf-8").splitlines())
         model = self._plan.output / f"round-{number:02}"
-        what = f"round {number}: the filter learns from the seed and {count} of your labels"
+        what = f"round {number}: the filter learns from the seed and {count} labels"
         given = ["--labels", str(labels)] if count else []
         if not (model / "README.md").exists():
             self._call(what, "fit", *given, "--with_seed", "--output", str(model), *self._plan.fit)
@@ -221,25 +221,23 @@ class Loop:
         """`mulan lf-filter` with its progress on the page and the terminal. Raises AnnotationError."""
         if self._stopping.is_set():
             raise Stopped
-        self._tell(f"{what} …")
+        self._news = f"{what[0].upper()}{what[1:]}."
+        sys.stderr.write(f"{what} …\n")
         command = [sys.executable, "-m", "openmulan", "lf-filter", *arguments]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         last = ""
         assert self._process.stderr is not None
         for line in self._process.stderr:
             last = line.strip()
-            self._tell(f"{what}: {last}")
+            sys.stderr.write(f"{what}: {last}\n")
+            if last.startswith("step "):
+                self._news = f"{what[0].upper()}{what[1:]}: {last}."
         code = self._process.wait()
         self._process = None
         if self._stopping.is_set():
             raise Stopped
         if code != 0:
             raise AnnotationError(f"{what}: `mulan lf-filter {arguments[0]}` failed ({last or code})")
-
-    def _tell(self, words: str) -> None:
-        self._news = words[0].upper() + words[1:]
-        sys.stderr.write(f"{words}\n")
-        sys.stderr.flush()
 
 
 def _some(read: Iterator[Candidate], plan: LoopPlan, known: frozenset[str]) -> tuple[list[Candidate], int]:

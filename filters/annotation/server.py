@@ -19,7 +19,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from filters.annotation.log import Log
-from filters.annotation.pages import adjudicate, agreement, enter, history, label, reference, team, welcome
+from filters.annotation.pages import adjudicate, agreement, enter, history, label, recording, reference, team, welcome
 from filters.annotation.pages.label import OtherOwner
 from filters.annotation.pages.site import ServerSettings, Site
 from filters.annotation.records import AnnotationError
@@ -31,7 +31,7 @@ from schemas.serving.gate import Gate
 __all__ = ["ServerSettings", "create_app", "serve"]
 logger = logging.getLogger(__name__)
 
-PAGES = (enter, welcome, label, history, reference, team, agreement, adjudicate)
+PAGES = (enter, welcome, label, history, recording, reference, team, agreement, adjudicate)
 _STATIC = Path(__file__).with_name("static")
 
 
@@ -43,7 +43,7 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
     for page in PAGES:
         app.include_router(page.routes(site))
     _answer_errors(app, site)
-    return Gate(app, settings.address)
+    return Gate(app, settings.address, ("media-src 'self'",) if settings.contexts else ())
 
 
 def _answer_errors(app: FastAPI, site: Site) -> None:

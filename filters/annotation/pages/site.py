@@ -10,8 +10,9 @@ import jinja2
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from filters.annotation import people
+from filters.annotation import context, people
 from filters.annotation.agreement import Agreement, agreement_table
+from filters.annotation.context import Contexts
 from filters.annotation.exchange import read_bundle
 from filters.annotation.guideline import Guideline, remember
 from filters.annotation.log import Log
@@ -31,6 +32,7 @@ class ServerSettings:
     exercises: list[Exercise] = field(default_factory=list)
     # What is being done where nothing is left to label, as long as more will come.
     news: Callable[[], str] = str
+    contexts: Contexts | None = None
 
 
 class Site:
@@ -42,12 +44,14 @@ class Site:
         self.guideline = settings.guideline
         self.exercises = settings.exercises
         self.news = settings.news
+        self.contexts = settings.contexts
         self.project = log.project
         # Two projects that take turns on one port must not log each other out. The second name is that of sessions
         # from before 2026-11.
         self.cookies = (f"{settings.address.cookie}_{self.project}", settings.address.cookie)
         self._agreement: dict[int, list[Agreement]] = {}
         remember(log, settings.guideline)
+        context.remember(log, self.contexts.when if self.contexts else None)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
             autoescape=True,
@@ -62,6 +66,7 @@ class Site:
             "skip_reasons": SKIP_REASONS,
             "max_note_chars": MAX_NOTE_CHARS,
             "number": _number,
+            "recordings": str(self.contexts.when) if self.contexts else "",
         }
 
     def page(self, template: str, person: Person | None, status: int = 200, **values: Any) -> HTMLResponse:

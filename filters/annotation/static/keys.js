@@ -2,7 +2,7 @@
 // So whatever a key does, a click, a touch or a screen reader does as well.
 
 export const USUAL = {
-  yes: "1", no: "0", skip: "s", unsure: "?", undo: "u", note: "n", guideline: "g",
+  yes: "1", no: "0", skip: "s", unsure: "?", undo: "u", note: "n", guideline: "g", recording: "r",
   other_language: "l", abusive: "a", broken: "b",
 };
 const { project, person = "" } = document.body.dataset;

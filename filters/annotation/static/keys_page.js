@@ -2,7 +2,7 @@
 import { USUAL, assign, load, save } from "./keys.js";
 
 const NAMES = {
-  yes: "Yes", no: "No", skip: "Skip", unsure: "Unsure", undo: "Undo", note: "Note", guideline: "Guideline",
+  yes: "Yes", no: "No", skip: "Skip", unsure: "Unsure", undo: "Undo", note: "Note", guideline: "Guideline", recording: "Recording",
   other_language: "Skip: language", abusive: "Skip: abusive", broken: "Skip: broken",
 };
 const list = document.querySelector("#keys-list");

@@ -111,7 +111,7 @@ function answer(label, skip_reason = null) {
   const { item_id, text, over = null } = current;
   const note = find("#note").value.trim() || null;
   const key = outbox.newKey();
-  remember(key, label, text);
+  remember(key, label, text, item_id);
   given.push({ key, task: { item_id, text, value: label, unsure, note, over } });
   pace.answered();
   const body = { key, item_id, label, unsure, skip_reason, note, guideline: find("#work").dataset.guideline, over };
@@ -139,12 +139,24 @@ function undo() {
   outbox.post("/api/undo", last ? { label_key: last.key } : {}, last?.task.text, hear);
 }
 
-function remember(key, label, text) {
+function remember(key, label, text, item) {
   const row = document.createElement("li");
   row.id = `recent-${key}`;
+  if (find("#work").dataset.recordings) row.append(button("Recording", () => hearRecording(item)), " ");
   row.append(mark(label, unsure), " ", words(text.slice(0, 120)));
   find("#recent").prepend(row);
   while (find("#recent").children.length > 3) find("#recent").lastChild.remove();
+}
+
+// What the server lets one hear of the sentence's recording, which stops when the dialog closes.
+async function hearRecording(item) {
+  const place = find("#recording");
+  place.textContent = "Loading …";
+  find("#recording-dialog").showModal();
+  const answer = await fetch(`/recording/${encodeURIComponent(item)}/part`).catch(() => null);
+  const said = await answer?.text().catch(() => null);
+  if (answer?.ok) place.innerHTML = said;
+  else place.textContent = answer?.status === 400 ? "It can be heard when your answer is saved." : "It cannot be loaded now.";
 }
 
 const forget = (key) => find(`#recent-${key}`)?.remove();
@@ -232,6 +244,7 @@ const ACTIONS = {
   unsure: () => { setUnsure(!unsure); keepDraft(); },
   note: () => { openNote(true); find("#note").focus(); },
   undo,
+  recording: () => current && hearRecording(current.item_id),
   guideline: () => find("#guideline-dialog").open || find("#guideline-dialog").showModal(),
 };
 document.addEventListener("click", (event) => {
@@ -240,6 +253,7 @@ document.addEventListener("click", (event) => {
   if (pressed.dataset.reason) { find("#skip-dialog").close(); answer("skip", pressed.dataset.reason); }
   else if (!pressed.closest("dialog")) ACTIONS[pressed.dataset.action]();
 });
+find("#recording-dialog").addEventListener("close", () => find("#recording").replaceChildren());
 find("#sentence").addEventListener("scroll", cue);
 find("#cue").addEventListener("click", readOn);
 window.addEventListener("resize", cue);

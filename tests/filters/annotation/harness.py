@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from filters.annotation import guideline, people, warmup
+from filters.annotation.context import Contexts, When
 from filters.annotation.log import Log
 from filters.annotation.work import add_items
 from schemas.label import LabelItem
+from schemas.run import Run
 from schemas.serving.gate import Address
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -50,10 +52,17 @@ def free_port() -> int:
     return port
 
 
-def _run(db: Path, address: Address, started: Event, exercises: list[warmup.Exercise]) -> None:
+def _run(
+    db: Path, address: Address, started: Event, exercises: list[warmup.Exercise], run: Path | None, when: When
+) -> None:
     from filters.annotation.server import ServerSettings, serve
 
-    settings = ServerSettings(address=address, guideline=guideline.read_guideline(), exercises=exercises)
+    settings = ServerSettings(
+        address=address,
+        guideline=guideline.read_guideline(),
+        exercises=exercises,
+        contexts=Contexts(Run.open(run), when) if run else None,
+    )
     with Log(db) as log:
         serve(log, settings, started.set)
 
@@ -68,16 +77,19 @@ class Server:
         exercises: list[warmup.Exercise] | None = None,
         public_url: str | None = None,
         port: int | None = None,
+        run: Path | None = None,
+        when: When = When.AFTER,
     ) -> None:
         self.db = db
         self.address = Address(host="127.0.0.1", port=port or free_port(), public_url=public_url)
         self._exercises = exercises or []
+        self._run, self._when = run, when
         self.start()
 
     def start(self) -> None:
         started = _CONTEXT.Event()
         self.process = _CONTEXT.Process(
-            target=_run, args=(self.db, self.address, started, self._exercises), daemon=True
+            target=_run, args=(self.db, self.address, started, self._exercises, self._run, self._when), daemon=True
         )
         self.process.start()
         if not started.wait(START_TIMEOUT_S):

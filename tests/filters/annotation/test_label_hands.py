@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from filters.annotation.context import When
 from filters.annotation.exchange import read_labels
+from filters.annotation.records import item_id_of
 from schemas.label import LabelItem
 from tests.filters.annotation.browser import (
     CHROMIUM,
@@ -19,6 +21,7 @@ from tests.filters.annotation.browser import (
     wait_until_sent,
 )
 from tests.filters.annotation.harness import Server, make_db, make_items
+from tests.filters.annotation.runs import make_run, sentence
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 
@@ -170,4 +173,37 @@ def test_joined_emoji_and_letters_are_no_invisible_signs(browser: Browser, quick
                 told.add(name)
             page.keyboard.press("1")
         assert told == INVISIBLE
+        page.context.close()
+
+
+def test_a_recording_is_heard_on_its_key_and_stops_with_the_dialog(
+    browser: Browser, quick_path: Path, tmp_path: Path
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    texts = ["a slow drum", "a nice day"]
+    audio = bytes(16_000)
+    rows = [
+        {"lf": [sentence(text, 0.9)], "audio": audio, "audio_encoding": "pcm16", "sf_unfiltered": [f"title of {text}"]}
+        for text in texts
+    ]
+    items = [LabelItem(item_id=item_id_of(text), text=text) for text in texts]
+    db = make_db(quick_path / "labels.db", items, 1, ("ada",))
+    with Server(db, run=make_run(tmp_path / "run", rows), when=When.KEY) as server:
+        page = sign_in(browser, server, "ada")
+        first = wait_for_sentence(page)
+        page.keyboard.press("r")
+        page.wait_for_selector("#recording audio")
+        assert f"title of {first}" in page.inner_text("#recording")
+        wait_until(page, lambda: page.evaluate("document.querySelector('#recording audio').duration") == 0.5)
+        assert Axe().run(page).violations_count == 0
+        page.keyboard.press("1")
+        assert page.inner_text("#sentence bdi") == first, "the dialog is in front"
+        page.keyboard.press("r")
+        assert page.locator("#recording audio").count() == 0
+        page.keyboard.press("1")
+        wait_until_sent(page)
+        page.click("#recent button")
+        page.wait_for_selector("#recording audio")
+        assert f"title of {first}" in page.inner_text("#recording")
         page.context.close()
