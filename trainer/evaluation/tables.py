@@ -31,7 +31,7 @@ _SHORT = {
     "median_rank": "median rank",
     "ndcg": "nDCG",
     "ndcg_at_10": "nDCG@10",
-    "roc_auc_of_noun": "ROC-AUC without “no”",
+    "roc_auc_of_noun": "ROC-AUC, noun alone",
 }
 
 
