@@ -11,6 +11,7 @@ from trainer.flags import add_recipe_arguments
 from trainer.split import MINED_SPLITS
 
 ABLATION = "ablation"
+JAMENDO_SUBSETS = ("top50tags", "genre", "instrument", "moodtheme", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +125,30 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument("--audioset_validation", type=Path, help="segments that their regularisation is chosen on")
     sets.add_argument("--jamendo", type=Path, help="folder of the mtg-jamendo-dataset repository")
     sets.add_argument("--jamendo_audio", type=Path, help="folder of its audio")
+    sets.add_argument(
+        "--jamendo_subsets",
+        nargs="+",
+        choices=JAMENDO_SUBSETS,
+        default=JAMENDO_SUBSETS[:-1],
+        help="of its tags (all four; `all` is every tag in one)",
+    )
+    sets.add_argument(
+        "--jamendo_splits",
+        type=int,
+        nargs="+",
+        choices=range(5),
+        default=[0],
+        metavar="N",
+        help="of its five splits, 0 to 4; of several the tables have mean and spread (0)",
+    )
+    sets.add_argument("--gtzan", type=Path, help="folder with the genres' folders of GTZAN")
+    sets.add_argument("--gtzan_lists", type=Path, help="folder of its fault-filtered split's three lists (--gtzan)")
+    sets.add_argument("--fma_small", type=Path, help="folder with fma_metadata/tracks.csv and fma_small")
     sets.add_argument("--table", type=Path, action="append", default=[], help="a csv of clips × tags")
     sets.add_argument("--captions", type=Path, action="append", default=[], help="a csv of path and caption")
+    sets.add_argument(
+        "--graded", type=Path, action="append", default=[], help="a csv of path, caption and grade, for nDCG"
+    )
     sets.add_argument("--musiccaps", type=Path, help="MusicCaps's musiccaps-public.csv")
     sets.add_argument("--musiccaps_audio", type=Path, help="folder of its clips, named as AudioSet's are")
     sets.add_argument("--song_describer", type=Path, help="folder with song_describer.csv and audio/")

@@ -23,7 +23,7 @@ from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import config_of, run_ablation, summary
 from trainer.evaluation.arguments import ABLATION, parser_of
-from trainer.evaluation.captions import DIRECTIONS, CaptionRetrieval
+from trainer.evaluation.captions import DIRECTIONS, Captioned
 from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
 from trainer.evaluation.embedding import FrozenModel, Sounds
@@ -45,7 +45,7 @@ from trainer.evaluation.readers.audioset import CLASS_SETS
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
 from trainer.evaluation.tables import Table, published_elsewhere, tables, to_markdown, to_terminal
-from trainer.evaluation.tagging import LinearProbe, ZeroShotTagging
+from trainer.evaluation.tagging import Tagging
 from trainer.evaluation.triplets import PlaylistTriplets, TextTriplets
 
 logger = logging.getLogger(__name__)
@@ -293,11 +293,13 @@ def _evaluators(arguments: argparse.Namespace) -> Iterator[Evaluator[Any]]:
 def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What the shortcuts of the command line stand for, in the form of a configuration."""
     tagging: list[tuple[dict[str, Any], bool]] = []  # data, and whether it has the splits of a probe
+    worded: list[dict[str, Any]] = []  # data with negations and synonyms among its tags
     if arguments.magnatagatune:
         minz = {"split": "minz", "split_folder": str(arguments.minz_lists)} if arguments.minz_lists else {}
         for tags in ("top50", "all188"):
             data = {"kind": "magnatagatune", "folder": str(arguments.magnatagatune), "tags": tags, **minz}
             tagging.append((data, True))
+        worded.append(data)
     ontology = {"ontology": str(arguments.ontology), "class_labels": str(arguments.class_labels)}
     if arguments.audioset_segments:
         _need(arguments, "audioset_segments", "audioset_audio", "ontology", "class_labels")
@@ -311,9 +313,15 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             tagging.append(({"kind": "audioset", **ontology, **audio, "classes": classes}, "train_segments" in audio))
     if arguments.jamendo:
         _need(arguments, "jamendo", "jamendo_audio")
-        for subset in ("top50tags", "genre", "instrument", "moodtheme"):
-            folders = {"folder": str(arguments.jamendo), "audio_folder": str(arguments.jamendo_audio)}
-            tagging.append(({"kind": "jamendo", **folders, "subset": subset}, True))
+        folders = {"folder": str(arguments.jamendo), "audio_folder": str(arguments.jamendo_audio)}
+        for subset in dict.fromkeys(arguments.jamendo_subsets):
+            for number in dict.fromkeys(arguments.jamendo_splits):
+                tagging.append(({"kind": "jamendo", **folders, "subset": subset, "split_number": number}, True))
+    if arguments.gtzan:
+        lists = {"lists": str(arguments.gtzan_lists)} if arguments.gtzan_lists else {}
+        tagging.append(({"kind": "gtzan", "folder": str(arguments.gtzan), **lists}, True))
+    if arguments.fma_small:
+        tagging.append(({"kind": "fma_small", "folder": str(arguments.fma_small)}, True))
     tagging += [({"kind": "table", "file": str(path)}, True) for path in arguments.table]
     if arguments.mined:
         listed = {"recordings": str(arguments.recordings)} if arguments.recordings else {}
@@ -323,6 +331,11 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"task": "zero_shot", "data": data}
         if arguments.probes and probed:
             yield {"task": "linear_probe", "data": data}
+    for data in worded:
+        for task in ("negation", "synonyms"):
+            yield {"task": task, "data": data}
+    for path in arguments.graded:
+        yield {"task": "graded", "data": {"kind": "graded_table", "file": str(path)}}
     captioned: list[dict[str, Any]] = [{"kind": "caption_table", "file": str(path)} for path in arguments.captions]
     if arguments.musiccaps:
         _need(arguments, "musiccaps", "musiccaps_audio")
@@ -373,14 +386,14 @@ def _exclusions(
     """What the evaluators' test data would leak: ids, hashes and titles."""
     done: set[str] = set()
     for evaluator in evaluators:
-        if isinstance(evaluator, LinearProbe | ZeroShotTagging):
+        if isinstance(evaluator, Tagging):
             data = evaluator.data()
             split = evaluator.split(data, evaluator.config.split)
-            origin = f"{data.name} {evaluator.config.split}"
+            origin = " ".join(filter(None, (data.name, data.fold, evaluator.config.split)))
             if origin not in done:
                 yield from clip_exclusions(split.clips, origin, cuts)
             done.add(origin)
-        elif isinstance(evaluator, CaptionRetrieval):
+        elif isinstance(evaluator, Captioned):
             captioned = evaluator.data()
             if captioned.name not in done:
                 yield from clip_exclusions(captioned.clips, captioned.name, cuts)

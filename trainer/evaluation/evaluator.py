@@ -33,7 +33,8 @@ class Measurement:
     """One table cell's worth of result.
 
     `units` counts what was ranked or compared (clips, queries, triplets …); `skipped` maps a class or query that has
-    no figure to the reason; `sources` maps each file that was read to its digest; `notes` states the choices.
+    no figure to the reason; `sources` maps each file that was read to its digest; `notes` states the choices. `fold` is
+    which of several published splits was taken; `chance` is what an order at random has, where that is not 0.5.
     """
 
     task: str
@@ -47,6 +48,8 @@ class Measurement:
     skipped: dict[str, str] = field(default_factory=dict)
     classes: tuple[ClassScore, ...] = ()
     unmeasured: tuple[Unmeasured, ...] = ()
+    fold: str = ""
+    chance: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -95,5 +98,6 @@ class Evaluator(abc.ABC, Generic[ModelT]):
     def run(self, model: ModelT) -> Iterator[tuple[str, float]]:
         """(name, value) of every figure: `magnatagatune/top50/roc_auc`, 0.5; a log puts `name` before it."""
         measurement = self.measure(model)
+        of = "/".join(filter(None, (measurement.dataset, measurement.fold)))
         for metric, value in measurement.metrics.items():
-            yield f"{measurement.dataset}/{metric}", value.value
+            yield f"{of}/{metric}", value.value
