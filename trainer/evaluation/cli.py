@@ -11,8 +11,8 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from schemas.eval_playlist import read_eval_playlists
@@ -27,7 +27,7 @@ from trainer.evaluation.captions import DIRECTIONS, CaptionRetrieval
 from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
 from trainer.evaluation.embedding import FrozenModel, Sounds
-from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.evaluator import Evaluator, measure_each
 from trainer.evaluation.kept import NAME as KEPT_NAME
 from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.leakage import (
@@ -42,6 +42,7 @@ from trainer.evaluation.model import CLAP, RandomModel, digest_folder, read_trai
 from trainer.evaluation.paper_tables import paper_tables
 from trainer.evaluation.playlists import is_listed, is_run, match_playlists
 from trainer.evaluation.readers.audioset import CLASS_SETS
+from trainer.evaluation.readers.tagged import distinct_names
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
 from trainer.evaluation.tables import Table, published_elsewhere, tables, to_markdown, to_terminal
@@ -110,17 +111,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         write_outputs(results, found, arguments.output)
     sys.stdout.write(to_terminal(found))
-    return _failures(measured, arguments.max_failure_rate)
+    return _failures(measured, arguments.max_unusable)
 
 
-def _failures(measured: Sequence[ModelResult], max_failure_rate: float) -> int:
+def _failures(measured: Sequence[ModelResult], max_unusable: float) -> int:
     """The exit code: whether so much of a set was left out that its table is not that set's."""
     worst = max((m for result in measured for m in result.measurements), key=lambda m: m.failure_rate)
-    if worst.failure_rate <= max_failure_rate:
+    if worst.failure_rate <= max_unusable:
         return 0
     sys.stderr.write(
-        f"mulan evaluate: {worst.failed_clips} clips of {worst.name} could not be measured, {worst.failure_rate:.1%} "
-        f"where --max_failure_rate allows {max_failure_rate:.1%}\n"
+        f"mulan evaluate: {worst.failed_clips} clips of {worst.name} are there but unusable, {worst.failure_rate:.1%} "
+        f"where --max_unusable allows {max_unusable:.1%}\n"
     )
     return FAILURES
 
@@ -149,7 +150,7 @@ def _run_ablation(arguments: argparse.Namespace) -> int:
     found = summary(results, config)
     write_outputs(results, [*found, *paper_tables(results), *tables(results)], config.output)
     sys.stdout.write(to_terminal(found))
-    return _failures(results.models, arguments.max_failure_rate)
+    return _failures(results.models, arguments.max_unusable)
 
 
 def write_outputs(results: Results, shown: Sequence[Table], folder: Path) -> None:
@@ -182,8 +183,7 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
         kept = _kept(arguments, digest)
         frozen = FrozenModel(model, workers=arguments.workers, sounds=sounds, kept=kept)
         result = ModelResult(model=label, digest=digest, trained_on=manifests, measurements=())
-        for evaluator in evaluators:
-            measurement = evaluator.measure(frozen)
+        for measurement in measure_each(evaluators, frozen):
             result = dataclasses.replace(result, measurements=(*result.measurements, measurement))
             _write_so_far(arguments.output, [*measured, result])
         measured.append(result)
@@ -314,7 +314,7 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for subset in ("top50tags", "genre", "instrument", "moodtheme"):
             folders = {"folder": str(arguments.jamendo), "audio_folder": str(arguments.jamendo_audio)}
             tagging.append(({"kind": "jamendo", **folders, "subset": subset}, True))
-    tagging += [({"kind": "table", "file": str(path)}, True) for path in arguments.table]
+    tagging += [({"kind": "table", **table}, True) for table in _named(arguments.table)]
     if arguments.mined:
         listed = {"recordings": str(arguments.recordings)} if arguments.recordings else {}
         chosen = {"labels": arguments.labels, "min_positives": arguments.min_positives, "split": arguments.split}
@@ -323,7 +323,7 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"task": "zero_shot", "data": data}
         if arguments.probes and probed:
             yield {"task": "linear_probe", "data": data}
-    captioned: list[dict[str, Any]] = [{"kind": "caption_table", "file": str(path)} for path in arguments.captions]
+    captioned: list[dict[str, Any]] = [{"kind": "caption_table", **table} for table in _named(arguments.captions)]
     if arguments.musiccaps:
         _need(arguments, "musiccaps", "musiccaps_audio")
         where = {"file": str(arguments.musiccaps), "audio_folder": str(arguments.musiccaps_audio)}
@@ -335,30 +335,45 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield {"task": "captions", "data": data, "direction": direction}
     if arguments.triplets is not None and not arguments.playlists:
         raise ValueError("--triplets is of --playlists, which are not given")
-    if arguments.playlists:
-        playlists = str(arguments.playlists)
+    for playlists, name in zip(arguments.playlists, distinct_names(arguments.playlists), strict=True):
+        named = {"playlists": str(playlists)}
+        if len(arguments.playlists) > 1:
+            named["name"] = f"playlists {name}"
         if arguments.collection:
             kind = "run" if is_run(arguments.collection) else "catalogue"
             for query in ("title", "description"):
                 collection = {"kind": kind, kind: arguments.collection}
-                yield {"task": "retrieval", "playlists": playlists, "collection": collection, "query": query}
+                yield {"task": "retrieval", **named, "collection": collection, "query": query}
         anchors = {"anchors": arguments.triplets} if arguments.triplets is not None else {}
-        yield {"task": "text_triplets", "data": {"kind": "playlists", "playlists": playlists}, **anchors}
+        yield {"task": "text_triplets", "data": {"kind": "playlists", **named}, **anchors}
     if arguments.ontology:
         _need(arguments, "ontology", "class_labels")
         yield {"task": "text_triplets", "data": {"kind": "ontology", **ontology}}
 
 
 def _match_playlists(arguments: argparse.Namespace) -> None:
-    """Playlist files become evaluation playlists in the output folder, which everything else reads."""
-    if not arguments.playlists or not is_listed(arguments.playlists):
+    """Playlist files become evaluation playlists in the output folder, which everything else reads; of several each
+    have a folder there."""
+    if not any(is_listed(path) for path in arguments.playlists):
         if arguments.playlist_descriptions:
             raise ValueError("--playlist_descriptions is of --playlists that are playlist files")
         return
     _need(arguments, "playlists", "collection", "output")
-    arguments.playlists = match_playlists(
-        arguments.playlists, arguments.playlist_descriptions, arguments.collection, arguments.output
-    )
+    names = distinct_names(arguments.playlists)
+    for place, path in enumerate(arguments.playlists):
+        if is_listed(path):
+            output = arguments.output / names[place].replace("/", "-") if len(names) > 1 else arguments.output
+            arguments.playlists[place] = match_playlists(
+                path, arguments.playlist_descriptions, arguments.collection, output
+            )
+
+
+def _named(tables: Sequence[Path]) -> Iterator[dict[str, str]]:
+    """Each csv as a configuration declares it, with a name where its file's would not tell it from the others."""
+    names = distinct_names(tables)
+    stems = [PurePath(name).with_suffix("").as_posix() for name in names]
+    for path, name in zip(tables, stems if len(set(stems)) == len(names) else names, strict=True):
+        yield {"file": str(path), **({"name": name} if name != path.stem else {})}
 
 
 def _need(arguments: argparse.Namespace, given: str, *others: str) -> None:
@@ -371,20 +386,20 @@ def _exclusions(
     arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]], cuts: Sequence[tuple[float, float]]
 ) -> Iterator[Exclusion]:
     """What the evaluators' test data would leak: ids, hashes and titles."""
-    done: set[str] = set()
+    done: set[Hashable] = set()
     for evaluator in evaluators:
         if isinstance(evaluator, LinearProbe | ZeroShotTagging):
             data = evaluator.data()
             split = evaluator.split(data, evaluator.config.split)
             origin = f"{data.name} {evaluator.config.split}"
-            if origin not in done:
+            if (of_these := (origin, *data.sources.values())) not in done:
                 yield from clip_exclusions(split.clips, origin, cuts)
-            done.add(origin)
+            done.add(of_these)
         elif isinstance(evaluator, CaptionRetrieval):
             captioned = evaluator.data()
-            if captioned.name not in done:
+            if (captions := (captioned.name, *captioned.sources.values())) not in done:
                 yield from clip_exclusions(captioned.clips, captioned.name, cuts)
-            done.add(captioned.name)
+            done.add(captions)
         elif isinstance(evaluator, TextToMusicRetrieval):
             path = evaluator.config.playlists
             if str(path) not in done:

@@ -5,6 +5,8 @@ everything that a result must say about how it came about.
 """
 
 import abc
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
@@ -97,3 +99,15 @@ class Evaluator(abc.ABC, Generic[ModelT]):
         measurement = self.measure(model)
         for metric, value in measurement.metrics.items():
             yield f"{measurement.dataset}/{metric}", value.value
+
+
+def measure_each(evaluators: Iterable[Evaluator[ModelT]], model: ModelT) -> Iterator[Measurement]:
+    """What each measures, as soon as it is; of several sets of one name the later ones have their number behind it, so
+    that they are not taken for one."""
+    count: Counter[str] = Counter()
+    for evaluator in evaluators:
+        measurement = evaluator.measure(model)
+        count[measurement.name] += 1
+        if (number := count[measurement.name]) > 1:
+            measurement = dataclasses.replace(measurement, dataset=f"{measurement.dataset} ({number})")
+        yield measurement

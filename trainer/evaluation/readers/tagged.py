@@ -1,6 +1,5 @@
 """A tagging set: clips, classes and which clip has which class, whatever file it came from."""
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -73,9 +72,6 @@ class TaggedSet:
             raise EvaluationDataError(f"{self.name}: there is no {name} split; there are {', '.join(self.splits)}")
         return self.splits[name]
 
-    def renamed(self, name: str) -> "TaggedSet":
-        return dataclasses.replace(self, name=name)
-
 
 def label_matrix(tags_of_clips: Sequence[set[str]], classes: Sequence[str]) -> BoolArray:
     """(clips, classes): whether a clip has a class."""
@@ -99,6 +95,22 @@ def digest_of(path: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name a path: its own, with as many folders before it as tell it from the others. Raises EvaluationDataError
+    where one is there twice."""
+    whole = [path.resolve() for path in paths]
+    if len(set(whole)) < len(whole):
+        raise EvaluationDataError(f"{next(path for path in whole if whole.count(path) > 1)}: is given twice")
+    names = []
+    for path in whole:
+        others = [other for other in whole if other != path]
+        length = 1
+        while any(other.parts[-length:] == path.parts[-length:] for other in others):
+            length += 1
+        names.append("/".join(path.parts[-length:]))
+    return names
 
 
 def existing(path: Path, what: str) -> Path:
