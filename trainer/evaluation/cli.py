@@ -335,7 +335,7 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield {"task": "captions", "data": data, "direction": direction}
     if arguments.triplets is not None and not arguments.playlists:
         raise ValueError("--triplets is of --playlists, which are not given")
-    for playlists, name in zip(arguments.playlists, distinct_names(arguments.playlists), strict=True):
+    for playlists, name in zip(arguments.playlists, arguments.playlist_names, strict=True):
         named = {"playlists": str(playlists)}
         if len(arguments.playlists) > 1:
             named["name"] = f"playlists {name}"
@@ -354,12 +354,12 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _match_playlists(arguments: argparse.Namespace) -> None:
     """Playlist files become evaluation playlists in the output folder, which everything else reads; of several each
     have a folder there."""
+    names = arguments.playlist_names = distinct_names(arguments.playlists)
     if not any(is_listed(path) for path in arguments.playlists):
         if arguments.playlist_descriptions:
             raise ValueError("--playlist_descriptions is of --playlists that are playlist files")
         return
     _need(arguments, "playlists", "collection", "output")
-    names = distinct_names(arguments.playlists)
     for place, path in enumerate(arguments.playlists):
         if is_listed(path):
             output = arguments.output / names[place].replace("/", "-") if len(names) > 1 else arguments.output
