@@ -44,7 +44,10 @@ def _parser() -> argparse.ArgumentParser:
         description="The paper's tables for any model, beside published figures; and the leakage check.",
     )
     parser.add_argument(
-        "models", nargs="*", help="model directories, clap:FOLDER, package.module:factory of a peer's, or random"
+        "models",
+        nargs="*",
+        help="model directories, clap:FOLDER, msclap:FOLDER, muq:FOLDER, package.module:factory or "
+        "'package.module:factory(name=value, …)' of another's, or random",
     )
     _add_shared_arguments(parser)
     text = parser.add_argument_group("text encoders, for the triplets")

@@ -18,7 +18,6 @@ from typing import Any
 from schemas.eval_playlist import read_eval_playlists
 from schemas.exclusion import Exclusion, write_exclusions
 from schemas.exits import BAD_INPUT, check_output, fault
-from schemas.lookup import find_factory, is_factory
 from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import config_of, run_ablation, summary
@@ -38,7 +37,8 @@ from trainer.evaluation.leakage import (
     refuse_leaks,
     run_cuts,
 )
-from trainer.evaluation.model import CLAP, RandomModel, digest_folder, read_training, trained_on
+from trainer.evaluation.model import digest_folder, read_training
+from trainer.evaluation.models import RANDOM, load_model, model_label
 from trainer.evaluation.paper_tables import paper_tables
 from trainer.evaluation.playlists import is_listed, is_run, match_playlists
 from trainer.evaluation.readers.audioset import CLASS_SETS
@@ -51,7 +51,6 @@ from trainer.evaluation.triplets import PlaylistTriplets, TextTriplets
 
 logger = logging.getLogger(__name__)
 
-RANDOM = "random"
 UNFINISHED = "results.unfinished.json"
 FAILURES = 1
 
@@ -101,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.models and not text_models:
         if arguments.check_leakage or arguments.write_exclude:
             return 0
-        raise ValueError("name a model: a directory, package.module:factory, or random")
+        raise ValueError("name a model: a directory, clap:FOLDER …, package.module:factory, or random")
     earlier = [result for path in arguments.compare for result in read_results(path).models]
     measured = _measure(arguments, evaluators)
     results = Results(openmulan_version=VERSION, models=(*measured, *earlier))
@@ -171,7 +170,7 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
     if arguments.control and names and RANDOM not in names:
         names.append(RANDOM)
     # All are measured on what none of them has seen, the control and the models of others too.
-    trainings = [read_training(Path(name), _label(Path(name))) for name in names if Path(name).is_dir()]
+    trainings = [read_training(Path(name), model_label(Path(name))) for name in names if Path(name).is_dir()]
     evaluators = [evaluator.of_models(trainings) for evaluator in evaluators]
     for evaluator in evaluators:
         evaluator.check()
@@ -224,41 +223,6 @@ def _write_so_far(folder: Path | None, measured: Sequence[ModelResult]) -> None:
     beside = path.with_suffix(".tmp")
     Results(openmulan_version=VERSION, models=tuple(measured)).write(beside)
     beside.replace(path)
-
-
-def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any, str, str | None, tuple[str, ...]]:
-    """(model, label, digest of its files, manifests that it was trained on).
-
-    `name` is `random`, a model directory, `clap:` and that of a CLAP checkpoint, or `package.module:factory` of a
-    peer's model, which is called without arguments. Raises ValueError where it is none of them.
-    """
-    if name == RANDOM:
-        return RandomModel(seed), "random (control)", None, ()
-    if name.startswith(CLAP):
-        from trainer.evaluation.peers.clap import Clap
-
-        checkpoint = Path(name.removeprefix(CLAP))
-        return Clap(checkpoint, device), f"CLAP {_label(checkpoint)}", digest_folder(checkpoint), ()
-    folder = Path(name)
-    if folder.is_dir():
-        from trainer.embed_inputs import load_on
-
-        return load_on(folder, device), _label(folder), digest_folder(folder), trained_on(folder)
-    if not is_factory(name):
-        raise ValueError(f"{name}: neither a model directory nor clap:FOLDER nor package.module:factory")
-    factory = find_factory(name, {}, "model")
-    try:
-        made = factory()
-    except TypeError as error:
-        raise ValueError(f"{name}: cannot be made without arguments ({error})") from error
-    if not (hasattr(made, "embed_audio") and hasattr(made, "embed_text")):
-        raise ValueError(f"{name}: what it returns has no embed_audio and embed_text")
-    return made, name, None, ()
-
-
-def _label(folder: Path) -> str:
-    path = folder.resolve()
-    return f"{path.parent.name}/{path.name}" if path.name == "model" else path.name
 
 
 def _text_encoders(arguments: argparse.Namespace) -> Iterator[tuple[str, str | None, Any]]:
@@ -414,4 +378,4 @@ def _exclusions(
             logger.warning("%s is an evaluator of your own: what its data would leak is not known", evaluator.name)
 
 
-__all__ = ["load_model", "main", "write_outputs"]
+__all__ = ["main", "write_outputs"]

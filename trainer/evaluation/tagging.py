@@ -28,18 +28,19 @@ class TaggedReader(Protocol):
 class TaggingConfig:
     """`data` reads the set; `skip_missing` evaluates what is there and says how much was not.
 
-    `text_template` is what the text tower reads for a class, `{}` being its text; the paper's labels stand alone.
+    `text_template` is what the text tower reads for a class, `{}` being its text; by default what a peer's publishers
+    have it read, and of our models, as in the paper, the text alone.
     """
 
     data: TaggedReader
     split: str = "test"
-    text_template: str = "{}"
+    text_template: str | None = None
     skip_missing: bool = False
     windows: WindowConfig = field(default_factory=WindowConfig)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
 
     def __post_init__(self) -> None:
-        if self.text_template.count("{}") != 1:
+        if self.text_template is not None and self.text_template.count("{}") != 1:
             raise ValueError("tagging: text_template needs one {}")
 
 
@@ -109,7 +110,8 @@ class ZeroShotTagging(_Tagging):
     def measure(self, model: JointModel) -> Measurement:
         data = self.data(model)
         split = self.split(data, self.config.split)
-        text = embed_texts(model, [self.config.text_template.format(text) for text in data.class_texts])
+        template = self.config.text_template or getattr(model, "prompt", None) or "{}"
+        text = embed_texts(model, [template.replace("{}", text) for text in data.class_texts])
         clips = embed_clips(model, split.clips, self.config.windows)
         unmeasured = (*split.unmeasured, *clips.unmeasured)
         labels = split.labels[clips.kept]
@@ -127,7 +129,7 @@ class ZeroShotTagging(_Tagging):
             },
             settings=_settings(self.config, model),
             sources=data.sources,
-            notes={**data.notes, "text_template": self.config.text_template},
+            notes={**data.notes, "text_template": template},
             skipped=scores.skipped,
             classes=scores.classes,
             unmeasured=unmeasured,
