@@ -187,7 +187,7 @@ def _add_audioset_options(group: Group) -> None:
     group.add_argument(
         "--audioset_ontology", metavar="FILE", help="ontology.json or class_labels_indices.csv, for the names"
     )
-    _add_repeated(group, "--audioset_audio", "DIR", "its recordings: YTID.* or YTID_START.*")
+    _add_repeated(group, "--audioset_audio", "DIR", "its recordings: YTID.*, YTID_START_END.* … (docs/audioset.md)")
     group.add_argument("--audioset_by_id", action="store_true", help="ask YouTube for segments that have no local copy")
 
 

@@ -45,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         description="The paper's tables for any model, beside published figures; and the leakage check.",
     )
     parser.add_argument(
-        "models", nargs="*", help="model directories, clap:FOLDER, package.module:factory of a peer's, or random"
+        "models",
+        nargs="*",
+        help="model directories, clap:FOLDER, msclap:FOLDER, muq:FOLDER, package.module:factory or "
+        "'package.module:factory(name=value, …)' of another's, or random",
     )
     _add_shared_arguments(parser)
     text = parser.add_argument_group("text encoders, for the triplets")
@@ -167,8 +170,10 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument(
         "--playlists",
         type=Path,
+        action="append",
+        default=[],
         help="evaluation playlists (JSONL); or a playlist file (.m3u, .m3u8, .pls, .xspf, .csv, Spotify's slices) or a "
-        "folder of them, matched to --collection",
+        "folder of them, matched to --collection; may be repeated",
     )
     sets.add_argument(
         "--playlist_descriptions",
@@ -183,10 +188,11 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument("--probes", action="store_true", help="linear probes too, where a set has a training split")
     sets.add_argument("--skip_missing", action="store_true", help="evaluate the clips that are there, and say so")
     sets.add_argument(
-        "--max_failure_rate",
+        "--max_unusable",
         type=_share,
         default=0.05,
-        help="of a set's clips, that may fail to be decoded before the exit code is 1 (0.05)",
+        metavar="SHARE",
+        help="of a set's clips, that may be there but unusable before the exit code is 1 (0.05)",
     )
 
 

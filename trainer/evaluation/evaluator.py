@@ -5,6 +5,8 @@ everything that a result must say about how it came about.
 """
 
 import abc
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
@@ -101,3 +103,16 @@ class Evaluator(abc.ABC, Generic[ModelT]):
         of = "/".join(filter(None, (measurement.dataset, measurement.fold)))
         for metric, value in measurement.metrics.items():
             yield f"{of}/{metric}", value.value
+
+
+def measure_each(evaluators: Iterable[Evaluator[ModelT]], model: ModelT) -> Iterator[Measurement]:
+    """What each measures, as soon as it is; of several sets of one name the later ones have their number behind it, so
+    that they are not taken for one."""
+    count: Counter[tuple[str, str]] = Counter()
+    for evaluator in evaluators:
+        measurement = evaluator.measure(model)
+        called = measurement.name, measurement.fold
+        count[called] += 1
+        if (number := count[called]) > 1:
+            measurement = dataclasses.replace(measurement, dataset=f"{measurement.dataset} ({number})")
+        yield measurement

@@ -32,19 +32,28 @@ class TaggedReader(Protocol):
 class TaggingConfig:
     """`data` reads the set; `skip_missing` evaluates what is there and says how much was not.
 
-    `text_template` is what the text tower reads for a class, `{}` being its text; the paper's labels stand alone.
+    `text_template` is what the text tower reads for a class, `{}` being its text; by default what a peer's publishers
+    have it read, and of our models, as in the paper, the text alone.
     """
 
     data: TaggedReader
     split: str = "test"
-    text_template: str = "{}"
+    text_template: str | None = None
     skip_missing: bool = False
     windows: WindowConfig = field(default_factory=WindowConfig)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
 
     def __post_init__(self) -> None:
-        if self.text_template.count("{}") != 1:
+        if self.text_template is not None and self.text_template.count("{}") != 1:
             raise ValueError("tagging: text_template needs one {}")
+
+    def texts(self, model: JointModel, classes: Sequence[str]) -> list[str]:
+        """What `model` reads for classes of these texts."""
+        template = self.template(model)
+        return [template.replace("{}", text) for text in classes]
+
+    def template(self, model: JointModel) -> str:
+        return self.text_template or getattr(model, "prompt", None) or "{}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,14 +128,15 @@ class ZeroShotTagging(Tagging):
     def measure(self, model: JointModel) -> Measurement:
         data = self.data(model)
         split = self.split(data, self.config.split)
-        text = embed_texts(model, [self.config.text_template.format(text) for text in data.class_texts])
+        texts = self.config.texts(model, data.class_texts)
+        text = embed_texts(model, texts)
         clips = embed_clips(model, split.clips, self.config.windows)
         unmeasured = (*split.unmeasured, *clips.unmeasured)
         labels = split.labels[clips.kept]
         cosines = clips.rows @ text.T
         scores = tagging_scores(cosines, labels, data.class_names, self.config.bootstrap)
         own = {"accuracy": accuracy(cosines, labels, self.config.bootstrap)} if data.single_label else {}
-        prompts = {"prompts": "; ".join(map(self.config.text_template.format, data.class_texts))} if own else {}
+        prompts = {"prompts": "; ".join(texts)} if own else {}
         return Measurement(
             task=self.name,
             dataset=data.name,
@@ -140,7 +150,7 @@ class ZeroShotTagging(Tagging):
             },
             settings=tagging_settings(self.config, model),
             sources=data.sources,
-            notes={**data.notes, "text_template": self.config.text_template, **prompts},
+            notes={**data.notes, "text_template": self.config.template(model), **prompts},
             skipped=scores.skipped,
             classes=scores.classes,
             unmeasured=unmeasured,

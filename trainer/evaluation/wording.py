@@ -72,7 +72,7 @@ class _Wording(Tagging):
         return split, embed_clips(model, split.clips, self.config.windows)
 
     def _texts(self, model: JointModel, texts: Sequence[str]) -> FloatArray:
-        return embed_texts(model, [self.config.text_template.format(text) for text in texts])
+        return embed_texts(model, self.config.texts(model, texts))
 
     def _about(self, data: TaggedSet, split: TaggedSplit, clips: Embedded, model: JointModel) -> dict[str, Any]:
         """What every measurement says of how it came about."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from trainer.evaluation.clips import EvaluationDataError, FileClip, FileClips
-from trainer.evaluation.readers.audioset import Segment, segment_clips
+from trainer.evaluation.readers.audioset import AudioIs, Segment, segment_clips
 from trainer.evaluation.readers.tagged import digest_of, existing, safe_join
 
 MusicCapsSubset = Literal["all", "eval", "balanced"]
@@ -37,14 +37,18 @@ class CaptionReader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTable:
-    """A csv of the reader's own user: `path` (relative to it), `caption`, optionally `clip_id`; a row a caption."""
+    """A csv of the reader's own user: `path` (relative to it), `caption`, optionally `clip_id`; a row a caption.
+    `name` tells it from others, by default that of the file."""
 
     file: Path
+    name: str | None = None
 
     def read(self) -> CaptionedSet:
         path = existing(self.file, "a csv of captions")
         captioned = [(_clip_of(path, where, row), row["caption"]) for where, row in _rows(path, ("path", "caption"))]
-        return _captioned_set(f"captions/{path.stem}", path, captioned, {"text": "the caption as it stands there"})
+        return _captioned_set(
+            f"captions/{self.name or path.stem}", path, captioned, {"text": "the caption as it stands there"}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +87,11 @@ class MusicCaps:
     file: Path
     audio_folder: Path
     subset: MusicCapsSubset = "all"
-    audio_is: Literal["segment", "recording"] = "segment"
+    audio_is: AudioIs = "told"
 
     def __post_init__(self) -> None:
-        if self.subset not in get_args(MusicCapsSubset) or self.audio_is not in ("segment", "recording"):
-            raise ValueError("musiccaps: subset is all, eval or balanced, audio_is is segment or recording")
+        if self.subset not in get_args(MusicCapsSubset) or self.audio_is not in get_args(AudioIs):
+            raise ValueError("musiccaps: subset is all, eval or balanced, audio_is is told, segment or recording")
 
     def read(self) -> CaptionedSet:
         path = existing(self.file, "MusicCaps's musiccaps-public.csv")

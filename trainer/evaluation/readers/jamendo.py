@@ -24,8 +24,8 @@ _CATEGORIES = ("genre", "instrument", "mood/theme")
 class Jamendo:
     """`folder` is the dataset's repository (or its `data`), `audio_folder` where `NN/NNNNN.mp3` were unpacked.
 
-    `excerpt_s` takes that many seconds from the middle of each track instead of the whole; `low_quality` looks for
-    the files of the dataset's audio-low download (`NNNNN.low.mp3`).
+    `excerpt_s` takes that many seconds from the middle of each track instead of the whole. Files of the dataset's
+    audio-low download (`NNNNN.low.mp3`) are taken where the others are not there, with `low_quality` always.
     """
 
     folder: Path
@@ -85,8 +85,10 @@ class Jamendo:
             duration_s = float(row[4])
         except ValueError as error:
             raise EvaluationDataError(f"{where}: DURATION {row[4]!r} is not a number") from error
-        relative = f"{row[3].removesuffix('.mp3')}.low.mp3" if self.low_quality else row[3]
-        audio = safe_join(self.audio_folder, relative, where)
+        audio = safe_join(self.audio_folder, row[3], where)
+        low = audio.with_suffix(".low.mp3")
+        if self.low_quality or (low.is_file() and not audio.is_file()):
+            audio = low
         whole = FileClip(clip_id=row[0], path=audio, recording_ids=(row[0], Path(row[3]).stem))
         if self.excerpt_s is None or self.excerpt_s >= duration_s:
             return whole

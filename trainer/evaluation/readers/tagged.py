@@ -106,6 +106,22 @@ def digest_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name a path: its own, with as many folders before it as tell it from the others. Raises EvaluationDataError
+    where one is there twice."""
+    whole = [path.resolve() for path in paths]
+    if len(set(whole)) < len(whole):
+        raise EvaluationDataError(f"{next(path for path in whole if whole.count(path) > 1)}: is given twice")
+    names = []
+    for path in whole:
+        others = [other for other in whole if other != path]
+        length = 1
+        while any(other.parts[-length:] == path.parts[-length:] for other in others):
+            length += 1
+        names.append("/".join(path.parts[-length:]))
+    return names
+
+
 def existing(path: Path, what: str) -> Path:
     """Raises EvaluationDataError where the file is not there."""
     if not path.is_file():
