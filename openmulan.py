@@ -140,9 +140,7 @@ def main(argv: list[str] | None = None) -> int:
         if not package or package in _OWN:
             raise
         if package in _OF_UNIX:
-            sys.stderr.write(
-                f"mulan {arguments[0]}: no module {package} on this system; Windows needs WSL\n"
-            )
+            sys.stderr.write(f"mulan {arguments[0]}: no module {package} on this system; Windows needs WSL\n")
             return 2
         extra = _OPTIONAL.get(package, extra)
         sys.stderr.write(

@@ -68,3 +68,29 @@ def test_the_sdist_is_the_whole_checkout(tmp_path: Path) -> None:
         packed = {member.name.partition("/")[2] for member in archive if member.isfile()}
     assert set(names) - packed == set()
     assert {name for name in packed - set(names) if "egg-info" not in name} == {"PKG-INFO", "setup.cfg"}
+
+
+def test_what_the_pages_and_the_nightly_round_name_is_a_target_of_make() -> None:
+    makefile = text("Makefile")
+    targets = set(re.findall(r"^([a-z][a-z0-9-]*):", makefile, re.MULTILINE))
+    in_table = set(re.findall(r"^\| `make ([a-z0-9-]+)", text("docs/development.md"), re.MULTILINE))
+    nightly = text(".github/workflows/checks.yml")
+    (matrix,) = re.findall(r"target: \[(.*)\]", nightly)
+    at_night = {*matrix.split(", "), *re.findall(r"target: ([a-z0-9-]+)", nightly)}
+    assert {"test", "test-fast", "test-s3", "test-dist"} <= in_table
+    assert {"test", "test-s3", "test-dist"} <= at_night
+    assert (in_table | at_night) - targets == set()
+    assert "- run: .ci/run\n" in nightly
+
+
+def test_issue_forms_and_the_workflow_are_yaml_that_says_what_it_needs() -> None:
+    yaml = pytest.importorskip("yaml")
+    forms = [path for path in (ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml") if path.name != "config.yml"]
+    assert len(forms) == 3
+    for path in forms:
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        ids = [field["id"] for field in form["body"]]
+        assert {"name", "description", "body"} <= form.keys()
+        assert len(set(ids)) == len(ids)
+        assert all(field["attributes"]["label"] for field in form["body"])
+    assert set(yaml.safe_load(text(".github/workflows/checks.yml"))["jobs"]) == {"change", "nightly"}
