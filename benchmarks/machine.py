@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 
 RESULTS = Path(__file__).with_name("results")
+# Environment variable that names the instructions which `only_avx2` imitates a processor of.
+IMITATED = "MULAN_IMITATED_INSTRUCTIONS"
 
 
 def machine(packages: tuple[str, ...]) -> dict[str, Any]:
@@ -31,6 +33,7 @@ def machine(packages: tuple[str, ...]) -> dict[str, Any]:
     return {
         "cpu": model,
         "instructions": flags,
+        **({"imitated": f"one with {os.environ[IMITATED]} alone"} if IMITATED in os.environ else {}),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "python": platform.python_version(),
