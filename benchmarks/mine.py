@@ -5,8 +5,10 @@
 The folder has a `catalog.jsonl` with local audio. Four parts, each of ratios within one run:
 
 - kernels: CPU seconds of a bare loop in one process (decode, detect, encode) over those of the whole job, its decoding
-  process included, on the same recordings, with and without those of a job of one recording, its start;
-- before: the same of the commit that `--before` names and of the tree as it is, in turn, and whose decisions moved;
+  process included, on the same recordings;
+- before: what a recording costs by the commit that `--before` names and by the tree as it is, in turn, and whose
+  decisions moved. A job of every recording four times less one of each once is what a recording costs, of which the
+  rest is the job's start;
 - workers: wall seconds of the job in one process over those with two worker processes, and those of two bare loops,
   each on half of the recordings, over those of the job with two;
 - memory: the largest PSS of the whole tree of processes, with two worker processes, for a small and a large catalogue.
@@ -42,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BARE = ROOT / "benchmarks" / "bare_mining.py"
 ROWS_PER_SHARD = 64
 SAMPLE_EVERY_S = 0.5
+TIMES = 4  # that a recording stands in the larger catalogue of `before`
 PR_SET_CHILD_SUBREAPER = 36
 PARTS = ("kernels", "before", "workers", "memory")
 
@@ -58,10 +61,10 @@ def rows(folder: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in lines]
 
 
-def write_catalogue(folder: Path, recordings: int, path: Path) -> None:
-    """`recordings` rows, going round the folder's as often as it takes."""
+def write_catalogue(folder: Path, recordings: int, path: Path, first: int | None = None) -> None:
+    """`recordings` rows, going round the folder's, or the first of them, as often as it takes."""
     with path.open("w", encoding="utf-8") as out:
-        for number, row in enumerate(itertools.islice(itertools.cycle(rows(folder)), recordings)):
+        for number, row in enumerate(itertools.islice(itertools.cycle(rows(folder)[:first]), recordings)):
             uri = str((folder / row["audio_uri"]).resolve())
             out.write(json.dumps({**row, "recording_id": f"{row['recording_id']}-{number}", "audio_uri": uri}) + "\n")
 
@@ -147,42 +150,43 @@ def decisions(output: Path) -> dict[str, bool]:
 
 
 def before_and_now(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
-    catalogue, one = work / "before.jsonl", work / "one.jsonl"
-    write_catalogue(arguments.folder, arguments.small, catalogue)
-    write_catalogue(arguments.folder, 1, one)
-    folder, detector, small = arguments.folder, arguments.music_detector, arguments.small
+    folder, detector, each = arguments.folder, arguments.music_detector, arguments.small // TIMES
+    catalogues = {times: work / f"before-{times}.jsonl" for times in (1, TIMES)}
+    for times, path in catalogues.items():
+        write_catalogue(folder, times * each, path, each)
     outputs: dict[str, Path] = {}
     best: dict[str, dict[str, float]] = {}
     with checked_out(arguments.before, work) as tree:
         trees = {"before": tree, "now": ROOT}
         for number in range(arguments.rounds):
             for name, of in trees.items():
-                outputs[name] = work / f"{name}-{number}"
-                (kernels,) = bare(folder, small, detector, tree=of)
-                cost_s = {
-                    **kernels,
-                    "kernels": sum(kernels.values()),
-                    "start": mine(folder, one, work / f"{name}-one-{number}", detector, 1, of).cpu_s,
-                    "whole": mine(folder, catalogue, outputs[name], detector, 1, of).cpu_s,
-                }
+                (cost_s,) = bare(folder, each, detector, tree=of)
+                cost_s["kernels"] = sum(cost_s.values())
+                for times, path in catalogues.items():
+                    outputs[name] = work / f"{name}-{number}-{times}"
+                    cost_s[f"job_{times}"] = mine(folder, path, outputs[name], detector, 1, of).cpu_s
                 sys.stderr.write(f"{name}: {cost_s}\n")
                 earlier = best.get(name, cost_s)
                 best[name] = {what: min(seconds, earlier[what]) for what, seconds in cost_s.items()}
-    old, new = best["before"], best["now"]
     made = {name: decisions(output) for name, output in outputs.items()}
+    ms: dict[str, dict[str, float]] = {}
+    for name, cost_s in best.items():
+        whole_s = (cost_s[f"job_{TIMES}"] - cost_s["job_1"]) / (TIMES - 1)
+        kernels = {what: cost_s[what] for what in ("decode", "detect", "encode", "kernels")}
+        parts_s = {**kernels, "whole": whole_s}
+        ms[name] = {what: round(1_000 * seconds / each, 1) for what, seconds in parts_s.items()}
+    old, new = ms["before"], ms["now"]
     return {
         "commit": arguments.before,
-        "recordings": small,
+        "recordings": each,
         "rounds": arguments.rounds,
-        **{
-            name: {f"{what}_cpu_s": round(seconds, 2) for what, seconds in cost_s.items()}
-            for name, cost_s in best.items()
+        "cpu_ms_a_recording": ms,
+        "start_cpu_s": {
+            name: round(cost_s["job_1"] - ms[name]["whole"] * each / 1_000, 1) for name, cost_s in best.items()
         },
         "detector_less": round(old["detect"] / new["detect"], 2),
         "whole_less": round(old["whole"] / new["whole"], 2),
-        "whole_less_without_start": round((old["whole"] - old["start"]) / (new["whole"] - new["start"]), 2),
-        "kernels_over_whole": round(new["kernels"] / new["whole"], 3),
-        "kernels_over_whole_without_start": round(new["kernels"] / (new["whole"] - new["start"]), 3),
+        "kernels_over_whole": {name: round(of["kernels"] / of["whole"], 3) for name, of in ms.items()},
         "decisions": len(made["now"]),
         "moved": sorted(name for name, kept in made["now"].items() if kept != made["before"][name]),
     }
@@ -199,14 +203,12 @@ def measure(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
     result: dict[str, Any] = {"rows_per_shard": ROWS_PER_SHARD}
     if "kernels" in arguments.parts:
         kernels_cpu_s = sum(bare(arguments.folder, arguments.small, arguments.music_detector)[0].values())
-        start, whole = job(1, 1), job(arguments.small, 1)
+        whole = job(arguments.small, 1)
         result["kernels"] = {
             "recordings": arguments.small,
             "kernels_cpu_s": round(kernels_cpu_s, 1),
             "whole_cpu_s": whole.cpu_s,
-            "start_cpu_s": start.cpu_s,
             "ratio": round(kernels_cpu_s / whole.cpu_s, 3),
-            "ratio_without_start": round(kernels_cpu_s / (whole.cpu_s - start.cpu_s), 3),
         }
     if "before" in arguments.parts and arguments.before:
         result["before"] = before_and_now(arguments, work)
