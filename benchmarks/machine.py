@@ -15,6 +15,8 @@ import psutil
 from schemas.machine import cpu, memory_bytes
 
 RESULTS = Path(__file__).with_name("results")
+# Environment variable that names the instructions which `only_avx2` imitates a processor of.
+IMITATED = "MULAN_IMITATED_INSTRUCTIONS"
 
 
 def machine(packages: tuple[str, ...]) -> dict[str, Any]:
@@ -23,6 +25,7 @@ def machine(packages: tuple[str, ...]) -> dict[str, Any]:
     return {
         "cpu": this.model,
         "instructions": list(this.instructions),
+        **({"imitated": f"one with {os.environ[IMITATED]} alone"} if IMITATED in os.environ else {}),
         "cores": this.cores,
         "memory_gib": round(memory_bytes() / 2**30, 1),
         "python": platform.python_version(),

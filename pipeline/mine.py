@@ -7,7 +7,7 @@ catalogue that has grown or shrunk adds a generation. How a Beam pipeline is run
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -209,13 +209,21 @@ def _fixed_settings(
             return fixed.of_shards(path)
         if state.plans or published.numbers:
             said = "; ".join(f"{name} {before!r} → {now!r}" for name, (before, now) in changes.items())
-            of_code = any(name.startswith("versions.") for name in changes)
-            advice = "use the openmulan that it was mined with" if of_code else "use those"
+            advice = _advice(changes, fixed.detector, detector)
             raise InputError(f"{run_dir} was mined with other settings ({said}); {advice}, or another --output")
         written = storage.swap(path, content, found[1])
     if written is None:
         raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
     return made.of_shards(path)
+
+
+def _advice(changes: Collection[str], recorded: Mapping[str, Any], detector: DetectorEntry) -> str:
+    """How to go on in a run that has other settings."""
+    of_detector = {"detector_digest", "versions.detector"}.issuperset(changes)
+    if of_detector and recorded["name"] == detector.name and recorded["hop_s"] != detector.hop_s:
+        return f"give --music_hop {recorded['hop_s']:g}"
+    of_code = any(name.startswith("versions.") for name in changes)
+    return "use the openmulan that it was mined with" if of_code else "use those"
 
 
 def _plan_generation(

@@ -298,6 +298,12 @@ def _add_shard_options(group: Group) -> None:
         "package.module:factory of your own",
         metavar="D",
     )
+    group.add_argument(
+        "--music_hop",
+        type=float,
+        metavar="S",
+        help="seconds from one of YAMNet's windows to the next, at most its 0.975 (default: side by side)",
+    )
     _add(group, "--music_threshold", gate.threshold, "a frame that scores this or above is music", metavar="T")
     _add(group, "--min_music_fraction", gate.min_fraction, "a clip with less music than this is left out", metavar="F")
     _add(
@@ -331,7 +337,7 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
     counter = load_tokenizer(arguments.tokenizer)
     tokenizer = counter.to_str() if counter is not None else ""
     spec = named_or_absolute(arguments.music_detector, DETECTORS)
-    detector = load_detector(spec)
+    detector = load_detector(spec, arguments.music_hop)
     lf_model = named_or_absolute(arguments.lf_model, (NONE,))
     scorer = describe_scorer(lf_model)
     if arguments.lf_languages:
@@ -349,6 +355,7 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
         gate=gate,
         decode=DecodeConfig(short_policy=ShortPolicy(arguments.short_policy)),
         detector=spec,
+        detector_hop_s=arguments.music_hop,
         detector_digest=detector.digest,
         lf_model=lf_model,
         lf_digest=scorer.digest,

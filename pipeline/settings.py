@@ -87,7 +87,7 @@ class Versions:
 # an item at a deadline or for want of memory depends on the machine whatever the setting is.
 _NOT_IDENTITY = frozenset(
     {
-        *("detector", "lf_model", "tokenizer"),
+        *("detector", "detector_hop_s", "lf_model", "tokenizer"),
         *("decode.deadline_s", "decode.start_timeout_s", "decode.memory_bytes"),
         *("decode.recycle_after", "decode.recycle_rss_bytes"),
         "rules_digest",  # of source text, in runs from before there were versions
@@ -108,6 +108,7 @@ class MineConfig:
     gate: MusicGateConfig = field(default_factory=MusicGateConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     detector: str = BUILTIN
+    detector_hop_s: float | None = None  # None: as the detector has it
     detector_digest: str = ""
     lf_model: str = NONE
     lf_digest: str | None = None
