@@ -6,6 +6,8 @@
 #     make test-fast    the quick ones of the tests, for the daily round
 #     make test-s3      the mining job on object stores (servers that speak like S3 and Google's)
 #     make test-spark   the mining job on a real Spark (Java and Maven)
+#     make test-spark-cluster   on a standalone cluster of Spark, of which a worker is killed
+#     make test-flink   on a session cluster of Flink, of which a TaskManager and the launcher are killed
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
 #     make dist         wheel and sdist into dist/, checked by twine
 #     make test-dist    the sdist in a fresh environment of each of PYTHONS: mulan doctor, mulan demo
@@ -19,7 +21,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-exchange dist test-dist lint bench clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-exchange dist test-dist lint bench clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -104,15 +106,43 @@ test-fast: $(VENV)/.installed-dev
 test-s3: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS_STORES) tests/object_stores
 
-# Beam's Spark job server, put together from Maven parts once.
-.spark/classpath.txt: tests/spark/pom.xml
-	@command -v java mvn > /dev/null || { echo "make test-spark needs java and mvn" >&2; exit 1; }
-	@echo "fetching Spark and Beam's job server by Maven: 360 MB the first time"
-	@mkdir -p .spark
-	@mvn -q -B -Dstyle.color=never -f tests/spark/pom.xml dependency:build-classpath -Dmdep.outputFile=$(CURDIR)/$@ < /dev/null
+# Beam's job servers, put together from Maven parts once.
+.%/classpath.txt: tests/engines/%.pom.xml
+	@command -v java mvn > /dev/null || { echo "the job server of $* needs java and mvn" >&2; exit 1; }
+	@echo "fetching Beam's job server for $* by Maven: 360 MB the first time"
+	@mkdir -p $(@D)
+	@mvn -q -B -Dstyle.color=never -f $< dependency:build-classpath -Dmdep.outputFile=$(CURDIR)/$@ < /dev/null
 
-test-spark: $(VENV)/.installed-dev .spark/classpath.txt
-	SPARK_CLASSPATH_FILE=$(CURDIR)/.spark/classpath.txt $(BIN)/python -m pytest -m spark tests/spark
+.%/job-server.jar: .%/classpath.txt tests/engines/job_server_jar.py
+	@$(PYTHON) -m tests.engines.job_server_jar $* $< $@
+
+# The engines themselves, each in an environment of its own: Flink's jars are a package of PyPI as Spark's are.
+define install_engine
+@echo "installing $(2) into $(1): 300 MB"
+@$(PYTHON) -m venv $(1)
+@$(BIN)/uv pip install --python $(1)/bin/python '$(2)' 2>&1 | tee $(1)/install.log | $(SHOW) || { tail -20 $(1)/install.log; exit 1; }
+@touch $@
+endef
+
+.venv-spark/.made: | $(VENV)/.made
+	$(call install_engine,.venv-spark,pyspark==3.5.0)
+
+.venv-flink/.made: | $(VENV)/.made
+	$(call install_engine,.venv-flink,apache-flink-libraries==1.19.1)
+
+site_packages = $$($(1)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+ON_SPARK = SPARK_JOB_SERVER_JAR=$(CURDIR)/.spark/job-server.jar
+ON_SPARK_CLUSTER = $(ON_SPARK) SPARK_HOME=$(call site_packages,.venv-spark)/pyspark
+ON_FLINK = FLINK_JOB_SERVER_JAR=$(CURDIR)/.flink/job-server.jar FLINK_HOME=$(call site_packages,.venv-flink)/pyflink
+
+test-spark: $(VENV)/.installed-dev .spark/job-server.jar
+	$(ON_SPARK) $(BIN)/python -m pytest -m spark tests/engines
+
+test-spark-cluster: $(VENV)/.installed-dev .spark/job-server.jar .venv-spark/.made
+	$(ON_SPARK_CLUSTER) $(BIN)/python -m pytest -m spark_cluster tests/engines
+
+test-flink: $(VENV)/.installed-dev .flink/job-server.jar .venv-flink/.made
+	$(ON_FLINK) $(BIN)/python -m pytest -m flink tests/engines
 
 .venv-label-studio/.made: | $(VENV)/.made
 	@echo "installing Label Studio into .venv-label-studio: 1 GB, a few minutes the first time"
@@ -149,4 +179,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.$(BENCH) $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-label-studio .venv-release .spark build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-label-studio .venv-release .venv-spark .venv-flink .spark .flink build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -6,6 +6,7 @@ exception here means that the machine failed, and the runner tries the whole sha
 has settled is taken from there (see `Donor`), also of one that was killed (see `pipeline.run_folder.pieces`).
 """
 
+import dataclasses
 import json
 import logging
 import time
@@ -34,6 +35,7 @@ from pipeline.run_folder.pieces import Pieces, keeping
 from pipeline.run_folder.records import Donor, committed_shard, wants_retry
 from pipeline.settings import MineConfig, ShardSettings
 from pipeline.shard_file import RowWriter, open_shard
+from pipeline.task_file import ReadTasks
 from pipeline.workers.faults import is_fault_of_machine
 from pipeline.workers.heartbeat import HEARTBEAT
 from pipeline.workers.memory import give_back_large_blocks
@@ -45,6 +47,8 @@ from schemas.reasons import LeftOutError, Outcome, Reason, legible
 from schemas.shard import SHARD_SCHEMA, TEXT_FIELDS
 from schemas.shard_format import FORMATS, Shard, sidecars
 
+# Of a worker process with its decoder and a detector; benchmarks/results/mine_memory.json has a third of it.
+MIN_RAM = "1GB"
 INT16_SCALE = 1 / 32768
 TEXT_COLUMNS = frozenset(column.name for column in TEXT_FIELDS)
 AUDIO_COLUMNS = [column.name for column in SHARD_SCHEMA if column.name not in TEXT_COLUMNS]
@@ -59,6 +63,19 @@ class BuildTask:
     part: PartRecord
     donor: Donor | None = None
     again: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """Without what the plan says of the part's annotations, which building has no use for."""
+        return dataclasses.asdict(dataclasses.replace(self, part=self.part.bare()))
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> "BuildTask":
+        donor = value["donor"]
+        return cls(
+            part=PartRecord.from_json(value["part"]),
+            donor=Donor(**donor) if donor is not None else None,
+            again=value["again"],
+        )
 
 
 class Rejected(LeftOutError):
@@ -339,7 +356,7 @@ def _reject_line(row: dict[str, Any], rejected: Rejected) -> str:
 def build(
     begin: Any,
     *,
-    tasks: list[BuildTask],
+    tasks: str,
     hold: Hold,
     config: MineConfig,
     shards: ShardSettings,
@@ -347,14 +364,24 @@ def build(
     fetch: FetchConfig | None = None,
     exclude: ExclusionList | None = None,
 ) -> None:
-    """Build and commit every shard of `tasks`."""
+    """Build and commit every shard of a file of tasks."""
     start_maker = partial(ClipMaker, config, allow_roots, fetch, exclude)
-    _ = (
-        begin
-        | beam.Create(tasks, reshuffle=False)
-        | beam.Reshuffle()
-        | "build shard" >> beam.ParDo(_BuildShard(hold, shards, start_maker))
+    # The hint is of all its steps: of one alone an engine would give that one worker processes of its own.
+    _ = begin | "build" >> OfEachTask(tasks, _BuildShard(hold, shards, start_maker)).with_resource_hints(
+        min_ram=MIN_RAM
     )
+
+
+class OfEachTask(beam.PTransform):
+    """A DoFn over the build tasks of a file."""
+
+    def __init__(self, tasks: str, do: beam.DoFn) -> None:
+        super().__init__()
+        self._tasks = tasks
+        self._do = do
+
+    def expand(self, begin: Any) -> Any:
+        return begin | "read tasks" >> ReadTasks(self._tasks, BuildTask.from_json) | "shard" >> beam.ParDo(self._do)
 
 
 class _BuildShard(beam.DoFn):

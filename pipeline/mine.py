@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from pipeline import manifest, storage
+from pipeline import manifest, storage, task_file
 from pipeline.build import BuildTask, build
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.plan import plan, rewrite_parts
@@ -39,7 +39,7 @@ from pipeline.settings import (
 )
 from pipeline.storage import DamagedError
 from pipeline.survey import catalogue_digest, find_cutoff, survey
-from pipeline.table_steps import Attempt, Selection
+from pipeline.table_steps import Attempt, Selection, write_known
 from pipeline.workers.memory import give_back_freed
 from schemas.accounting import Account, sum_counts
 from schemas.commit import PartRecord
@@ -252,10 +252,14 @@ def _plan_generation(
     passes = _passes(job, text_bytes)
     run = partial(run, small=text_bytes < SMALL_BYTES)
     attempt = Attempt(run_dir=job.output, generation=generation, name=hold.attempt)
+    known = write_known(attempt, state.live_parts())
+    tokenizer_path = attempt.tokenizer_path if tokenizer else ""
+    if tokenizer:
+        storage.write_bytes(tokenizer_path, tokenizer.encode())
     totals, cutoff = _survey(
         config,
         job,
-        state,
+        known,
         attempt,
         passes,
         run,
@@ -291,7 +295,6 @@ def _plan_generation(
         raise InputError(_no_row(job, attempt, totals.get("rows", 0)))
     fresh = totals.get("new", 0) + totals.get("changed", 0)
     shards = -(-fresh // config.rows_per_shard)
-    known = state.live_parts()
     removed = totals.get("changed", 0) + totals.get("removed", 0)
     if job.on_removed == TOMBSTONE:
         removed += totals.get("gone", 0)
@@ -307,14 +310,14 @@ def _plan_generation(
             known=known,
             keep_gone=job.on_removed == KEEP,
             attempt=attempt,
-            tokenizer=tokenizer,
+            tokenizer=tokenizer_path,
             text=config.text,
             lf_model=config.lf_model,
             excluded_titles=ExclusionList(title_keys=job.exclude.title_keys),
         )
         with progress.reading(PLAN, _table_bytes(inputs), fresh // passes) as view:
             run(_step("plan: text of the recordings, joined", generation, index, passes), step, view=view)
-    if removed:
+    if removed and known is not None:
         step = partial(
             rewrite_parts,
             removed=[storage.join(job.output, entry.path) for entry in attempt.lines("removed-")],
@@ -397,7 +400,7 @@ def _gone(run_dir: str, attempt: Attempt) -> Iterator[str]:
 def _survey(
     config: MineConfig,
     job: JobSettings,
-    state: RunState,
+    known: str | None,
     attempt: Attempt,
     passes: int,
     run: RunPipeline,
@@ -428,7 +431,7 @@ def _survey(
             columns=job.columns,
             tags_separator=job.tags_separator,
             selection=Selection(cutoff=cutoff, passes=passes, index=index),
-            known=state.live_parts(),
+            known=known,
             attempt=attempt,
             suffix=suffix,
         )
@@ -462,17 +465,18 @@ def _build_pending(
             log.info("build: all %d shards are committed", len(committed))
             return
         log.info("build: %d of %d shards", len(tasks), len(committed))
-        step = partial(
-            build,
-            tasks=tasks,
-            hold=hold,
-            config=config,
-            shards=settings,
-            allow_roots=job.allow_roots,
-            fetch=job.fetch,
-            exclude=job.exclude,
-        )
-        run(f"build {len(tasks)} shards", step, view=view)
+        with task_file.written(job.output, (task.to_json() for task in tasks)) as path:
+            step = partial(
+                build,
+                tasks=path,
+                hold=hold,
+                config=config,
+                shards=settings,
+                allow_roots=job.allow_roots,
+                fetch=job.fetch,
+                exclude=job.exclude,
+            )
+            run(f"build {len(tasks)} shards", step, view=view)
 
 
 def _check_parts(run_dir: str, parts: list[PartRecord]) -> None:

@@ -25,6 +25,7 @@ from pipeline.settings import NONE, TextConfig
 from pipeline.sketch import Sketch, annotations_in, empty_sketch, merge_sketches
 from pipeline.storage import DamagedError
 from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
+from pipeline.task_file import ReadTasks
 from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_texts
 from schemas.accounting import Account
 from schemas.catalogue import parse_catalogue_row
@@ -53,7 +54,7 @@ def plan(
     columns: dict[str, dict[str, str]],
     tags_separator: str | None,
     selection: Selection,
-    known: list[PartRecord],
+    known: str | None,
     keep_gone: bool,
     attempt: Attempt,
     tokenizer: str,
@@ -63,8 +64,9 @@ def plan(
 ) -> None:
     """Write the plan parts of one pass, each with its commit record.
 
-    `tokenizer` is a serialised TokenCounter, or empty; `lf_model` what `load_scorer` takes, or `none`.
-    Of `excluded_titles` only the titles count here: recordings are left out when their shard is built.
+    `known` is what `write_known` says; `tokenizer` the path of a serialised TokenCounter, or empty; `lf_model` what
+    `load_scorer` takes, or `none`. Of `excluded_titles` only the titles count here: recordings are left out when their
+    shard is built.
     """
     if selection.shards is None:
         raise ValueError("the number of shards must be known before a plan is made")
@@ -92,7 +94,7 @@ def plan(
         | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(REMOVED, ORPHANS, main=ROWS)
     )
     _ = planned[ORPHANS] | "orphans" >> WriteTotals(attempt.totals_path(f"orphans{suffix}"))
-    if known:
+    if known is not None:
         _ = planned[REMOVED] | "removed" >> WriteLines(attempt, f"removed-{selection.index:03d}")
     scored = planned[ROWS]
     if lf_model != NONE:
@@ -122,7 +124,7 @@ def _known(element: tuple[str, tuple[str, str]], selection: Selection) -> Iterat
 
 
 class _TextStage(beam.DoFn):
-    """Needs the token counter, which crosses to the workers as a text and is made there once."""
+    """Needs the token counter, which is too large for a graph: the workers read it from a file, once."""
 
     def __init__(self, tokenizer: str, text: TextConfig, selection: Selection | None = None) -> None:
         self._tokenizer = tokenizer
@@ -130,7 +132,7 @@ class _TextStage(beam.DoFn):
         self._selection = selection
 
     def setup(self) -> None:
-        self._counter = load_counter(self._tokenizer)
+        self._counter = load_counter(storage.read_bytes(self._tokenizer).decode() if self._tokenizer else "")
 
     def _takes(self, recording_id: str) -> bool:
         return self._selection is None or self._selection.takes(recording_id)
@@ -352,19 +354,14 @@ def write_part(
     return record
 
 
-def rewrite_parts(
-    begin: Any, *, removed: list[str], known: list[PartRecord], attempt: Attempt, first_index: int
-) -> None:
-    """For each earlier part that lost recordings, write a part of this generation without them."""
-    indexes = {part.key: first_index + i for i, part in enumerate(known)}
-    files = {part.key: part.file.path for part in known}
-    _ = (
-        begin
-        | beam.Create(removed)
-        | beam.FlatMap(_removed_by_part)
-        | beam.GroupByKey()
-        | beam.ParDo(_RewritePart(attempt, indexes, files))
-    )
+def rewrite_parts(begin: Any, *, removed: list[str], known: str, attempt: Attempt, first_index: int) -> None:
+    """For each part of `known` that lost recordings, write a part of this generation without them.
+
+    `removed` are lists of `removed_line`; the new parts are numbered from `first_index` in the order of `known`.
+    """
+    parts = begin | "known" >> ReadTasks(known, tuple) | beam.Map(lambda part: (part[0], part[1:]))
+    gone = begin | beam.Create(removed) | beam.FlatMap(_removed_by_part)
+    _ = {"part": parts, "gone": gone} | beam.CoGroupByKey() | beam.ParDo(_RewritePart(attempt, first_index))
 
 
 def removed_line(recording_id: str, part: str, *, gone: bool) -> dict[str, Any]:
@@ -379,19 +376,21 @@ def _removed_by_part(path: str) -> Iterator[tuple[str, str]]:
 
 
 class _RewritePart(beam.DoFn):
-    def __init__(self, attempt: Attempt, indexes: dict[str, int], files: dict[str, str]) -> None:
+    def __init__(self, attempt: Attempt, first_index: int) -> None:
         self._attempt = attempt
-        self._indexes = indexes
-        self._files = files
+        self._first_index = first_index
 
-    def process(self, group: tuple[str, Iterable[str]]) -> Iterator[str]:
-        key, removed = group
-        gone = set(removed)
-        table = read_part(self._attempt.run_dir, self._files[key])
+    def process(self, group: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[str]:
+        key, values = group
+        gone = set(values["gone"])
+        if not gone:
+            return
+        ((path, number),) = values["part"]
+        table = read_part(self._attempt.run_dir, path)
         keep = [recording_id not in gone for recording_id in table["recording_id"].to_pylist()]
         write_part(
             self._attempt,
-            self._indexes[key],
+            self._first_index + number,
             table.filter(pa.array(keep)),
             # The generation that read the annotations has them in its account already.
             annotations={},

@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import apache_beam as beam
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions, SetupOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    JobServerOptions,
+    PipelineOptions,
+    SetupOptions,
+    StandardOptions,
+)
 
 from pipeline.progress.watching import View
 from pipeline.settings import InputError
@@ -37,7 +43,12 @@ SAID_AT_THE_END = (
     "apache_beam.runners.portability.local_job_service",
     "apache_beam.runners.worker.sdk_worker",
 )
+# Of the job server that Beam starts for a run: all its steps are one application of Spark rather than one each. Beam
+# has it for its own tests; the server ends with the run, and the application with it.
+ONE_SPARK_APPLICATION = "-Dbeam.spark.test.reuseSparkContext=true"
 PROJECT = Path(__file__).resolve().parents[1]
+
+NEEDS_DATAFLOW = "needs packages that are not installed: pip install 'openmulan[mine,dataflow]'"
 
 log = logging.getLogger("mulan.mine")
 
@@ -97,11 +108,37 @@ def _read_options(arguments: list[str]) -> tuple[Any, bool]:
     is_local = runner.lower().removesuffix("runner") in LOCAL_RUNNERS
     options.view_as(StandardOptions).runner = LOCAL_RUNNER if is_local else runner
     options.view_as(SetupOptions).save_main_session = False
+    name = runner.lower().removesuffix("runner")
+    if name == "spark":
+        properties = options.view_as(JobServerOptions).job_server_jvm_properties
+        options.view_as(JobServerOptions).job_server_jvm_properties = [*properties, ONE_SPARK_APPLICATION]
     try:
+        if name == "dataflow":
+            _check_dataflow()
         beam.Pipeline(options=options)
     except (ImportError, ValueError) as error:
         raise InputError(f"--runner {runner}: {' '.join(str(error).split())}") from error
     return options, is_local
+
+
+def _check_dataflow() -> None:
+    """What Beam would otherwise ask for again and again, and then go on without. Raises ValueError."""
+    try:
+        import google.auth
+        from google.auth.exceptions import GoogleAuthError
+    except ImportError as error:
+        raise ValueError(f"{NEEDS_DATAFLOW} ({error})") from error
+    try:
+        google.auth.default()
+    except GoogleAuthError as error:
+        raise ValueError(
+            "no credentials: run `gcloud auth application-default login`, or name a key file by "
+            f"GOOGLE_APPLICATION_CREDENTIALS ({error})"
+        ) from error
+    try:
+        from google.cloud import dataflow  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"{NEEDS_DATAFLOW} ({error})") from error
 
 
 def _run_on_engine(pipeline: Any, steps: Callable[[Any], None], view: View) -> None:

@@ -223,7 +223,7 @@ def keeps_writers_apart(run_dir: str) -> bool:
         return True
     if not _store(run_dir).conditional:
         return False
-    path = join(run_dir, TMP_FOLDER, f"mulan-{uuid.uuid4().hex}")
+    path = temporary_path(run_dir)
     try:
         return create(path, b"1") is not None and _store(path).create(path, b"2") is None
     except StoreError as error:
@@ -240,6 +240,11 @@ def make_folder(path: str) -> None:
             os.makedirs(path, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{path}: cannot be made ({error.strerror})") from error
+
+
+def temporary_path(run_dir: str) -> str:
+    """Where a file may lie that a sweep deletes if its writer does not."""
+    return join(run_dir, TMP_FOLDER, f"mulan-{uuid.uuid4().hex}")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,6 @@ from pipeline.catalogue import CATALOGUE
 from pipeline.progress.counters import count_left_out_row
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
-from schemas.commit import PartRecord
 from schemas.digest import digest_bytes, digest_json, hash64
 from schemas.reasons import Reason
 
@@ -81,7 +80,7 @@ def survey(
     columns: dict[str, dict[str, str]],
     tags_separator: str | None,
     selection: Selection,
-    known: list[PartRecord],
+    known: str | None,
     attempt: Attempt,
     suffix: str,
 ) -> None:

@@ -14,11 +14,12 @@ from typing import Any
 import apache_beam as beam
 import pyarrow.parquet as pq
 
-from pipeline import storage
+from pipeline import storage, task_file
 from pipeline.catalogue import CATALOGUE, Reject, Table, read_table
 from pipeline.progress.counters import TableMeter
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import quiet_reject, read_suppression, removed_reject
+from pipeline.task_file import ReadTasks
 from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64
@@ -104,6 +105,15 @@ class Attempt:
     @property
     def folder(self) -> str:
         return layout.attempt_dir(self.run_dir, self.generation, self.name)
+
+    @property
+    def known_path(self) -> str:
+        """Of a file of tasks: the parts of earlier generations."""
+        return storage.join(self.folder, "known.jsonl")
+
+    @property
+    def tokenizer_path(self) -> str:
+        return storage.join(self.folder, "tokenizer.json")
 
     def totals_path(self, name: str) -> str:
         return storage.join(self.folder, f"{name}.json")
@@ -218,19 +228,31 @@ class Selection:
         return self.in_pass(recording_id) and self.within_limit(recording_id)
 
 
-class ReadKnown(beam.PTransform):
-    """Recordings of earlier generations as (recording id, (row digest, part key))."""
+def write_known(attempt: Attempt, parts: list[PartRecord]) -> str | None:
+    """The parts of earlier generations as a file of tasks: key, path and number in their order. None without any."""
+    if not parts:
+        return None
+    path = attempt.known_path
+    task_file.write(path, ((part.key, part.file.path, number) for number, part in enumerate(parts)))
+    return path
 
-    def __init__(self, run_dir: str, parts: list[PartRecord]) -> None:
+
+class ReadKnown(beam.PTransform):
+    """Recordings of earlier generations as (recording id, (row digest, part key)); `known` is from `write_known`."""
+
+    def __init__(self, run_dir: str, known: str | None) -> None:
         super().__init__()
-        self._files = [(part.key, storage.join(run_dir, part.file.path)) for part in parts]
+        self._run_dir = run_dir
+        self._known = known
 
     def expand(self, begin: Any) -> Any:
-        return begin | beam.Create(self._files) | beam.FlatMap(_read_known)
+        tasks = beam.Create([]) if self._known is None else ReadTasks(self._known, tuple)
+        return begin | "parts" >> tasks | beam.FlatMap(_read_known, self._run_dir)
 
 
-def _read_known(part: tuple[str, str]) -> Iterator[tuple[str, tuple[str, str]]]:
-    key, path = part
-    table = pq.read_table(io.BytesIO(storage.read_bytes(path)), columns=["recording_id", "row_digest"])
+def _read_known(part: tuple[str, str, int], run_dir: str) -> Iterator[tuple[str, tuple[str, str]]]:
+    key, path, _ = part
+    content = storage.read_bytes(storage.join(run_dir, path))
+    table = pq.read_table(io.BytesIO(content), columns=["recording_id", "row_digest"])
     for row in table.to_pylist():
         yield row["recording_id"], (row["row_digest"], key)

@@ -49,6 +49,10 @@ class PartRecord:
     def key(self) -> str:
         return part_key(self.generation, self.index)
 
+    def bare(self) -> "PartRecord":
+        """Which part it is, without what became of its annotations."""
+        return dataclasses.replace(self, annotations={}, rule_hits={})
+
     def to_json(self) -> dict[str, Any]:
         return {
             **dataclasses.asdict(self),

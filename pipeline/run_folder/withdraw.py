@@ -9,7 +9,7 @@ import collections
 import dataclasses
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,8 +19,8 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import manifest, storage
-from pipeline.build import BuildTask, Stopwatch, build_shard
+from pipeline import manifest, storage, task_file
+from pipeline.build import BuildTask, OfEachTask, Stopwatch, build_shard
 from pipeline.mine import RunPipeline, commit_plan, describe_suppression
 from pipeline.plan import removed_line, rewrite_parts
 from pipeline.run_folder import layout
@@ -31,7 +31,7 @@ from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import InputError, RunRecord, ShardSettings
 from pipeline.storage import DamagedError
 from pipeline.survey import catalogue_digest, digest_counts
-from pipeline.table_steps import Attempt, publish_lines
+from pipeline.table_steps import Attempt, publish_lines, write_known
 from schemas.commit import PartRecord
 from schemas.manifest import DetectorEntry, Manifest
 from schemas.reasons import Reason
@@ -120,10 +120,12 @@ def _rewrite_plan(state: RunState, suppressed: SuppressionList, hold: Hold, pipe
     attempt = Attempt(run_dir=state.run_dir, generation=generation, name=hold.attempt)
     removed = publish_lines(state.run_dir, generation, "removed-000", sorted(lines))
     storage.failpoint("removed_listed")
+    known = write_known(attempt, [part for part in state.live_parts() if part.key in changed])
+    assert known is not None
     step = partial(
         rewrite_parts,
         removed=[storage.join(state.run_dir, removed.path)],
-        known=[part for part in state.live_parts() if part.key in changed],
+        known=known,
         attempt=attempt,
         first_index=0,
     )
@@ -161,17 +163,14 @@ def _rewrite_shards(run: RunFolder, hold: Hold, pipeline: RunPipeline) -> None:
         if donor is not None:
             tasks.append(BuildTask(part=part, donor=donor, again=False))
     if tasks:
-        step = partial(_rewrite, tasks=tasks, hold=hold, settings=run.settings)
-        pipeline(f"rewrite {len(tasks)} shards", step, small=len(tasks) == 1)
+        with task_file.written(run.run_dir, (task.to_json() for task in tasks)) as path:
+            step = partial(rewrite_shards, tasks=path, hold=hold, settings=run.settings)
+            pipeline(f"rewrite {len(tasks)} shards", step, small=len(tasks) == 1)
 
 
-def _rewrite(begin: Any, *, tasks: Iterable[BuildTask], hold: Hold, settings: ShardSettings) -> None:
-    _ = (
-        begin
-        | beam.Create(tasks, reshuffle=False)
-        | beam.Reshuffle()
-        | "rewrite shard" >> beam.ParDo(_RewriteShard(hold, settings))
-    )
+def rewrite_shards(begin: Any, *, tasks: str, hold: Hold, settings: ShardSettings) -> None:
+    """Write every shard of a file of tasks anew, from its donor alone."""
+    _ = begin | "rewrite" >> OfEachTask(tasks, _RewriteShard(hold, settings))
 
 
 class _RewriteShard(beam.DoFn):
