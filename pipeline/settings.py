@@ -30,8 +30,8 @@ from schemas.sources import SOURCES, Source
 DEFAULT_ROWS_PER_SHARD = 512
 NONE = "none"
 
-# Text of one pass of the plan on a local runner, which keeps grouped text in memory.
-DEFAULT_PASS_BYTES = 1 << 30
+# Text of one partition of the plan on a local runner: a worker holds one at a time.
+DEFAULT_PASS_BYTES = 32 << 20
 GZIP_RATIO = 6
 
 
@@ -235,7 +235,7 @@ class JobSettings:
     max_failure_rate: float = 0.05
     dry_run: bool = False
     lock: LockConfig = field(default_factory=LockConfig)
-    pass_bytes: int | None = None  # None: one pass, the runner spills
+    pass_bytes: int | None = None  # text of one partition; None: the runner shuffles
 
     def __post_init__(self) -> None:
         if self.tags_separator == "":

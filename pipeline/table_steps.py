@@ -24,7 +24,6 @@ from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64
 from schemas.reasons import Reason
-from schemas.shard import shard_of
 
 ROWS, REJECTS = "rows", "rejects"
 LINES = "lines"  # folder of an attempt with the records of its files of lines
@@ -204,28 +203,9 @@ def _write_json(value: dict[str, Any], path: str) -> None:
     storage.write_json(path, value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """The recordings of one pass: within the limit, and in the pass's share of all.
-
-    A local runner keeps grouped text in memory, so it takes a large catalogue in several passes. Once the number of
-    shards is known, a pass has whole shards.
-    """
-
-    cutoff: int | None = None  # largest hash within --limit
-    shards: int | None = None
-    passes: int = 1
-    index: int = 0
-
-    def within_limit(self, recording_id: str) -> bool:
-        return self.cutoff is None or hash64(recording_id) <= self.cutoff
-
-    def in_pass(self, recording_id: str) -> bool:
-        bucket = hash64(recording_id) if self.shards is None else shard_of(recording_id, self.shards)
-        return bucket % self.passes == self.index
-
-    def takes(self, recording_id: str) -> bool:
-        return self.in_pass(recording_id) and self.within_limit(recording_id)
+def within_limit(recording_id: str, cutoff: int | None) -> bool:
+    """`cutoff` is the largest hash within --limit."""
+    return cutoff is None or hash64(recording_id) <= cutoff
 
 
 def write_known(attempt: Attempt, parts: list[PartRecord]) -> str | None:

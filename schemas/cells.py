@@ -40,6 +40,10 @@ def is_no_value(value: Any) -> bool:
 
 def as_text(value: Any, field: str) -> str | None:
     """The text of a cell, None where there is no value. Whole numbers are read by their digits. Raises RowError."""
+    if type(value) is str:  # nearly every cell
+        if not value.isascii():
+            utf8(value, field)
+        return value
     if is_no_value(value):
         return None
     if isinstance(value, bytes):
@@ -77,7 +81,7 @@ def as_texts(value: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise RowError(Reason.WRONG_TYPE, f"{field} is {type_name(value)}; it must be a list of texts")
     for element in value:
-        if isinstance(element, bool | list | tuple | dict):
+        if type(element) is not str and isinstance(element, bool | list | tuple | dict):
             raise RowError(Reason.WRONG_TYPE, f"{field} holds {type_name(element)}; it must be a list of texts")
     return tuple(text for element in value if (text := as_text(element, field)))
 

@@ -9,6 +9,7 @@ plans/g0001/removed-….jsonl      recordings that left, with the part that has 
 plans/g0001/part-00017-….parquet rows of one future shard, without audio
 plans/g0001/plan.json            says that the plan is whole, and names its files
 plans/g0001/attempt-0003-…/      what the holder of fence 3 has written while it planned: totals, commits of parts
+plans/g0001/attempt-0003-…/exchange/ text on its way to its recording; gone when the plan is whole
 shards/g0001-00017-….parquet     rows with audio; or as another of schemas/shard_format.py, with its sidecars
 rejects/g0001-00017-….jsonl      recordings that were left out, and why
 commits/g0001-00017.json         says that the shard is whole
@@ -38,6 +39,7 @@ PLANS = "plans"
 SHARDS = "shards"
 REJECTS = "rejects"
 COMMITS = "commits"
+EXCHANGE = "exchange"
 PIECES = "pieces"
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"

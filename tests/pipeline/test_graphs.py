@@ -10,12 +10,13 @@ import apache_beam as beam
 import pytest
 
 from pipeline import build, task_file
+from pipeline.exchange import Exchange
 from pipeline.plan import plan, rewrite_parts
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.withdraw import rewrite_shards
 from pipeline.settings import MineConfig, ShardSettings, TextConfig
-from pipeline.survey import find_cutoff, survey
-from pipeline.table_steps import Attempt, Selection, write_known
+from pipeline.survey import survey
+from pipeline.table_steps import Attempt, write_known
 from schemas.commit import FileEntry, PartRecord
 from tests.engines import traps
 from tests.pipeline.quick_beam import spare_beam
@@ -58,19 +59,17 @@ class Run:
 
 
 def steps_of(run: Run) -> dict[str, Callable[[Any], None]]:
-    attempt, tables = run.attempt, TABLES
-    everything = Selection(shards=SHARDS)
+    attempt = run.attempt
+    tables = {**TABLES, "exchange": Exchange()}
     return {
-        "cutoff": lambda begin: find_cutoff(begin, paths=FILES, limit=10**6, path="gs://run/cutoff.json", **tables),
-        "survey": lambda begin: survey(
-            begin, paths=FILES, selection=Selection(), known=run.known, attempt=attempt, suffix="", **tables
-        ),
+        "survey": lambda begin: survey(begin, paths=FILES, limit=10**6, known=run.known, attempt=attempt, **tables),
         "plan": lambda begin: plan(
             begin,
             catalogues=FILES,
             comments=FILES,
             playlists=FILES,
-            selection=everything,
+            cutoff=2**63,
+            shards=SHARDS,
             known=run.known,
             keep_gone=False,
             attempt=attempt,
@@ -106,7 +105,7 @@ def asked_of_machines(proto: Any) -> set[int]:
     return {int(environment.resource_hints.get(MIN_RAM, b"0")) for environment in environments}
 
 
-@pytest.mark.parametrize("name", ["cutoff", "survey", "plan", "rewrite parts", "build", "rewrite shards"])
+@pytest.mark.parametrize("name", ["survey", "plan", "rewrite parts", "build", "rewrite shards"])
 def test_a_graph_is_small_however_many_shards_there_are(run: Run, name: str) -> None:
     assert graph(steps_of(run)[name]).ByteSize() < MAX_BYTES
 
