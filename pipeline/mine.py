@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from pipeline import manifest, storage, task_file
 from pipeline.build import BuildTask, build
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
+from pipeline.duplicates.fingerprints import Joined, fingerprint_run
 from pipeline.exchange import Exchange
 from pipeline.plan import ORPHANS, plan, rewrite_parts
 from pipeline.progress.snapshot import PLAN, SURVEY
@@ -128,6 +129,9 @@ def _mine(
     if not job.dry_run:
         _build_pending(config, settings, job, state, run, hold, progress)
         progress.finishing()
+        if job.fingerprint or Joined.read(job.output) is not None:
+            built = [record for _, record in state.committed(settings.config_digest) if record is not None]
+            fingerprint_run(job.output, built, hold, run)
         manifest.finish(state, published, settings, detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)

@@ -153,6 +153,7 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
         on_removed=arguments.on_removed,
         max_failure_rate=arguments.max_failure_rate,
         dry_run=arguments.dry_run,
+        fingerprint=arguments.fingerprint,
         lock=lock_config(arguments),
         pass_bytes=arguments.pass_bytes if is_local else None,
     )
@@ -379,6 +380,12 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 
 def _add_job_options(group: Group) -> None:
     group.add_argument("--dry_run", action="store_true", help="plan only: print shards, bytes and estimated work")
+    group.add_argument(
+        "--fingerprint",
+        action="store_true",
+        help="group re-encoded and shifted copies too, not only equal audio (see docs/duplicates.md); a run that is there "
+        "may be given it, and then all later jobs do so",
+    )
     _add(group, "--max_failure_rate", JOB.max_failure_rate, "exit with 1 above this", metavar="R")
     _add(group, "--pass_bytes", DEFAULT_PASS_BYTES, "local runner: text that a worker joins at a time", metavar="N")
     add_lock_options(group)

@@ -234,6 +234,7 @@ class JobSettings:
     on_removed: str = REFUSE
     max_failure_rate: float = 0.05
     dry_run: bool = False
+    fingerprint: bool = False
     lock: LockConfig = field(default_factory=LockConfig)
     pass_bytes: int | None = None  # text of one partition; None: the runner shuffles
 

@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline import storage
+from pipeline.duplicates.fingerprints import Joined, Made
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import RunState
 from pipeline.shard_file import open_shard
@@ -106,9 +107,13 @@ def verify(run_dir: str) -> tuple[list[Damage], list[Named]]:
             continue
         if record.part_sha256 != part.file.sha256:
             damage.append(Damage(path=relative, what="is of another plan part", advice=BUILT_AGAIN))
-        for entry in (record.shard, record.rejects):
+        made = Made.read(run_dir, record)
+        for entry in (record.shard, record.rejects, made.file if made is not None else None):
             if entry is not None:
                 name(entry, BUILT_AGAIN)
+    joined = Joined.read(run_dir)
+    for entry in joined.pairs if joined is not None else ():
+        name(entry, WRITTEN_AGAIN)
     for entry in (entry for plan in state.plans for entry in (*plan.rejects, *plan.removed_lists)):
         name(entry, PLANNED_ONCE)
     manifests = _manifests(run_dir)
