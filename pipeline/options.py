@@ -383,8 +383,8 @@ def _add_job_options(group: Group) -> None:
     group.add_argument(
         "--fingerprint",
         action="store_true",
-        help="group re-encoded and shifted copies too, not only equal audio (see docs/duplicates.md); a run that is there "
-        "may be given it, and then all later jobs do so",
+        help="group re-encoded and shifted copies too, not only equal audio (see docs/duplicates.md); once given "
+        "to a run, it holds for its later jobs",
     )
     _add(group, "--max_failure_rate", JOB.max_failure_rate, "exit with 1 above this", metavar="R")
     _add(group, "--pass_bytes", DEFAULT_PASS_BYTES, "local runner: text that a worker joins at a time", metavar="N")

@@ -61,10 +61,16 @@ class Made:
     @classmethod
     def read(cls, run_dir: str, record: ShardRecord) -> "Made | None":
         """Those of this very shard, where they are whole."""
-        value = storage.read_json(layout.fingerprint_record_path(run_dir, part_key(record.generation, record.index)))
-        if value is None or record.shard is None:
+        path = layout.fingerprint_record_path(run_dir, part_key(record.generation, record.index))
+        try:
+            value = storage.read_json(path)
+            if value is None or record.shard is None:
+                return None
+            made = cls(**{**value, "file": FileEntry(**value["file"])})
+        except (DamagedError, KeyError, TypeError) as error:
+            # Made again of the same shard it says the same.
+            log.warning("%s is not whole and is ignored: %s", path, error)
             return None
-        made = cls(**{**value, "file": FileEntry(**value["file"])})
         is_this = (made.shard_sha256, made.version) == (record.shard.sha256, VERSION)
         return made if is_this and storage.is_whole(run_dir, made.file) else None
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -51,8 +50,7 @@ def groups(run: Path) -> dict[frozenset[str], str]:
     return {frozenset(names): group for group, names in found.items()}
 
 
-def copies(names: Iterator[str] | list[str]) -> set[frozenset[str]]:
-    names = list(names)
+def copies(names: list[str]) -> set[frozenset[str]]:
     return {frozenset(name for name in names if FILES[name] == of) for of in {FILES[name] for name in names}}
 
 
@@ -61,50 +59,51 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_a_run_groups_copies_and_keeps_doing_so(catalogue: Path, tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    write(catalogue.parent, [name for name in FILES if name != "a.mp3"])
-    assert mine(catalogue, run, "--rows_per_shard", "2") == 0
-    assert len(groups(run)) == 5
+    run, options = tmp_path / "run", ("--rows_per_shard", "2", "--on_removed", "tombstone")
+    names = [name for name in FILES if name != "a.mp3"]
+    write(catalogue.parent, names)
+    assert mine(catalogue, run, *options) == 0
+    assert len(groups(run)) == len(names)
     shards = {name: sha for name, sha in shard_hashes(run).items() if name.startswith("shards/")}
     assert not (run / "fingerprints").exists()
 
     # Of a run that is there: no shard is made anew.
-    assert mine(catalogue, run, "--rows_per_shard", "2", "--fingerprint") == 0
-    assert groups(run).keys() == copies([name for name in FILES if name != "a.mp3"])
+    assert mine(catalogue, run, *options, "--fingerprint") == 0
+    assert groups(run).keys() == copies(names)
     assert shards.items() <= shard_hashes(run).items()
-    made, number = contents(run / "fingerprints"), manifest(run)["number"]
-    assert mine(catalogue, run, "--rows_per_shard", "2") == 0
-    assert (contents(run / "fingerprints"), manifest(run)["number"]) == (made, number)
+    made = contents(run / "fingerprints")
+
+    # Of what is removed nothing is left.
+    gone_audio = pq.read_table(next((run / "fingerprints").glob("pairs-*")))["one"][0].as_py()
+    read = Run.open(str(run))
+    rows = [
+        row for group in read.row_groups() for row in read.read(group, ["recording_id", "audio_sha256"]).to_pylist()
+    ]
+    gone = next(row["recording_id"] for row in rows if row["audio_sha256"].startswith(gone_audio))
+    (tmp_path / "ids.txt").write_text(f"{gone}\n", encoding="utf-8")
+    assert remove([str(run), "--ids", str(tmp_path / "ids.txt"), "--quiet"]) == 0
+    assert prune([str(run), "--quiet", "--now"]) == 0
+    names.remove(gone)
+    assert groups(run).keys() == copies(names)
+    for path in (run / "fingerprints").glob("*.parquet"):
+        assert gone_audio not in str(pq.read_table(path).select([0, 1]).to_pylist())
 
     # A run that has grown is fingerprinted without being asked again, and what was made is kept.
-    write(catalogue.parent, list(FILES))
-    assert mine(catalogue, run, "--rows_per_shard", "2") == 0
-    assert groups(run).keys() == copies(list(FILES))
-    again = contents(run / "fingerprints")
-    assert {name: sha for name, sha in made.items() if name.startswith("g0001")}.items() <= again.items()
+    names.append("a.mp3")
+    write(catalogue.parent, names)
+    assert mine(catalogue, run, *options) == 0
+    assert groups(run).keys() == copies(names)
+    grown = contents(run / "fingerprints")
+    assert len(grown.items() & made.items()) >= 4
     leaders = duplicate_leaders([Run.open(str(run))])
-    assert len({leaders[name] for name, of in FILES.items() if of == "a"}) == 1
+    assert len({leaders.get(name, name) for name in names}) == len(copies(names))
     assert report_damage(str(run)) == 0
 
-    # Copies of what is removed stay copies of one another, and of it nothing is left.
-    with pq.ParquetFile(next((run / "fingerprints").glob("pairs-*"))) as file:
-        first = file.read().to_pylist()[0]["one"]
-    table = Run.open(str(run))
-    name_of = {
-        row["audio_sha256"][:32]: row["recording_id"]
-        for group in table.row_groups()
-        for row in table.read(group, ["recording_id", "audio_sha256"]).to_pylist()
-    }
-    gone = name_of[first]
-    ids = tmp_path / "ids.txt"
-    ids.write_text(f"{gone}\n", encoding="utf-8")
-    assert remove([str(run), "--ids", str(ids), "--quiet"]) == 0
-    assert prune([str(run), "--quiet", "--now"]) == 0
-    left = copies([name for name in FILES if name != gone])
-    assert groups(run).keys() == left
-    for path in (run / "fingerprints").iterdir():
-        if path.suffix == ".parquet":
-            assert first not in json.dumps(pq.read_table(path).select([0]).to_pylist())
-    write(catalogue.parent, [name for name in FILES if name != gone])
-    assert mine(catalogue, run, "--rows_per_shard", "2") == 0
-    assert groups(run).keys() == left
+    # What a killed job lacks is made again, the same.
+    (run / "fingerprints" / "joined.json").unlink()
+    next((run / "fingerprints").glob("g0*.parquet")).unlink()
+    next((run / "fingerprints").glob("g0*-00000.json")).write_text("{")
+    before = manifest(run)
+    assert mine(catalogue, run, *options, "--fingerprint") == 0
+    assert contents(run / "fingerprints") == grown
+    assert manifest(run) == before
