@@ -373,9 +373,7 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 def _add_job_options(group: Group) -> None:
     group.add_argument("--dry_run", action="store_true", help="plan only: print shards, bytes and estimated work")
     _add(group, "--max_failure_rate", JOB.max_failure_rate, "exit with 1 above this", metavar="R")
-    _add(
-        group, "--pass_bytes", DEFAULT_PASS_BYTES, "local runner: text that a worker joins at a time", metavar="N"
-    )
+    _add(group, "--pass_bytes", DEFAULT_PASS_BYTES, "local runner: text that a worker joins at a time", metavar="N")
     add_lock_options(group)
     group.add_argument(
         "--metrics_file",
