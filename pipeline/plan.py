@@ -207,11 +207,12 @@ class _PlaylistText(_SideTable):
         return recording_ids
 
     def _adder(self, record: Any) -> Callable[[Sketch], None]:
+        (tokens,) = self._counter.count([record.title])  # once, however many recordings it has
         return functools.partial(
             add_playlist_title,
             playlist_id=record.playlist_id,
             title=record.title,
-            counter=self._counter,
+            tokens=tokens,
             cap=self._text.max_pl,
             excluded=self._excluded.has_title(record.title),
         )

@@ -15,10 +15,11 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 
 from pipeline import storage, task_file
-from pipeline.catalogue import CATALOGUE, Reject, Table, read_table
+from pipeline.catalogue import CATALOGUE, Reject, Table, read_table, row_ends
 from pipeline.progress.counters import TableMeter
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import quiet_reject, read_suppression, removed_reject
+from pipeline.table_splits import Piece, pieces
 from pipeline.task_file import ReadTasks
 from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
@@ -33,7 +34,7 @@ SORTED_LINES = 100_000  # at a time, in memory
 class ReadTables(beam.PTransform):
     """The rows of some files as (file, line, record) under ROWS, what cannot be used as plain values under REJECTS.
 
-    A file is the unit of parallel reading: line numbers, quoted line breaks and gzip have to be read in order.
+    A large file is read in pieces, by several workers where there are (`pipeline.table_splits`).
     `suppressed_in` is a run folder: rows of recordings that were removed from it become rejects that say no more.
     """
 
@@ -47,13 +48,17 @@ class ReadTables(beam.PTransform):
         suppressed_in: str | None = None,
     ) -> None:
         super().__init__()
-        self._read = _Read(table, columns.get(table.kind, {}), tags_separator, suppressed_in)
+        named = columns.get(table.kind, {})
+        self._read = _Read(table, named, tags_separator, suppressed_in)
+        self._wanted = table.wanted(named)
         self._paths = paths
 
     def expand(self, begin: Any) -> Any:
         return (
             begin
             | beam.Create(self._paths, reshuffle=False)
+            | "spread files" >> beam.Reshuffle()
+            | beam.FlatMap(pieces, row_ends, self._wanted)
             | beam.Reshuffle()
             | beam.ParDo(self._read).with_outputs(REJECTS, main=ROWS)
         )
@@ -71,10 +76,10 @@ class _Read(beam.DoFn):
     def setup(self) -> None:
         self._suppressed = read_suppression(self._suppressed_in) if self._suppressed_in is not None else None
 
-    def process(self, path: str) -> Iterator[Any]:
-        suppressed = self._suppressed
-        meter = TableMeter(self._table.kind)
-        for item in read_table(self._table, path, self._columns, self._tags_separator, meter.of):
+    def process(self, piece: Piece) -> Iterator[Any]:
+        suppressed, path = self._suppressed, piece.path
+        meter = TableMeter(self._table.kind, piece.size)
+        for item in read_table(self._table, piece, self._columns, self._tags_separator, meter.of):
             meter.count_row()
             if isinstance(item, Reject):
                 meter.count_left_out(item.reason)
