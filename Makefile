@@ -10,6 +10,7 @@
 #     make test-flink   on a session cluster of Flink, of which a TaskManager and the launcher are killed
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
 #     make venv         everything, for development
+#     make bench-engines BENCH_ARGS='…'   the same bytes on every engine
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
 #
 # TORCH_INDEX=URL takes torch from another index first, for its CPU build (docs/install.md). A mirror of the package index
@@ -19,7 +20,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-exchange lint bench clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-exchange lint bench bench-engines clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -140,6 +141,10 @@ test-spark-cluster: $(VENV)/.installed-dev .spark/job-server.jar .venv-spark/.ma
 
 test-flink: $(VENV)/.installed-dev .flink/job-server.jar .venv-flink/.made
 	$(ON_FLINK) $(BIN)/python -m pytest -m flink tests/engines
+
+# Each of them beside the memory of one process, on the outside recordings: one sha256 a line.
+bench-engines: $(VENV)/.installed-dev .spark/job-server.jar .flink/job-server.jar .venv-spark/.made .venv-flink/.made
+	$(ON_SPARK_CLUSTER) $(ON_FLINK) $(BIN)/python -m benchmarks.engines $(BENCH_ARGS)
 
 .venv-label-studio/.made: | $(VENV)/.made
 	@echo "installing Label Studio into .venv-label-studio: 1 GB, a few minutes the first time"

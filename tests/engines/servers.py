@@ -37,7 +37,7 @@ TASK_MANAGER_MIB = {
     "managed": 256,
     "jvm-metaspace": 256,
 }
-NETWORK_MIB, OVERHEAD_MIB = 64, 192
+NETWORK_MIB, OVERHEAD_MIB = 192, 192
 
 
 @dataclass(frozen=True, kw_only=True)
