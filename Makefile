@@ -8,6 +8,7 @@
 #     make test-spark   the mining job on a real Spark (Java and Maven)
 #     make test-spark-cluster   on a standalone cluster of Spark, of which a worker is killed
 #     make test-flink   on a session cluster of Flink, of which a TaskManager and the launcher are killed
+#     make test-image   what the Dockerfile installs, in a fresh environment
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
 #     make venv         everything, for development
 #     make bench-engines BENCH_ARGS='…'   the same bytes on every engine
@@ -20,7 +21,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-exchange lint bench bench-engines clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange lint bench bench-engines clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -141,6 +142,9 @@ test-spark-cluster: $(VENV)/.installed-dev .spark/job-server.jar .venv-spark/.ma
 
 test-flink: $(VENV)/.installed-dev .flink/job-server.jar .venv-flink/.made
 	$(ON_FLINK) $(BIN)/python -m pytest -m flink tests/engines
+
+test-image: $(VENV)/.installed-dev
+	WITH_IMAGE=1 $(BIN)/python -m pytest -m image tests/test_wheel.py
 
 # Each of them beside the memory of one process, on the outside recordings: one sha256 a line.
 bench-engines: $(VENV)/.installed-dev .spark/job-server.jar .flink/job-server.jar .venv-spark/.made .venv-flink/.made

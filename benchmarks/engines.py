@@ -26,7 +26,9 @@ from tests.engines.servers import (
     SPARK_JAR,
     Cluster,
     flink_cluster,
+    flink_options,
     spark_cluster,
+    spark_options,
     worker_pool,
 )
 from tests.pipeline.mining import manifest, shard_hashes
@@ -103,7 +105,7 @@ def _spark_cluster(folder: Path) -> Iterator[Engine]:
     with ExitStack() as stack:
         cluster = stack.enter_context(spark_cluster(folder))
         pool = stack.enter_context(worker_pool(folder))
-        yield (*_spark(cluster.master), *pool), cluster
+        yield (*spark_options(cluster.master), *pool), cluster
 
 
 @contextmanager
@@ -111,20 +113,14 @@ def _flink_cluster(folder: Path) -> Iterator[Engine]:
     with ExitStack() as stack:
         cluster = stack.enter_context(flink_cluster(folder))
         pool = stack.enter_context(worker_pool(folder))
-        options = ("--runner=FlinkRunner", f"--flink_master={cluster.master}", "--flink_version=1.19")
-        jar = f"--flink_job_server_jar={os.environ[FLINK_JAR]}"
-        yield (*options, jar, "--parallelism=2", *pool), cluster
-
-
-def _spark(master: str) -> tuple[str, ...]:
-    return "--runner=SparkRunner", f"--spark_master_url={master}", f"--spark_job_server_jar={os.environ[SPARK_JAR]}"
+        yield (*flink_options(cluster.master), *pool), cluster
 
 
 # How each is started, and what has to be in the environment for it.
 ENGINES: dict[str, tuple[Callable[[Path], Any], tuple[str, ...]]] = {
     "one process": (lambda folder: _local(), ()),
     "two worker processes": (lambda folder: _local("--direct_num_workers=2"), ()),
-    "Spark, local master": (lambda folder: _local(*_spark("local[2]")), (SPARK_JAR,)),
+    "Spark, local master": (lambda folder: _local(*spark_options("local[2]")), (SPARK_JAR,)),
     "Spark, standalone, a worker killed": (_spark_cluster, (SPARK_JAR, SPARK_HOME)),
     "Flink, session cluster, a TaskManager killed": (_flink_cluster, (FLINK_JAR, FLINK_HOME)),
 }
