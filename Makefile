@@ -8,10 +8,12 @@
 #     make test-spark   the mining job on a real Spark (Java and Maven)
 #     make test-spark-cluster   on a standalone cluster of Spark, of which a worker is killed
 #     make test-flink   on a session cluster of Flink, of which a TaskManager and the launcher are killed
+#     make test-image   what the Dockerfile installs, in a fresh environment
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
 #     make dist         wheel and sdist into dist/, checked by twine
 #     make test-dist    the sdist in a fresh environment of each of PYTHONS: mulan doctor, mulan demo
 #     make venv         everything, for development
+#     make bench-engines BENCH_ARGS='…'   the same bytes on every engine
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
 #
 # TORCH_INDEX=URL takes torch from another index first, for its CPU build (docs/install.md). A mirror of the package index
@@ -21,7 +23,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-exchange dist test-dist lint bench clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange dist test-dist lint bench bench-engines clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -143,6 +145,13 @@ test-spark-cluster: $(VENV)/.installed-dev .spark/job-server.jar .venv-spark/.ma
 
 test-flink: $(VENV)/.installed-dev .flink/job-server.jar .venv-flink/.made
 	$(ON_FLINK) $(BIN)/python -m pytest -m flink tests/engines
+
+test-image: $(VENV)/.installed-dev
+	WITH_IMAGE=1 $(BIN)/python -m pytest -m image tests/test_wheel.py
+
+# Each of them beside the memory of one process, on the outside recordings: one sha256 a line.
+bench-engines: $(VENV)/.installed-dev .spark/job-server.jar .flink/job-server.jar .venv-spark/.made .venv-flink/.made
+	$(ON_SPARK_CLUSTER) $(ON_FLINK) $(BIN)/python -m benchmarks.engines $(BENCH_ARGS)
 
 .venv-label-studio/.made: | $(VENV)/.made
 	@echo "installing Label Studio into .venv-label-studio: 1 GB, a few minutes the first time"

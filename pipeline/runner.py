@@ -20,9 +20,13 @@ from apache_beam.options.pipeline_options import (
     DirectOptions,
     JobServerOptions,
     PipelineOptions,
+    PortableOptions,
     SetupOptions,
     StandardOptions,
 )
+from apache_beam.runners.portability.job_server import StopOnExitJobServer
+from apache_beam.runners.runner import create_runner
+from apache_beam.utils.subprocess_server import pick_port
 
 from pipeline.progress.watching import View
 from pipeline.settings import InputError
@@ -46,6 +50,9 @@ SAID_AT_THE_END = (
 # Of the job server that Beam starts for a run: all its steps are one application of Spark rather than one each. Beam
 # has it for its own tests; the server ends with the run, and the application with it.
 ONE_SPARK_APPLICATION = "-Dbeam.spark.test.reuseSparkContext=true"
+# After the last step on a worker: a step would start a Python of its own otherwise.
+WORKERS_KEPT_MS = 60_000
+WITH_JOB_SERVER = ("spark", "flink")
 PROJECT = Path(__file__).resolve().parents[1]
 
 NEEDS_DATAFLOW = "needs packages that are not installed: pip install 'openmulan[mine,dataflow]'"
@@ -67,6 +74,7 @@ def beam_run(arguments: list[str]) -> Iterator[tuple["RunPipeline", bool]]:
     in_process.view_as(DirectOptions).direct_running_mode = "in_memory"
     in_process.view_as(DirectOptions).direct_num_workers = 1
 
+    job_server = _JobServer(options)
     has_workers = is_local and direct.direct_running_mode == "multi_processing"
     if has_workers and " " in sys.executable:
         raise InputError(f"Beam cannot start worker processes by {sys.executable}: its path has a space")
@@ -75,7 +83,7 @@ def beam_run(arguments: list[str]) -> Iterator[tuple["RunPipeline", bool]]:
         log.info("%s", name)
         view = view or View()
         if not is_local:
-            _run_on_engine(beam.Pipeline(options=options), steps, view)
+            _run_on_engine(options, job_server, steps, view)
             return
 
         def to_end() -> None:
@@ -91,8 +99,38 @@ def beam_run(arguments: list[str]) -> Iterator[tuple["RunPipeline", bool]]:
 
     # Input is looked at before the first pipeline, which would hand them over itself.
     FileSystems.set_options(options)
-    with contextlib.nullcontext() if is_local else readers_hushed():
-        yield run, is_local
+    try:
+        with readers_hushed() if is_local else contextlib.nullcontext():
+            yield run, is_local
+    finally:
+        job_server.stop()
+
+
+class _JobServer:
+    """The job server of Spark or Flink that Beam would start anew for each pipeline: one for all of a run, which ends
+    before the folder goes that its files are in. At the exit of this process Beam would look for them, and leave the
+    server running."""
+
+    def __init__(self, options: Any) -> None:
+        self._options = options
+        self._server: Any = None
+
+    def start(self) -> None:
+        """Unless it runs already, or there is another that the pipelines are handed to."""
+        portable = self._options.view_as(PortableOptions)
+        runner = self._options.view_as(StandardOptions).runner
+        if portable.job_endpoint is None and _short(runner) in WITH_JOB_SERVER:
+            settings = self._options.view_as(JobServerOptions)
+            (settings.job_port,) = pick_port(settings.job_port)
+            server = create_runner(runner).default_job_server(self._options)
+            if isinstance(server, StopOnExitJobServer):
+                self._server = server
+                server.start()
+                portable.job_endpoint = f"localhost:{settings.job_port}"
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.stop()
 
 
 def _read_options(arguments: list[str]) -> tuple[Any, bool]:
@@ -105,20 +143,26 @@ def _read_options(arguments: list[str]) -> tuple[Any, bool]:
         raise InputError(f"unknown argument {unknown[0]} (see --help)")
     options = PipelineOptions(arguments)
     runner = options.view_as(StandardOptions).runner or LOCAL_RUNNER
-    is_local = runner.lower().removesuffix("runner") in LOCAL_RUNNERS
+    is_local = _short(runner) in LOCAL_RUNNERS
     options.view_as(StandardOptions).runner = LOCAL_RUNNER if is_local else runner
     options.view_as(SetupOptions).save_main_session = False
-    name = runner.lower().removesuffix("runner")
-    if name == "spark":
+    portable = options.view_as(PortableOptions)
+    portable.environment_cache_millis = portable.environment_cache_millis or WORKERS_KEPT_MS
+    if _short(runner) == "spark":
         properties = options.view_as(JobServerOptions).job_server_jvm_properties
         options.view_as(JobServerOptions).job_server_jvm_properties = [*properties, ONE_SPARK_APPLICATION]
     try:
-        if name == "dataflow":
+        if _short(runner) == "dataflow":
             _check_dataflow()
         beam.Pipeline(options=options)
     except (ImportError, ValueError) as error:
         raise InputError(f"--runner {runner}: {' '.join(str(error).split())}") from error
     return options, is_local
+
+
+def _short(runner: str) -> str:
+    """A runner's name as Beam reads it."""
+    return runner.lower().removesuffix("runner")
 
 
 def _check_dataflow() -> None:
@@ -141,12 +185,14 @@ def _check_dataflow() -> None:
         raise ValueError(f"{NEEDS_DATAFLOW} ({error})") from error
 
 
-def _run_on_engine(pipeline: Any, steps: Callable[[Any], None], view: View) -> None:
+def _run_on_engine(options: Any, job_server: _JobServer, steps: Callable[[Any], None], view: View) -> None:
     """Run to the end; a job that is interrupted here is cancelled there."""
-    steps(pipeline)
     job: Any = None
     try:
         with held_back():  # until the job has a name by which it can be cancelled
+            job_server.start()
+            pipeline = beam.Pipeline(options=options)
+            steps(pipeline)
             job = view.job = pipeline.run()
         job.wait_until_finish()
     except KeyboardInterrupt:

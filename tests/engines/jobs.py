@@ -43,10 +43,12 @@ class Launch:
     def __init__(self, corpus: Path, output: Path, *options: str) -> None:
         command = [
             *(sys.executable, str(CHECKOUT / "beam_runner.py"), "--output", str(output)),
-            *("--catalog", str(corpus / "catalog.jsonl"), "--comments", str(corpus / "comments.jsonl")),
-            *("--playlists", str(corpus / "playlists.jsonl"), "--tokenizer", "none", "--rows_per_shard", "2"),
+            *("--catalog", str(corpus / "catalog.jsonl"), "--tokenizer", "none", "--rows_per_shard", "2"),
             *("--max_failure_rate", "0.2", *options),
         ]
+        for table in ("comments", "playlists"):
+            if (path := corpus / f"{table}.jsonl").exists():
+                command += [f"--{table}", str(path)]
         self._log = output.with_suffix(".log")
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(

@@ -37,7 +37,7 @@ TASK_MANAGER_MIB = {
     "managed": 256,
     "jvm-metaspace": 256,
 }
-NETWORK_MIB, OVERHEAD_MIB = 64, 192
+NETWORK_MIB, OVERHEAD_MIB = 192, 192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,20 +160,37 @@ def spark_cluster(folder: Path, *, workers: int = 2) -> Iterator[Cluster]:
     spark_class = str(Path(os.environ[SPARK_HOME]) / "bin" / "spark-class")
     port, page = free_port(), free_port()
     master = f"spark://localhost:{port}"
-    command = [spark_class, "org.apache.spark.deploy.master.Master", "--host=localhost", f"--port={port}"]
+    deploy, here = "org.apache.spark.deploy", ("--host", "localhost")
+    command = [spark_class, f"{deploy}.master.Master", *here, "--port", str(port), "--webui-port", str(page)]
     with ExitStack() as stack:
-        stack.enter_context(running("master", [*command, f"--webui-port={page}"], port, folder))
+        stack.enter_context(running("master", command, port, folder))
         started = []
         for number in range(workers):
             own = folder / f"worker-{number}"
             own.mkdir()
             own_page = free_port()
             command = [
-                *(spark_class, "org.apache.spark.deploy.worker.Worker", master, "--host=localhost", "--cores=1"),
-                *("--memory=1g", f"--work-dir={own}", f"--webui-port={own_page}"),
+                *(spark_class, f"{deploy}.worker.Worker", master, *here, "--cores", "1", "--memory", "1g"),
+                *("--work-dir", str(own), "--webui-port", str(own_page)),
             ]
             started.append(stack.enter_context(running("worker", command, own_page, own)))
         yield Cluster(master=master, page=f"localhost:{page}", workers=started)
+
+
+def spark_options(master: str) -> tuple[str, ...]:
+    """Beam's options for a Spark, whose executors find the parts of the job server before its own older ones."""
+    jar = os.environ[SPARK_JAR]
+    return (
+        *("--runner=SparkRunner", f"--spark_master_url={master}", f"--spark_job_server_jar={jar}"),
+        f"--job_server_jvm_property=-Dspark.executor.extraClassPath={jar}",
+    )
+
+
+def flink_options(master: str) -> tuple[str, ...]:
+    return (
+        *("--runner=FlinkRunner", f"--flink_master={master}", "--flink_version=1.19", "--parallelism=2"),
+        f"--flink_job_server_jar={os.environ[FLINK_JAR]}",
+    )
 
 
 @contextmanager

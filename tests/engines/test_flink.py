@@ -10,7 +10,7 @@ import pytest
 from tests.engines import traps
 from tests.engines.held import Held
 from tests.engines.jobs import JOB_TIMEOUT_S, assert_same, launched, mined
-from tests.engines.servers import FLINK_HOME, FLINK_JAR, Cluster, flink_cluster, worker_pool
+from tests.engines.servers import FLINK_HOME, Cluster, flink_cluster, flink_options, worker_pool
 from tests.pipeline.jobs import wait_until
 
 pytestmark = [
@@ -29,18 +29,11 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def flink_options(cluster: Cluster) -> tuple[str, ...]:
-    return (
-        *("--runner=FlinkRunner", f"--flink_master={cluster.master}", "--flink_version=1.19", "--parallelism=2"),
-        f"--flink_job_server_jar={os.environ[FLINK_JAR]}",
-    )
-
-
 def test_the_same_bytes_with_a_task_manager_killed_in_mid_build(
     held: Held, held_in_memory: Path, detector: tuple[str, str], cluster: Cluster, tmp_path: Path
 ) -> None:
     with worker_pool(tmp_path) as pool:
-        options = (*flink_options(cluster), *pool, *held.options, *detector)
+        options = (*flink_options(cluster.master), *pool, *held.options, *detector)
         held.hold()
         with launched(held.corpus, tmp_path / "run", *options) as launch:
             held.wait_until_asked(launch)
@@ -56,7 +49,7 @@ def test_the_same_bytes_with_the_launcher_killed_in_mid_build(
 ) -> None:
     """Its job lives on in the cluster, beside that of the next launcher, and may commit nothing more."""
     with worker_pool(tmp_path) as pool:
-        options = (*flink_options(cluster), *pool, *held.options, *detector)
+        options = (*flink_options(cluster.master), *pool, *held.options, *detector)
         held.hold()
         with launched(held.corpus, tmp_path / "run", *options) as launch:
             held.wait_until_asked(launch)
@@ -68,5 +61,5 @@ def test_the_same_bytes_with_the_launcher_killed_in_mid_build(
 
 def test_no_trap_is_met(cluster: Cluster, tmp_path: Path) -> None:
     with worker_pool(tmp_path) as pool:
-        traps.run(tmp_path / "traps", [*flink_options(cluster), *pool])
+        traps.run(tmp_path / "traps", [*flink_options(cluster.master), *pool])
     traps.assert_none_is_met(tmp_path / "traps")

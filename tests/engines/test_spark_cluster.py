@@ -9,7 +9,7 @@ import pytest
 from tests.engines import traps
 from tests.engines.held import Held
 from tests.engines.jobs import JOB_TIMEOUT_S, assert_same, launched
-from tests.engines.servers import SPARK_HOME, SPARK_JAR, Cluster, job_server, spark_cluster, worker_pool
+from tests.engines.servers import SPARK_HOME, Cluster, spark_cluster, spark_options, worker_pool
 
 pytestmark = [
     pytest.mark.spark_cluster,
@@ -31,10 +31,7 @@ def test_the_same_bytes_with_a_worker_killed_in_mid_build(
 ) -> None:
     """And all steps of the run are one application of the cluster."""
     with worker_pool(tmp_path) as pool:
-        options = (
-            *("--runner=SparkRunner", f"--spark_master_url={cluster.master}"),
-            *(f"--spark_job_server_jar={os.environ[SPARK_JAR]}", *pool, *held.options, *detector),
-        )
+        options = (*spark_options(cluster.master), *pool, *held.options, *detector)
         held.hold()
         with launched(held.corpus, tmp_path / "run", *options) as launch:
             held.wait_until_asked(launch)
@@ -47,10 +44,6 @@ def test_the_same_bytes_with_a_worker_killed_in_mid_build(
 
 
 def test_no_trap_is_met(cluster: Cluster, tmp_path: Path) -> None:
-    with (
-        job_server(SPARK_JAR, tmp_path / "server", f"--spark-master-url={cluster.master}") as endpoint,
-        worker_pool(tmp_path) as pool,
-    ):
-        options = ["--runner=PortableRunner", f"--job_endpoint={endpoint}", *pool]
-        traps.run(tmp_path / "traps", options)
+    with worker_pool(tmp_path) as pool:
+        traps.run(tmp_path / "traps", [*spark_options(cluster.master), *pool])
     traps.assert_none_is_met(tmp_path / "traps")
