@@ -63,6 +63,7 @@ def main(argv: list[str]) -> int:
         assert not any(is_frozen(item.text) for item in items)
         assert all(item.inclusion_probability for item in items)
         result = {
+            "encoder": Path(arguments.encoder).name,
             "labels": len(labels),
             "batch": arguments.batch,
             "epochs": arguments.epochs,
