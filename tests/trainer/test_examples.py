@@ -26,9 +26,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "run", tone_rows(48, duration_s=2.0), shards=2)
 
 
-def test_a_run_is_trained_on_and_searched(
-    small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_is_trained_on_and_searched(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = tmp_path / "trained"
     assert train_on_it.main([str(small_run), str(trained), *QUICK]) == 0
     told = capsys.readouterr().out
