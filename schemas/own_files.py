@@ -8,6 +8,7 @@ import base64
 import hashlib
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 
 PROJECT = "openmulan"
 
@@ -31,7 +32,7 @@ def _changed(distribution: metadata.Distribution) -> Iterator[str]:
         if file.hash is None or file.parts[0] == "..":  # a script, which an installer may write anew
             continue
         try:
-            digest = hashlib.new(file.hash.mode, file.locate().read_bytes()).digest()
+            digest = hashlib.new(file.hash.mode, Path(str(file.locate())).read_bytes()).digest()
         except OSError:
             yield str(file)
             continue
