@@ -138,7 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if not package or package in _OWN:
-            raise
+            return _say_if_damaged(arguments[0], error)
         if package in _OF_UNIX:
             sys.stderr.write(f"mulan {arguments[0]}: no module {package} on this system; Windows needs WSL\n")
             return 2
@@ -148,6 +148,18 @@ def main(argv: list[str] | None = None) -> int:
             f"pip install 'openmulan[{extra}]'\n"
         )
         return 2
+    except ImportError as error:
+        return _say_if_damaged(arguments[0], error)
+
+
+def _say_if_damaged(command: str, error: ImportError) -> int:
+    """Where another package has written over files of ours, that in one line; else it is our own fault, and raised."""
+    from schemas.own_files import damage
+
+    if (line := damage()) is None:
+        raise error
+    sys.stderr.write(f"mulan {command}: {line}\n")
+    return 2
 
 
 def demo(argv: list[str]) -> int:

@@ -173,3 +173,27 @@ def test_without_extras_a_command_names_the_one_that_it_needs(wheel: Path, tmp_p
     assert {found[name]["state"] for name in ("GPU", "decoder", "extra mine", "extra train")} == {"note"}
     # The folders are borrowed without what pip knows of them, which is what is damaged here.
     assert (looked.returncode, found["base"]["state"]) == (1, "bad"), looked.stderr
+
+
+def test_files_that_another_package_has_written_over_are_named(wheel: Path, tmp_path: Path) -> None:
+    """As Coqui's trainer does, which is installed into the same folder."""
+    binaries = install(wheel, tmp_path / "environment", packages=BASE)
+    site_packages = next((tmp_path / "environment").glob("lib/python*/site-packages"))
+    looked = run([binaries / "mulan", "doctor", "--offline", "--json"], tmp_path)
+    assert {one["what"] for one in json.loads(looked.stdout)["findings"] if one["name"] == "files"} == {
+        "as they were installed"
+    }
+    (site_packages / "trainer" / "train.py").unlink()
+    other = site_packages / "other_trainer-1.0.dist-info"
+    other.mkdir()
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: other-trainer\nVersion: 1.0\n", encoding="utf-8")
+    (other / "RECORD").write_text("trainer/__init__.py,,\n", encoding="utf-8")
+    line = (
+        "trainer/__init__.py and 1 more files of OpenMuLan's are gone or another package's "
+        "(also of other-trainer, which needs an environment of its own); install openmulan again"
+    )
+    (site_packages / "trainer" / "__init__.py").write_text("", encoding="utf-8")
+    trained = run([binaries / "mulan", "train"], tmp_path)
+    assert (trained.returncode, trained.stderr) == (2, f"mulan train: {line}\n")
+    looked = run([binaries / "mulan", "doctor", "--offline", "--json"], tmp_path)
+    assert {one["what"] for one in json.loads(looked.stdout)["findings"] if one["name"] == "files"} == {line}

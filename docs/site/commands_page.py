@@ -61,7 +61,7 @@ def page() -> str:
 def _command(parser: argparse.ArgumentParser, level: int, title: str = "") -> Iterator[str]:
     yield f"{'#' * level} {title or parser.prog}\n"
     if parser.description:
-        raw = issubclass(parser.formatter_class, argparse.RawDescriptionHelpFormatter)
+        raw = isinstance(parser._get_formatter(), argparse.RawDescriptionHelpFormatter)
         yield f"```text\n{parser.description.strip()}\n```\n" if raw else f"{_plain(parser.description)}\n"
     subcommands = []
     for group in parser._action_groups:

@@ -7,9 +7,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipeline.doctor.findings import Finding, State
+from schemas.own_files import PROJECT, damage
 from schemas.version import VERSION
 
-PROJECT = "openmulan"
 # What the tests and the house need is nobody's trouble.
 _NOT_TOLD = ("test", "dev", "all")
 _NAMED = 5  # of the packages that an extra lacks
@@ -31,6 +31,11 @@ def findings() -> Iterator[Finding]:
             what=f"the code is {VERSION} and what pip knows of it {of_project.version}",
             advice="install it again",
         )  # fmt: skip
+    broken = damage()
+    yield Finding(
+        name="files", state=State.OK if broken is None else State.BAD, what=broken or "as they were installed",
+        advice="" if broken is None else "docs/install.md#beside-other-packages",
+    )  # fmt: skip
     extras = [name for name in of_project.metadata.get_all("Provides-Extra") or () if name not in _NOT_TOLD]
     versions: dict[str, str] = {}
     yield _judged("base", "", versions)
