@@ -77,7 +77,7 @@ def main(argv: list[str]) -> int:
         "label_loop",
         result,
         packages=("torch", "transformers", "playwright"),
-        command="python -m benchmarks.label_loop RUN",
+        command="python -m benchmarks.label_loop RUN --encoder DIR",
     )
     return 0
 
