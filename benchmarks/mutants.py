@@ -154,10 +154,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         },
         "trainer/evaluation/ranking.py": {
             "DEFAULT_BLOCK_ROWS = 64  →  DEFAULT_BLOCK_ROWS = 65": "ranks do not depend on the size of a block",
-            "_BINS = 16384  →  _BINS = 16385": "ranks do not depend on how many bins there are, only time does",
-            "_BINS - 1  →  _BINS - 2": "the last bin stays empty",
-            "_BINS + 1  →  _BINS + 2": "one counter more stays 0",
-            "_BINS + 1  →  _BINS + 0": "the spare counter, against rounding that float32 does not reach at this size",
+            "_HALF = 8192  →  _HALF = 8193": "ranks do not depend on how many bins there are, only time does",
+            "_HALF - 1  →  _HALF - 2": "the last bin stays empty",
             "threads or os.cpu_count()  →  threads and os.cpu_count()": "None is the pool's own default",
             **{
                 f"threadpool_limits(1, user_api='blas')  →  threadpool_limits({other}, user_api='blas')": (

@@ -72,8 +72,13 @@ def _call(name: str) -> tuple[str, dict[str, Any]]:
     try:
         call = ast.parse(f"_({rest}", mode="eval").body
         if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
-            raise ValueError("only arguments by name are taken")
-        return place, {str(given.arg): ast.literal_eval(given.value) for given in call.keywords if given.arg}
+            raise ValueError("not a call with arguments by name")
+        arguments = {}
+        for given in call.keywords:
+            if given.arg is None:
+                raise ValueError("** is no name")
+            arguments[given.arg] = ast.literal_eval(given.value)
+        return place, arguments
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ValueError(
             f"{name}: its arguments are not name=value, … with texts, numbers, True, False, None"

@@ -2,9 +2,10 @@
 
 For an exact AUC, average precision and rank of a relevant item it is enough to know how many items of the whole
 collection score above it and how many score at least as much. A sort of each row would give that too, but costs more
-than the scores themselves; here each row is put into equal bins once, and only the items that share a bin with a
-relevant one are compared. So memory is one block of scores a thread, time stays close to the bare matrix product, and
-ties and order are those of the float32 scores, exactly.
+than the scores themselves; here each score is put into one of equal bins, and only the items that share a bin with a
+relevant one are compared. A query is multiplied by a power of two first, which changes no digit of a score and makes
+its whole part the bin. So memory is one block of scores a thread, time stays close to the bare matrix product, and ties
+and order are those of the float32 scores, exactly.
 """
 
 import functools
@@ -23,7 +24,10 @@ from trainer.evaluation.model import FloatArray
 IntArray = NDArray[np.int64]
 
 DEFAULT_BLOCK_ROWS = 64
-_BINS = 16_384
+_HALF = 8_192  # bins on either side of 0
+_INT16S = 1 << 16
+_MARK = np.int32(-(1 << 30))  # of a bin with a relevant item, below 0 whatever is counted in it
+_UTMOST = 60  # exponent of two; beyond it, digits would be lost
 DEFAULT_RECALL_AT = (1, 5, 10, 50, 100)
 
 
@@ -68,6 +72,7 @@ def rank_relevant(
     flat = np.fromiter((item for wanted in relevant for item in wanted), dtype=np.int64, count=int(offsets[-1]))
     above, at_least = np.zeros_like(flat), np.zeros_like(flat)
     count = _compiled_count()
+    scales = _scales(queries, items)
     own = threading.local()
 
     def rank_block(start: int) -> None:
@@ -76,11 +81,16 @@ def rank_relevant(
             own.scratch = _Scratch(min(block_rows, len(queries)), len(items))
         scratch: _Scratch = own.scratch
         scores = scratch.scores[: len(block)]
-        np.matmul(block, items.T, out=scores)
+        scale = scales[start : start + block_rows]
+        np.matmul(block * np.where(scale, scale, np.float32(1))[:, None], items.T, out=scores)
         for row, values in enumerate(scores):
-            _put_into_bins(values, scratch.scaled, scratch.bins)
+            if scale[row]:
+                np.copyto(scratch.bins, values, casting="unsafe")
+            else:
+                scratch.bins[:] = 0
             span = slice(offsets[start + row], offsets[start + row + 1])
-            count(values, scratch.bins, flat[span], above[span], at_least[span], *scratch.counters)
+            places = scratch.bins.view(np.uint16)
+            count(values, places, flat[span], above[span], at_least[span], *scratch.counters)
 
     # Each thread multiplies for itself: threads of BLAS would wait for each other, and spin meanwhile.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -94,26 +104,24 @@ class _Scratch:
 
     def __init__(self, rows: int, items: int) -> None:
         self.scores = np.empty((rows, items), dtype=np.float32)
-        self.scaled = np.empty(items, dtype=np.float32)
-        self.bins = np.empty(items, dtype=np.uint16)
+        self.bins = np.empty(items, dtype=np.int16)
         self.counters = (
-            np.zeros(_BINS + 1, dtype=np.int32),
-            np.zeros(_BINS + 1, dtype=np.int32),
+            np.zeros(_INT16S, dtype=np.int32),
+            np.zeros(_INT16S, dtype=np.int32),
             np.empty(items, dtype=np.int32),
         )
 
 
-def _put_into_bins(values: FloatArray, scaled: FloatArray, bins: NDArray[np.uint16]) -> None:
-    """Fills `bins` so that of two scores the greater is never in the lower bin, whatever the rounding."""
-    low, high = values.min(), values.max()
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        scale = np.float32(_BINS - 1) / (high - low)
-    if not np.isfinite(scale):  # all scores are equal, or their range is hardly one of float32
-        bins[:] = 0
-        return
-    np.subtract(values, low, out=scaled)
-    np.multiply(scaled, scale, out=scaled)
-    np.copyto(bins, scaled, casting="unsafe")
+def _scales(queries: FloatArray, items: FloatArray) -> FloatArray:
+    """The power of two for each query that keeps its scores within the bins, whatever the rounding; 0 where there is
+    none, since scores would be lost in it."""
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        longest = np.linalg.norm(items, axis=1).max(initial=0.0)
+        bounds = np.linalg.norm(queries, axis=1).astype(np.float64) * longest * 1.01
+        exponents = np.floor(np.log2((_HALF - 1) / bounds))
+    usable = np.abs(exponents) <= _UTMOST  # and finite
+    scales: FloatArray = np.where(usable, np.exp2(np.where(usable, exponents, 0.0)), 0.0).astype(np.float32)
+    return scales
 
 
 def _count_row(
@@ -129,22 +137,36 @@ def _count_row(
     """Fills `above` and `at_least` of the `wanted` items of one row; compiled, without the interpreter's lock.
 
     Items of a higher bin score more, those of a lower bin less; only those that share a bin with a wanted item are
-    compared with it. `last_of_bin` must be zero, and is left so.
+    compared with it. `bins` are int16 read as uint16, so that those below 0 come behind. `last_of_bin` must be zero,
+    and is left so.
     """
-    histogram[:] = 0
+    histogram[:_HALF] = 0
+    histogram[_INT16S - _HALF :] = 0
     # The wanted items of a bin are a chain: its last one, and the one before each (0 for none, else place + 1).
     before = np.zeros(len(wanted), np.int32)
     for place in range(len(wanted)):
         own = bins[wanted[place]]
         before[place] = last_of_bin[own]
         last_of_bin[own] = place + 1
+        histogram[own] = _MARK
         above[place] = 0
         at_least[place] = 0
     found = 0
-    for i in range(len(values)):
-        own = bins[i]
-        histogram[own] += 1
-        if last_of_bin[own]:
+    # By fours, of which mostly none shares a bin with a wanted item, so that one look is enough.
+    for start in range(0, len(values) - len(values) % 4, 4):
+        marks = np.int32(0)
+        for i in range(start, start + 4):
+            counted = histogram[bins[i]] + np.int32(1)
+            histogram[bins[i]] = counted
+            marks |= counted
+        if marks < 0:
+            for i in range(start, start + 4):
+                if last_of_bin[bins[i]]:
+                    candidates[found] = i
+                    found += 1
+    for i in range(len(values) - len(values) % 4, len(values)):
+        histogram[bins[i]] += np.int32(1)
+        if last_of_bin[bins[i]]:
             candidates[found] = i
             found += 1
     for c in range(found):
@@ -156,14 +178,18 @@ def _count_row(
             at_least[place - 1] += score >= other
             place = before[place - 1]
     higher = 0
-    for own in range(len(histogram) - 1, -1, -1):
-        place = last_of_bin[own]
-        while place:
-            above[place - 1] += higher
-            at_least[place - 1] += higher
-            place = before[place - 1]
-        last_of_bin[own] = 0
-        higher += histogram[own]
+    for number in range(_HALF - 1, -_HALF - 1, -1):
+        own = np.uint16(number & (_INT16S - 1))
+        counted = histogram[own]
+        if counted < 0:
+            counted -= _MARK
+            place = last_of_bin[own]
+            while place:
+                above[place - 1] += higher
+                at_least[place - 1] += higher
+                place = before[place - 1]
+            last_of_bin[own] = 0
+        higher += counted
 
 
 @functools.cache

@@ -36,11 +36,11 @@ def frame_of_nothing(path: Path) -> None:
 
 
 # What lies at a clip's place → how it is made.
-UNUSABLE: dict[str, Callable[[Path], None]] = {
-    "empty": lambda path: path.write_bytes(b"") and None,
+UNUSABLE: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""),
     "corrupt": frame_of_nothing,
     "cut off in its header": lambda path: cut_short(path, 30),
-    "random": lambda path: path.write_bytes(np.random.default_rng(0).bytes(5_000)) and None,
+    "random": lambda path: path.write_bytes(np.random.default_rng(0).bytes(5_000)),
 }
 WHOLE = 12  # clips that can be measured, of which one is cut off in its samples
 PLACES = [*("good",) * WHOLE, *UNUSABLE, "gone"]
