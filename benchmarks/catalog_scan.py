@@ -177,7 +177,8 @@ def main() -> int:
         "first_scan": first,
         "second_scan": {"changed": len(changed), "new": len(gone), **second},
     }
-    command = f"python -m benchmarks.catalog_scan --files {given.files} --workers {given.workers}"
+    sizes = f"--files {given.files} --part {given.part} --turns {given.turns} --workers {given.workers}"
+    command = f"python -m benchmarks.catalog_scan {sizes}"
     write_result(given.name, result, packages=("av", "pyarrow"), command=command)
     return 0
 

@@ -1,6 +1,7 @@
 """Music that the tests of near-duplicates make: a melody over chords and a beat, no two alike, and its copies."""
 
 import io
+from typing import Any
 
 import av
 import numpy as np
@@ -40,8 +41,8 @@ def encoded(pcm_T: NDArray[np.int16], form: str) -> bytes:
     container, codec, bits_per_s, rate_hz, options = FORMS[form]
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate_hz, layout="stereo", bit_rate=bits_per_s, options=options)
-        context = stream.codec_context
+        stream: Any = output.add_stream(codec, rate=rate_hz, layout="stereo", bit_rate=bits_per_s, options=options)
+        context: Any = stream.codec_context
         context.open()
         resampler = av.AudioResampler(context.format.name, "stereo", rate_hz, context.frame_size)
         frame = av.AudioFrame.from_ndarray(pcm_T[np.newaxis], format="s16", layout="mono")
@@ -55,7 +56,7 @@ def encoded(pcm_T: NDArray[np.int16], form: str) -> bytes:
 def decoded(media: bytes) -> NDArray[np.int16]:
     """The same at 16 kHz, mono."""
     resampler = av.AudioResampler("s16", "mono", RATE_HZ)
-    with av.open(io.BytesIO(media)) as container:
+    with av.open(io.BytesIO(media), "r") as container:
         frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
     frames += resampler.resample(None)
     return np.concatenate([frame.to_ndarray()[0] for frame in frames])

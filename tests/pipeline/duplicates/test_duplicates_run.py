@@ -94,7 +94,7 @@ def test_a_run_groups_copies_and_keeps_doing_so(catalogue: Path, tmp_path: Path)
     assert mine(catalogue, run, *options) == 0
     assert groups(run).keys() == copies(names)
     grown = contents(run / "fingerprints")
-    assert len(grown.items() & made.items()) >= 4
+    assert {name for name, _ in grown.items() & made.items() if name.endswith(".parquet")}
     leaders = duplicate_leaders([Run.open(str(run))])
     assert len({leaders.get(name, name) for name in names}) == len(copies(names))
     assert report_damage(str(run)) == 0
