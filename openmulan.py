@@ -69,6 +69,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "music found by words: index, query, similar, playlist, serve its page, …",
     ),
     "demo": ("openmulan:demo", "mine", "the whole way on a small corpus that it makes itself, offline"),
+    "doctor": ("pipeline.doctor.command", "mine", "what this machine can do, as text for a bug report"),
 }
 
 # Command -> the function, by module, that gives the parser of its arguments, where its own module takes long to load.
@@ -89,6 +90,8 @@ _OPTIONAL: dict[str, str] = {
     "umap": "umap",
     "yt_dlp": "youtube",
 }
+# Modules of Python itself that Windows lacks: locks and limits use them.
+_OF_UNIX = ("fcntl", "resource")
 # What these print is their work: once nobody reads it, they end.
 _STREAMS = ("lf-filter",)
 
@@ -136,6 +139,9 @@ def main(argv: list[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if not package or package in _OWN:
             raise
+        if package in _OF_UNIX:
+            sys.stderr.write(f"mulan {arguments[0]}: no module {package} on this system; Windows needs WSL\n")
+            return 2
         extra = _OPTIONAL.get(package, extra)
         sys.stderr.write(
             f"mulan {arguments[0]}: needs the package {package}, which is not installed: "

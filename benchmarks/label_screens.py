@@ -6,19 +6,23 @@ Needs Debian's Chromium. The sentences are made up for the pictures.
 """
 
 import argparse
+import random
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
-from filters.annotation import people
+from filters.annotation import people, work
 from filters.annotation.exchange import add_bundle
+from filters.annotation.guideline import Guideline, read_guideline, remember
 from filters.annotation.log import Log
 from filters.annotation.records import Bundle, item_id_of
 from filters.annotation.warmup import read_warmup
+from filters.annotation.work import Judgement
 from schemas.label import Label, LabelItem, LabelValue
 from tests.filters.annotation.browser import CHROMIUM, MISSING, chromium, wait_for_sentence, wait_until_sent
 from tests.filters.annotation.harness import Server
@@ -45,6 +49,7 @@ PICTURES = (
     ("warmup", "light"),
     ("kept", "light"),
     ("decisions", "light"),
+    ("team", "light"),
 )
 VIEWS: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "viewport": {"width": 1080, "height": 720}},
@@ -67,6 +72,8 @@ def main(argv: list[str]) -> int:
                 db = prepare(Path(folder) / "labels.db")
                 with Server(db, exercises=read_warmup()[:3]) as server:
                     take(browser, server, arguments.out, view, options)
+        with tempfile.TemporaryDirectory() as folder, Server(prepare_team(Path(folder) / "labels.db")) as server:
+            take_team(browser, server, arguments.out)
     return 0
 
 
@@ -96,16 +103,62 @@ def prepare(db: Path) -> Path:
     return db
 
 
-def take(browser: Browser, server: Server, out: Path, view: str, options: dict[str, Any]) -> None:
-    def shoot(name: str, *, whole: bool = False) -> None:
-        if (name, view) not in PICTURES:
-            return
-        page.wait_for_timeout(400)
-        path = out / f"{name}-{view}.png"
-        page.screenshot(path=path, full_page=whole, animations="disabled")
-        # A palette is enough for flat pages, and a third of the bytes.
-        Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+def prepare_team(db: Path) -> Path:
+    """Three days of two annotators and a lead, who come to agree; the guideline is mended after the first."""
+    hour_ms = 3_600_000
+    now = [time.time_ns() // 1_000_000 - 73 * hour_ms]
+    edited = read_guideline()
+    former = Guideline(version="guideline-v0@0b11d4aa", markdown="\n".join(edited.markdown.splitlines()[:-2]))
+    items = [
+        LabelItem(
+            item_id=f"i{number:03}", text=SENTENCES[number % len(SENTENCES)], stratum=("short", "long")[number % 2]
+        )
+        for number in range(120)
+    ]
+    dice = random.Random(7)
+    with Log(db, create=True, clock_ms=lambda: now[0]) as log:
+        with log.transaction():
+            work.add_items(log, items, 2)
+            everybody = [people.ensure_person(log, name, adjudicator=name == "ada") for name in ("juno", "sam", "ada")]
+            log.append("joined", {"guideline": "g"}, person=everybody[2].id)
+        for day in range(3):
+            shown = edited if day else former
+            remember(log, shown)
+            for place, person in enumerate(everybody):
+                for number in range(day * 35, day * 35 + (35, 30, 6)[place]):
+                    now[0] += round(1000 * dice.gauss((4, 7, 5)[place], 1))
+                    yes = (number % 3 == 0) != (dice.random() < (0.06, 0.03, 0.01)[day])
+                    said = Judgement(
+                        value=LabelValue.YES if yes else LabelValue.NO,
+                        unsure=dice.random() < 0.1,
+                        guideline=shown.version,
+                    )
+                    work.put_label(log, person.id, f"i{number:03}", said, f"key-{person.id}-{number}")
+            now[0] += 24 * hour_ms - 400_000
+    return db
 
+
+def take_team(browser: Browser, server: Server, out: Path) -> None:
+    page = browser.new_context(**VIEWS["light"]).new_page()
+    page.goto(server.link("ada"))
+    page.click("main button")
+    page.goto(f"{server.address.url}/team")
+    page.locator("#editions summary").first.click()
+    shoot(page, out, "team", "light", whole=True)
+    page.context.close()
+
+
+def shoot(page: Page, out: Path, name: str, view: str, *, whole: bool = False) -> None:
+    if (name, view) not in PICTURES:
+        return
+    page.wait_for_timeout(400)
+    path = out / f"{name}-{view}.png"
+    page.screenshot(path=path, full_page=whole, animations="disabled")
+    # A palette is enough for flat pages, and a third of the bytes.
+    Image.open(path).convert("RGB").quantize(128).save(path, optimize=True)
+
+
+def take(browser: Browser, server: Server, out: Path, view: str, options: dict[str, Any]) -> None:
     context = browser.new_context(**options)
     page: Page = context.new_page()
     page.goto(server.link("ada"))
@@ -117,13 +170,13 @@ def take(browser: Browser, server: Server, out: Path, view: str, options: dict[s
         page.keyboard.press(key)
         page.wait_for_selector("#verdict")
         if number == 0:
-            shoot("warmup")
+            shoot(page, out, "warmup", view)
         page.click("main a.button")
     for key in "1010":
         wait_for_sentence(page)
         page.keyboard.press(key)
         wait_until_sent(page)
-    shoot("label")
+    shoot(page, out, "label", view)
     page.keyboard.press("?")
     page.keyboard.press("n")
     page.keyboard.type("suits an activity: rule 4")
@@ -132,7 +185,7 @@ def take(browser: Browser, server: Server, out: Path, view: str, options: dict[s
     page.route("**/api/label", lambda route: route.fulfill(status=400, json=refused), times=1)
     page.keyboard.press("0")
     page.wait_for_selector("#kept")
-    shoot("kept", whole=True)
+    shoot(page, out, "kept", view, whole=True)
     page.click('#kept button:text-is("Discard")')
     for key in "01":
         wait_for_sentence(page)
@@ -145,7 +198,7 @@ def take(browser: Browser, server: Server, out: Path, view: str, options: dict[s
     page.wait_for_selector("text=Nothing to settle")
     page.goto(f"{server.address.url}/decisions")
     page.click("summary")
-    shoot("decisions", whole=True)
+    shoot(page, out, "decisions", view, whole=True)
     context.close()
 
 

@@ -13,26 +13,22 @@ from typing import Any
 
 import psutil
 
+from schemas.machine import cpu, memory_bytes
+
 RESULTS = Path(__file__).with_name("results")
+# Environment variable that names the instructions which `only_avx2` imitates a processor of.
+IMITATED = "MULAN_IMITATED_INSTRUCTIONS"
 
 
 def machine(packages: tuple[str, ...]) -> dict[str, Any]:
     """CPU, cores, memory, versions and date; no host name and no path."""
-    model = platform.processor()
-    flags: list[str] = []
-    if (info := Path("/proc/cpuinfo")).exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                model = line.split(":", 1)[1].strip()
-            elif line.startswith("flags"):
-                known = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_tile")
-                flags = [flag for flag in known if flag in line.split()]
-                break
+    this = cpu()
     return {
-        "cpu": model,
-        "instructions": flags,
-        "cores": os.cpu_count(),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "cpu": this.model,
+        "instructions": list(this.instructions),
+        **({"imitated": f"one with {os.environ[IMITATED]} alone"} if IMITATED in os.environ else {}),
+        "cores": this.cores,
+        "memory_gib": round(memory_bytes() / 2**30, 1),
         "python": platform.python_version(),
         "packages": {name: importlib.metadata.version(name) for name in packages},
         "date": time.strftime("%Y-%m-%d"),

@@ -71,6 +71,8 @@ def strip_pictures(text: str) -> str:
 
 def strip_invisible(text: str) -> str:
     """Zero-width, bidirectional, control, private and broken characters go; towers of marks are cut to two."""
+    if text.isascii() and text.isprintable():
+        return text
     return _INVISIBLE.sub("", _STACKED_MARKS.sub(r"\1", _STRAY_JOINER.sub("", text)))
 
 

@@ -130,7 +130,7 @@ class ClipMaker:
             fetch or FetchConfig(), allow_roots=allow_roots, max_bytes=config.decode.max_media_bytes
         )
         self._decoder = ClipDecoder(config.decode)
-        self._detector: MusicDetector = load_detector(config.detector)
+        self._detector: MusicDetector = load_detector(config.detector, config.detector_hop_s)
         if self._detector.digest != config.detector_digest:
             raise RuntimeError(
                 f"music detector {config.detector} has digest {self._detector.digest} on this worker and "

@@ -4,6 +4,7 @@ Whatever is wrong with one row is a `Reject` with file, line and reason, and the
 stream with a bound on each line, so that neither a huge file nor a huge line needs memory.
 """
 
+import codecs
 import contextlib
 import csv
 import gzip
@@ -14,7 +15,7 @@ import math
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from pipeline.json_arrays import ARRAY_START, ArrayError, array_elements
 from pipeline.settings import InputError
 from pipeline.stores.store import StoreError
 from pipeline.table_folders import FORMATS, format_of, is_part, partition_values, table_folder
+from pipeline.table_splits import Piece, open_piece
 from pipeline.table_streams import HEAD_BYTES, EncodingError, as_utf8
 from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
 from schemas.cells import RowError, as_text
@@ -35,6 +37,7 @@ from schemas.side_tables import COMMENT_FIELDS, PLAYLIST_FIELDS, PLAYLIST_LIST_F
 MAX_LINE_BYTES = 16 << 20  # also of a CSV row, which may have several lines
 # A file with more bad rows than this is not the table that it is said to be, and what is said of it has to be held.
 MAX_REJECTS = 100_000
+MIN_REJECTS_OF_PIECE = 10_000
 # Text shrinks to a tenth, and a table of much the same rows to a fiftieth; beyond this it is made to fill a disk.
 MAX_GZIP_RATIO = 200
 GZIP_RATIO_FROM_BYTES = 64 << 20
@@ -85,6 +88,9 @@ class Table(Generic[Record]):
     def select(self, value: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
         return {field: value.get(columns.get(field, field)) for field in self.fields}
 
+    def wanted(self, columns: Mapping[str, str]) -> frozenset[str]:
+        return frozenset(columns.get(field, field) for field in self.fields)
+
     def typed(self, values: dict[str, Any], *, from_text: bool, tags_separator: str | None) -> dict[str, Any]:
         """Lists and numbers from their texts: every cell of CSV is a text, and tags are one where a separator says so.
 
@@ -129,30 +135,32 @@ def table_format(path: str) -> str:
 
 def read_table(
     table: Table[Record],
-    path: str,
+    path: str | Piece,
     columns: Mapping[str, str],
     tags_separator: str | None = None,
     meter: Callable[[Any], Any] = lambda stream: stream,
 ) -> Iterator[tuple[int, Record] | Reject]:
-    """Every row of a file as (line, record), or as a Reject. Line numbers start at 1; in Parquet and in a JSON array
-    they count rows. `tags_separator` is what stands between tags that are one text (CSV: `|` where it is None);
-    `meter` is given the file's stream, and gives one that is read in its place."""
+    """Every row of a file, or of a piece of it, as (line, record), or as a Reject. Line numbers start at 1; in Parquet
+    and in a JSON array they count rows. `tags_separator` is what stands between tags that are one text (CSV: `|` where
+    it is None); `meter` is given the file's stream, and gives one that is read in its place."""
     return (item for item, _ in read_items(table, path, columns, tags_separator, meter))
 
 
 def read_items(
     table: Table[Record],
-    path: str,
+    path: str | Piece,
     columns: Mapping[str, str],
     tags_separator: str | None = None,
     meter: Callable[[Any], Any] = lambda stream: stream,
 ) -> Iterator[tuple[tuple[int, Record] | Reject, Mapping[str, Any]]]:
     """As `read_table`, each with the row as it stands in the file; of Parquet's other columns the names alone."""
-    line = rejects = 0
+    piece = path if isinstance(path, Piece) else Piece(path=path)
+    path, line, rejects = piece.path, piece.line, 0
+    most_rejects = max(MAX_REJECTS // piece.of, min(MAX_REJECTS, MIN_REJECTS_OF_PIECE))
     try:
-        wanted = frozenset(columns.get(field, field) for field in table.fields)
+        wanted = table.wanted(columns)
         folders = partition_values(path)
-        for line, value in _values(path, table_format(path), wanted, meter):
+        for line, value in _values(piece, table_format(path), wanted, meter):
             if isinstance(value, Reject):
                 item: tuple[int, Record] | Reject = value
                 cells: Mapping[str, Any] = {}
@@ -161,7 +169,7 @@ def read_items(
                 item = _record(table, path, line, cells, columns, tags_separator)
             yield item, cells
             rejects += isinstance(item, Reject)
-            if rejects >= MAX_REJECTS:
+            if rejects >= most_rejects:
                 raise _TableError(f"{rejects} rows cannot be used; is this the right file?")
     except (_TableError, EncodingError, ArrayError, OSError, EOFError, zlib.error, pa.ArrowException) as error:
         # An error of the disk has a number, and one of what the file holds has none. Only the second is the file's
@@ -223,16 +231,30 @@ def is_utf8(text: str) -> bool:
 
 
 def _values(
-    path: str, kind: str, wanted: frozenset[str], meter: Callable[[Any], Any]
+    piece: Piece, kind: str, wanted: frozenset[str], meter: Callable[[Any], Any]
 ) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
-    with meter(storage.open_file(path)) as content, _plain(path, content) as stream:
-        if kind == "parquet":
-            yield from _parquet_values(path, stream, wanted)
+    if kind == "parquet":
+        with meter(open_piece(piece)) as content, _plain(piece.path, content) as stream:
+            yield from _parquet_values(piece, stream, wanted)
+        return
+    before = piece.line - piece.header_lines
+    for line, value in _text_values(piece, kind, wanted, meter):
+        yield line + before, replace(value, line=value.line + before) if isinstance(value, Reject) else value
+
+
+def _text_values(
+    piece: Piece, kind: str, wanted: frozenset[str], meter: Callable[[Any], Any]
+) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+    """Lines count from the beginning of what the piece is read as."""
+    path = piece.path
+    with meter(open_piece(piece)) as content, _plain(path, content) as stream:
+        if piece.start and not piece.header:  # what a file begins with says what it is, and not what a piece does
+            yield from _json_values(path, _lines(path, content))
             return
         is_csv = kind in ("csv", "tsv")
         text = as_utf8(stream if stream is content else _Unpacked(stream, content), carriage_returns=is_csv)
         if is_csv:
-            yield from _csv_values(path, _lines(path, text), "\t" if kind == "tsv" else ",", wanted)
+            yield from _csv_values(path, _lines(path, text), _usual_delimiter(path), wanted)
         elif ARRAY_START.match(text.peek(HEAD_BYTES)):
             yield from _json_values(path, _elements(path, text))
         else:
@@ -285,11 +307,28 @@ def _json_values(path: str, lines: Lines) -> Iterator[tuple[int, Mapping[str, An
 def _csv_values(
     path: str, lines: Lines, usual: str, wanted: frozenset[str]
 ) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
-    csv.field_size_limit(MAX_LINE_BYTES)
     skipped, delimiter, lines = _delimiter(lines, usual, wanted)
+    header: list[str] | None = None
+    for start, cells in _csv_rows(path, lines, skipped, delimiter):
+        if isinstance(cells, Reject):
+            yield start, cells
+        elif header is None:
+            header = [name.strip() for name in cells]
+            if twice := sorted(name for name in wanted.intersection(header) if header.count(name) > 1):
+                log.warning("%s: %s stands twice in the header; the last one is read", path, ", ".join(twice))
+        elif len(cells) > len(header):
+            detail = f"{len(cells)} cells under {len(header)} columns"
+            excerpt = _excerpt(delimiter.join(cells))
+            yield start, Reject(file=path, line=start, reason=Reason.BAD_VALUE, detail=detail, excerpt=excerpt)
+        elif cells:
+            yield start, dict(zip(header, cells, strict=False))
+
+
+def _csv_rows(path: str, lines: Lines, skipped: int, delimiter: str) -> Iterator[tuple[int, list[str] | Reject]]:
+    """The cells of each row, the header's first."""
+    csv.field_size_limit(MAX_LINE_BYTES)
     texts = _CsvLines(path, lines)
     reader = csv.reader(texts, delimiter=delimiter, strict=True)
-    header: list[str] | None = None
     while True:
         start = reader.line_num + 1 + skipped
         texts.begin_row()
@@ -304,26 +343,8 @@ def _csv_values(
         except csv.Error as error:
             yield start, Reject(file=path, line=start, reason=Reason.BAD_VALUE, detail=f"not CSV: {error}")
         yield from texts.take_rejects()
-        if cells is None:
-            continue
-        if header is None:
-            header = [name.strip() for name in cells]
-            if twice := sorted(name for name in wanted.intersection(header) if header.count(name) > 1):
-                log.warning("%s: %s stands twice in the header; the last one is read", path, ", ".join(twice))
-        elif len(cells) > len(header):
-            detail = f"{len(cells)} cells under {len(header)} columns"
-            yield (
-                start,
-                Reject(
-                    file=path,
-                    line=start,
-                    reason=Reason.BAD_VALUE,
-                    detail=detail,
-                    excerpt=_excerpt(delimiter.join(cells)),
-                ),
-            )
-        elif cells:
-            yield start, dict(zip(header, cells, strict=False))
+        if cells is not None:
+            yield start, cells
 
 
 def _delimiter(lines: Lines, usual: str, wanted: frozenset[str]) -> tuple[int, str, Lines]:
@@ -399,16 +420,53 @@ class _CsvLines:
             return "\n"
 
 
-def _parquet_values(path: str, stream: Any, wanted: frozenset[str]) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
+def row_ends(path: str, stream: Any, wanted: frozenset[str]) -> Iterator[tuple[int, int]]:
+    """Where rows of CSV end, the header first: bytes and lines up to there. The stream is as it stands in the file."""
+    begins_with_mark = stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+    stream.seek(0)
+    counted = _Counted(as_utf8(stream, carriage_returns=True), len(codecs.BOM_UTF8) * begins_with_mark)
+    try:
+        skipped, delimiter, lines = _delimiter(_lines(path, counted), _usual_delimiter(path), wanted)
+    except _TableError:
+        return
+    for number, (_, row) in enumerate(_csv_rows(path, lines, skipped, delimiter)):
+        if number == 0 and isinstance(row, Reject):
+            return  # the header comes later, and what is before it is said once
+        yield counted.bytes, counted.lines
+
+
+class _Counted:
+    """Lines of a stream, and what they came to."""
+
+    def __init__(self, stream: Any, start: int) -> None:
+        self._stream = stream
+        self.bytes = start
+        self.lines = 0
+
+    def readline(self, size: int) -> bytes:
+        line: bytes = self._stream.readline(size)
+        self.bytes += len(line)
+        self.lines += line.endswith(b"\n")
+        return line
+
+
+def _usual_delimiter(path: str) -> str:
+    return "\t" if table_format(path) == "tsv" else ","
+
+
+def _parquet_values(
+    piece: Piece, stream: Any, wanted: frozenset[str]
+) -> Iterator[tuple[int, Mapping[str, Any] | Reject]]:
     """Rows with the columns that are `wanted`; what the others hold may be what Python has no value for."""
-    number = 0
+    path, number = piece.path, piece.line
     file = pq.ParquetFile(pa.PythonFile(stream, mode="r"))
     for group in range(file.metadata.num_row_groups):
         if (size := file.metadata.row_group(group).total_byte_size) > MAX_ROW_GROUP_BYTES:
             raise _TableError(f"row group {group} unpacks to {size} bytes; the limit is {MAX_ROW_GROUP_BYTES}")
     columns = [name for name in file.schema_arrow.names if name in wanted]
     others = dict.fromkeys(name for name in file.schema_arrow.names if name not in wanted)
-    for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=columns):
+    groups = range(piece.start, file.metadata.num_row_groups if piece.end is None else piece.end)
+    for batch in file.iter_batches(batch_size=PARQUET_BATCH_ROWS, columns=columns, row_groups=groups):
         cells = dict(zip(batch.schema.names, batch.columns, strict=True))
         for row in range(batch.num_rows):
             number += 1

@@ -88,7 +88,7 @@ def _rows(run_dir: str, plan: Plan) -> Iterator[dict[str, Any]]:
 
 def _cpu_share(config: MineConfig) -> float:
     """CPU seconds for one second of clip, from one clip of noise."""
-    detector = load_detector(config.detector)
+    detector = load_detector(config.detector, config.detector_hop_s)
     samples = int(TRIAL_S * CLIP_SAMPLE_RATE_HZ)
     pcm_T = np.random.default_rng(0).integers(-8000, 8000, samples, dtype=np.int16)
     wave_T = pcm_T.astype(np.float32) / np.float32(32768)

@@ -7,6 +7,7 @@ written and the pointer is moved. Both are conditional writes, so that a job tha
 import dataclasses
 import logging
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline import storage
+from pipeline.duplicates.fingerprints import GROUP_HEX_CHARS, leaders, named_files
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import Plan, RunState
 from pipeline.run_folder.lock import Hold, LostLockError
@@ -32,7 +34,6 @@ GROUPS_SCHEMA = pa.schema(
     [pa.field("recording_id", pa.string(), nullable=False), pa.field("group", pa.string(), nullable=False)]
 )
 _OLD_REMOVED_NAME = re.compile(r"removed-\d{3,}\.jsonl")
-GROUP_HEX_CHARS = 32  # of the hash of the decoded audio
 log = logging.getLogger(__name__)
 
 
@@ -203,24 +204,32 @@ def accounting(state: RunState, records: list[ShardRecord]) -> dict[str, Any]:
 
 
 def _write_groups(run_dir: str, records: list[ShardRecord]) -> FileEntry:
-    """Recordings whose decoded audio is the same share a group; it is named by the hash of that audio."""
+    """Recordings whose decoded audio is the same share a group, and so do copies of it by their fingerprints, where
+    those are joined; it is named by the hash of that audio, of copies by the smallest."""
+    leader = leaders(run_dir)
     rows = 0
     with storage.staged(run_dir) as staged:
         with pq.ParquetWriter(staged, GROUPS_SCHEMA, compression="zstd") as writer:
-            for record in records:
-                if record.shard is None:
-                    continue
-                shard = open_shard(run_dir, record.shard.path)
-                groups = range(len(shard.groups()))
-                table = pa.concat_tables(shard.read(group, ["recording_id", "audio_sha256"]) for group in groups)
-                group = pa.array([sha256[:GROUP_HEX_CHARS] for sha256 in table["audio_sha256"].to_pylist()])
-                ids = table["recording_id"].combine_chunks()
+            for ids, audio in audio_names(run_dir, records):
+                group = pa.array([leader.get(name, name) for name in audio])
                 writer.write_table(pa.Table.from_arrays([ids, group], schema=GROUPS_SCHEMA))
-                rows += table.num_rows
+                rows += len(ids)
         entry = storage.file_entry(staged, "groups-{}.parquet", rows)
         storage.publish(staged, storage.join(run_dir, entry.path))
     storage.failpoint("groups_published")
     return entry
+
+
+def audio_names(run_dir: str, records: Iterable[ShardRecord]) -> Iterator[tuple[pa.Array, list[str]]]:
+    """Of each shard the ids of its recordings, and what their audio is called in groups."""
+    for record in records:
+        if record.shard is None:
+            continue
+        shard = open_shard(run_dir, record.shard.path)
+        groups = range(len(shard.groups()))
+        table = pa.concat_tables(shard.read(group, ["recording_id", "audio_sha256"]) for group in groups)
+        audio = [sha256[:GROUP_HEX_CHARS] for sha256 in table["audio_sha256"].to_pylist()]
+        yield table["recording_id"].combine_chunks(), audio
 
 
 def _tombstones(state: RunState) -> tuple[str, ...]:
@@ -267,6 +276,17 @@ def sweep(state: RunState, records: list[ShardRecord], hold: Hold, *, replaced: 
             if key not in live or (folder != layout.COMMITS and (key in settled or replaced)):
                 found.append(info)
     folders = []
+    of_fingerprints = storage.join(run_dir, layout.FINGERPRINTS)
+    names = storage.list_folders(of_fingerprints)
+    folders += [storage.join(of_fingerprints, name) for name in names if layout.ATTEMPT_NAME.fullmatch(name)]
+    if made := storage.list_folder(of_fingerprints):
+        meant = named_files(run_dir, records)
+        found += [
+            info
+            for info in made
+            if layout.FINGERPRINT_NAMES.fullmatch(storage.name_of(info.path))
+            and info.path.removeprefix(f"{run_dir}/") not in meant
+        ]
     parts = state.live_parts()
     live_parts = {part.file.path for part in parts}
     pending = {part.key for part in parts} - live

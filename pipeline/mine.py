@@ -7,8 +7,9 @@ catalogue that has grown or shrunk adds a generation. How a Beam pipeline is run
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -16,7 +17,9 @@ from typing import Any, Protocol
 from pipeline import manifest, storage, task_file
 from pipeline.build import BuildTask, build
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
-from pipeline.plan import plan, rewrite_parts
+from pipeline.duplicates.fingerprints import Joined, fingerprint_run
+from pipeline.exchange import Exchange
+from pipeline.plan import ORPHANS, plan, rewrite_parts
 from pipeline.progress.snapshot import PLAN, SURVEY
 from pipeline.progress.watching import Progress, View
 from pipeline.report import write_report
@@ -38,10 +41,10 @@ from pipeline.settings import (
     ShardSettings,
 )
 from pipeline.storage import DamagedError
-from pipeline.survey import catalogue_digest, find_cutoff, survey
-from pipeline.table_steps import Attempt, Selection, write_known
+from pipeline.survey import CUTOFF, catalogue_digest, survey
+from pipeline.table_steps import Attempt, write_known
 from pipeline.workers.memory import give_back_freed
-from schemas.accounting import Account, sum_counts
+from schemas.accounting import Account
 from schemas.commit import PartRecord
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
@@ -126,6 +129,9 @@ def _mine(
     if not job.dry_run:
         _build_pending(config, settings, job, state, run, hold, progress)
         progress.finishing()
+        if job.fingerprint or Joined.read(job.output) is not None:
+            built = [record for _, record in state.committed(settings.config_digest) if record is not None]
+            fingerprint_run(job.output, built, hold, run)
         manifest.finish(state, published, settings, detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
@@ -209,13 +215,21 @@ def _fixed_settings(
             return fixed.of_shards(path)
         if state.plans or published.numbers:
             said = "; ".join(f"{name} {before!r} → {now!r}" for name, (before, now) in changes.items())
-            of_code = any(name.startswith("versions.") for name in changes)
-            advice = "use the openmulan that it was mined with" if of_code else "use those"
+            advice = _advice(changes, fixed.detector, detector)
             raise InputError(f"{run_dir} was mined with other settings ({said}); {advice}, or another --output")
         written = storage.swap(path, content, found[1])
     if written is None:
         raise LostLockError(f"{path} was written by another job meanwhile; this job stops")
     return made.of_shards(path)
+
+
+def _advice(changes: Collection[str], recorded: Mapping[str, Any], detector: DetectorEntry) -> str:
+    """How to go on in a run that has other settings."""
+    of_detector = {"detector_digest", "versions.detector"}.issuperset(changes)
+    if of_detector and recorded["name"] == detector.name and recorded["hop_s"] != detector.hop_s:
+        return f"give --music_hop {recorded['hop_s']:g}"
+    of_code = any(name.startswith("versions.") for name in changes)
+    return "use the openmulan that it was mined with" if of_code else "use those"
 
 
 def _plan_generation(
@@ -241,9 +255,26 @@ def _plan_generation(
         return
     generation = len(state.plans) + 1
     text_bytes = _text_bytes(inputs)
-    passes = _passes(job, text_bytes)
     run = partial(run, small=text_bytes < SMALL_BYTES)
     attempt = Attempt(run_dir=job.output, generation=generation, name=hold.attempt)
+    with _exchange(job, attempt, text_bytes) as exchange:
+        _plan_attempt(config, job, state, inputs, asked, tokenizer, run, hold, progress, attempt, exchange)
+
+
+def _plan_attempt(
+    config: MineConfig,
+    job: JobSettings,
+    state: RunState,
+    inputs: Inputs,
+    asked: str,
+    tokenizer: str,
+    run: RunPipeline,
+    hold: Hold,
+    progress: Progress,
+    attempt: Attempt,
+    exchange: Exchange,
+) -> None:
+    newest, generation = state.newest, attempt.generation
     known = write_known(attempt, state.live_parts())
     tokenizer_path = attempt.tokenizer_path if tokenizer else ""
     if tokenizer:
@@ -253,7 +284,7 @@ def _plan_generation(
         job,
         known,
         attempt,
-        passes,
+        exchange,
         run,
         partial(progress.reading, SURVEY, _table_bytes(inputs, CATALOGUE.kind)),
     )
@@ -290,25 +321,28 @@ def _plan_generation(
     removed = totals.get("changed", 0) + totals.get("removed", 0)
     if job.on_removed == TOMBSTONE:
         removed += totals.get("gone", 0)
-    for index in range(passes):
-        step = partial(
-            plan,
-            catalogues=list(job.catalogues),
-            comments=list(job.comments),
-            playlists=list(job.playlists),
-            columns=job.columns,
-            tags_separator=job.tags_separator,
-            selection=Selection(cutoff=cutoff, shards=max(shards, 1), passes=passes, index=index),
-            known=known,
-            keep_gone=job.on_removed == KEEP,
-            attempt=attempt,
-            tokenizer=tokenizer_path,
-            text=config.text,
-            lf_model=config.lf_model,
-            excluded_titles=ExclusionList(title_keys=job.exclude.title_keys),
-        )
-        with progress.reading(PLAN, _table_bytes(inputs), fresh // passes) as view:
-            run(_step("plan: text of the recordings, joined", generation, index, passes), step, view=view)
+    step = partial(
+        plan,
+        catalogues=list(job.catalogues),
+        comments=list(job.comments),
+        playlists=list(job.playlists),
+        columns=job.columns,
+        tags_separator=job.tags_separator,
+        cutoff=cutoff,
+        shards=max(shards, 1),
+        known=known,
+        keep_gone=job.on_removed == KEEP,
+        attempt=attempt,
+        exchange=exchange,
+        tokenizer=tokenizer_path,
+        text=config.text,
+        lf_model=config.lf_model,
+        excluded_titles=ExclusionList(title_keys=job.exclude.title_keys),
+    )
+    # What an exchange keeps of the catalogue is not read again.
+    read = (COMMENTS.kind, PLAYLISTS.kind, *((CATALOGUE.kind,) if exchange.folder is None else ()))
+    with progress.reading(PLAN, _table_bytes(inputs, *read), fresh) as view:
+        run(f"plan: text of the recordings, joined (generation {generation})", step, view=view)
     if removed and known is not None:
         step = partial(
             rewrite_parts,
@@ -330,7 +364,7 @@ def _plan_generation(
         inputs=inputs | describe_suppression(job.output),
         rows=_row_account(totals),
         annotations=_annotations(parts),
-        orphans=_orphans(attempt, passes),
+        orphans=storage.read_json(attempt.totals_path(ORPHANS)) or {},
         removed=removed,
         parts=tuple(parts),
         rejects=attempt.lines("rejects-"),
@@ -342,11 +376,6 @@ def _plan_generation(
     if planned != fresh:
         raise RuntimeError(f"generation {generation} planned {planned} of {fresh} recordings; run the command again")
     commit_plan(state, made, hold)
-
-
-def _step(what: str, generation: int, index: int, passes: int) -> str:
-    """The name of a step in the log; of several passes each has a share of the recordings."""
-    return f"{what} (generation {generation}" + (f", pass {index + 1} of {passes})" if passes > 1 else ")")
 
 
 def _no_row(job: JobSettings, attempt: Attempt, rows: int) -> str:
@@ -394,44 +423,26 @@ def _survey(
     job: JobSettings,
     known: str | None,
     attempt: Attempt,
-    passes: int,
+    exchange: Exchange,
     run: RunPipeline,
     surveying: Callable[[], AbstractContextManager[View]],
 ) -> tuple[dict[str, int], int | None]:
     """Totals of the catalogue, and the largest hash within --limit."""
-    cutoff = None
-    paths = list(job.catalogues)
-    if config.limit is not None:
-        limit, cutoff_path = config.limit, attempt.totals_path("cutoff")
-        step = partial(
-            find_cutoff,
-            paths=paths,
-            columns=job.columns,
-            tags_separator=job.tags_separator,
-            limit=limit,
-            path=cutoff_path,
-        )
-        with surveying() as view:
-            run("search for the recordings within --limit", step, view=view)
-        cutoff = (storage.read_json(cutoff_path) or {})["cutoff"]
-    totals = []
-    for index in range(passes):
-        suffix = f"-{index:03d}" if passes > 1 else ""
-        step = partial(
-            survey,
-            paths=paths,
-            columns=job.columns,
-            tags_separator=job.tags_separator,
-            selection=Selection(cutoff=cutoff, passes=passes, index=index),
-            known=known,
-            attempt=attempt,
-            suffix=suffix,
-        )
-        with surveying() as view:
-            run(_step("survey of the catalogue", attempt.generation, index, passes), step, view=view)
-        totals.append(storage.read_json(attempt.totals_path(f"survey{suffix}")) or {})
+    step = partial(
+        survey,
+        paths=list(job.catalogues),
+        columns=job.columns,
+        tags_separator=job.tags_separator,
+        limit=config.limit,
+        known=known,
+        attempt=attempt,
+        exchange=exchange,
+    )
+    with surveying() as view:
+        run(f"survey of the catalogue (generation {attempt.generation})", step, view=view)
     storage.failpoint("survey_written")
-    return sum_counts(totals), cutoff
+    totals = storage.read_json(attempt.totals_path("survey")) or {}
+    return totals, (storage.read_json(attempt.totals_path(CUTOFF)) or {})[CUTOFF]
 
 
 def _build_pending(
@@ -498,13 +509,25 @@ def _text_bytes(inputs: dict[str, list[list[Any]]]) -> int:
     )
 
 
-def _passes(job: JobSettings, text_bytes: int) -> int:
+@contextmanager
+def _exchange(job: JobSettings, attempt: Attempt, text_bytes: int) -> Iterator[Exchange]:
+    """Where the text of a recording meets. On this machine in files, beside what else the attempt writes or, where the
+    run lies elsewhere, among what is temporary; they go with the attempt, those of killed ones with the next."""
     if job.pass_bytes is None:
-        return 1
-    passes = max(1, -(-text_bytes // job.pass_bytes))
-    if passes > 1:
-        log.info("plan: about %d MiB of text, taken in %d passes", text_bytes >> 20, passes)
-    return passes
+        yield Exchange()
+        return
+    name = storage.name_of(attempt.folder)
+    is_local = storage.is_local(job.output)
+    folder = storage.join(attempt.folder if is_local else tempfile.gettempdir(), layout.EXCHANGE)
+    plan_dir = layout.plan_dir(job.output, attempt.generation)
+    if is_local:
+        for other in storage.list_folders(plan_dir):
+            if layout.ATTEMPT_NAME.fullmatch(other) and other != name:
+                storage.delete_folder(storage.join(plan_dir, other, layout.EXCHANGE))
+    try:
+        yield Exchange(folder=folder, partitions=max(1, -(-text_bytes // job.pass_bytes)))
+    finally:
+        storage.delete_folder(folder)
 
 
 def describe(paths: tuple[str, ...]) -> list[list[Any]]:
@@ -540,8 +563,3 @@ def _annotations(parts: list[PartRecord]) -> dict[str, Account]:
         for source, account in part.annotations.items():
             accounts[source].add(account)
     return accounts
-
-
-def _orphans(attempt: Attempt, passes: int) -> dict[str, int]:
-    names = ["orphans"] if passes == 1 else [f"orphans-{index:03d}" for index in range(passes)]
-    return sum_counts(storage.read_json(attempt.totals_path(name)) or {} for name in names)

@@ -153,6 +153,7 @@ def job_settings(arguments: argparse.Namespace, is_local: bool) -> JobSettings:
         on_removed=arguments.on_removed,
         max_failure_rate=arguments.max_failure_rate,
         dry_run=arguments.dry_run,
+        fingerprint=arguments.fingerprint,
         lock=lock_config(arguments),
         pass_bytes=arguments.pass_bytes if is_local else None,
     )
@@ -187,7 +188,7 @@ def _add_audioset_options(group: Group) -> None:
     group.add_argument(
         "--audioset_ontology", metavar="FILE", help="ontology.json or class_labels_indices.csv, for the names"
     )
-    _add_repeated(group, "--audioset_audio", "DIR", "its recordings: YTID.* or YTID_START.*")
+    _add_repeated(group, "--audioset_audio", "DIR", "its recordings: YTID.*, YTID_START_END.* … (docs/audioset.md)")
     group.add_argument("--audioset_by_id", action="store_true", help="ask YouTube for segments that have no local copy")
 
 
@@ -298,6 +299,12 @@ def _add_shard_options(group: Group) -> None:
         "package.module:factory of your own",
         metavar="D",
     )
+    group.add_argument(
+        "--music_hop",
+        type=float,
+        metavar="S",
+        help="seconds from one of YAMNet's windows to the next, at most its 0.975 (default: side by side)",
+    )
     _add(group, "--music_threshold", gate.threshold, "a frame that scores this or above is music", metavar="T")
     _add(group, "--min_music_fraction", gate.min_fraction, "a clip with less music than this is left out", metavar="F")
     _add(
@@ -331,7 +338,7 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
     counter = load_tokenizer(arguments.tokenizer)
     tokenizer = counter.to_str() if counter is not None else ""
     spec = named_or_absolute(arguments.music_detector, DETECTORS)
-    detector = load_detector(spec)
+    detector = load_detector(spec, arguments.music_hop)
     lf_model = named_or_absolute(arguments.lf_model, (NONE,))
     scorer = describe_scorer(lf_model)
     if arguments.lf_languages:
@@ -349,6 +356,7 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
         gate=gate,
         decode=DecodeConfig(short_policy=ShortPolicy(arguments.short_policy)),
         detector=spec,
+        detector_hop_s=arguments.music_hop,
         detector_digest=detector.digest,
         lf_model=lf_model,
         lf_digest=scorer.digest,
@@ -372,10 +380,14 @@ def mine_config(arguments: argparse.Namespace, exclude: ExclusionList) -> tuple[
 
 def _add_job_options(group: Group) -> None:
     group.add_argument("--dry_run", action="store_true", help="plan only: print shards, bytes and estimated work")
-    _add(group, "--max_failure_rate", JOB.max_failure_rate, "exit with 1 above this", metavar="R")
-    _add(
-        group, "--pass_bytes", DEFAULT_PASS_BYTES, "local runner: text that one pass of the plan may hold", metavar="N"
+    group.add_argument(
+        "--fingerprint",
+        action="store_true",
+        help="group re-encoded and shifted copies too, not only equal audio (see docs/duplicates.md); once given "
+        "to a run, it holds for its later jobs",
     )
+    _add(group, "--max_failure_rate", JOB.max_failure_rate, "exit with 1 above this", metavar="R")
+    _add(group, "--pass_bytes", DEFAULT_PASS_BYTES, "local runner: text that a worker joins at a time", metavar="N")
     add_lock_options(group)
     group.add_argument(
         "--metrics_file",

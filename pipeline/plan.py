@@ -18,31 +18,29 @@ from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import storage
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
+from pipeline.exchange import Exchange, Meet, Spill, read_segments
+from pipeline.gathered import Gather, Gathered, gathered_of, known_of, parse_row, row_of, said_of
 from pipeline.progress.counters import count_annotations, count_planned
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
-from pipeline.sketch import Sketch, annotations_in, empty_sketch, merge_sketches
+from pipeline.sketch import Sketch, annotations_in, empty_sketch
 from pipeline.storage import DamagedError
-from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
+from pipeline.survey import SEGMENTS
+from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, WriteLines, WriteTotals, within_limit
 from pipeline.task_file import ReadTasks
 from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_texts
 from schemas.accounting import Account
-from schemas.catalogue import parse_catalogue_row
 from schemas.columns import completed
 from schemas.commit import PartRecord
 from schemas.exclusion import ExclusionList
 from schemas.plan import PLAN_SCHEMA, PlannedRow
 from schemas.shard import shard_of
-from schemas.sources import SOURCES, TextSource
+from schemas.sources import TextSource
 
 REMOVED, ORPHANS = "removed", "orphans"
 ROWS_PER_READ = 64
 MAX_HELD = 50_000  # bags and texts of a bundle, before they go on
-
-# What is known of one recording: (row digest, row, folder of its catalogue file), (row digest, part key) of an earlier
-# generation, sketches of what the side tables say by the key of their source.
-Gathered = tuple[tuple[str, dict[str, Any], str] | None, tuple[str, str] | None, dict[str, Sketch]]
 
 
 def plan(
@@ -53,89 +51,93 @@ def plan(
     playlists: list[str],
     columns: dict[str, dict[str, str]],
     tags_separator: str | None,
-    selection: Selection,
+    cutoff: int | None,
+    shards: int,
     known: str | None,
     keep_gone: bool,
     attempt: Attempt,
+    exchange: Exchange,
     tokenizer: str,
     text: TextConfig,
     lf_model: str = NONE,
     excluded_titles: ExclusionList | None = None,
 ) -> None:
-    """Write the plan parts of one pass, each with its commit record.
+    """Write the plan parts, each with its commit record.
 
-    `known` is what `write_known` says; `tokenizer` the path of a serialised TokenCounter, or empty; `lf_model` what
-    `load_scorer` takes, or `none`. Of `excluded_titles` only the titles count here: recordings are left out when their
-    shard is built.
+    `cutoff` is the largest hash within --limit; `known` what `write_known` says; `tokenizer` the path of a serialised
+    TokenCounter, or empty; `lf_model` what `load_scorer` takes, or `none`. Of `excluded_titles` only the titles count
+    here: recordings are left out when their shard is built. Where the exchange has a folder, catalogue and earlier
+    generations lie there since the survey.
     """
-    if selection.shards is None:
-        raise ValueError("the number of shards must be known before a plan is made")
-    rows = begin | "read catalogue" >> ReadTables(
-        CATALOGUE, catalogues, columns, tags_separator, suppressed_in=attempt.run_dir
-    )
-    gathered = [
-        rows[ROWS] | "rows" >> beam.FlatMap(_row, selection),
-        begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection),
-    ]
-    suffix = f"-{selection.index:03d}" if selection.passes > 1 else ""
+    said = []
     for table, paths, stage in (
-        (COMMENTS, comments, _CommentText(tokenizer, text, selection)),
-        (PLAYLISTS, playlists, _PlaylistText(tokenizer, text, selection, excluded_titles or ExclusionList())),
+        (COMMENTS, comments, _CommentText(tokenizer, text, cutoff)),
+        (PLAYLISTS, playlists, _PlaylistText(tokenizer, text, cutoff, excluded_titles or ExclusionList())),
     ):
         if paths:
             read = begin | f"read {table.kind}" >> ReadTables(table, paths, columns, suppressed_in=attempt.run_dir)
-            gathered.append(read[ROWS] | f"{table.kind} text" >> beam.ParDo(stage))
-            if selection.index == 0:
-                _ = read[REJECTS] | f"{table.kind} rejects" >> WriteLines(attempt, f"rejects-{table.kind}")
-    planned = (
-        gathered
-        | beam.Flatten()
-        | beam.CombinePerKey(_Gather(text))
-        | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(REMOVED, ORPHANS, main=ROWS)
+            said.append(read[ROWS] | f"{table.kind} text" >> beam.ParDo(stage))
+            _ = read[REJECTS] | f"{table.kind} rejects" >> WriteLines(attempt, f"rejects-{table.kind}")
+    gather = Gather(text)
+    if exchange.folder is None:
+        rows = begin | "read catalogue" >> ReadTables(
+            CATALOGUE, catalogues, columns, tags_separator, suppressed_in=attempt.run_dir
+        )
+        earlier = begin | "known" >> ReadKnown(attempt.run_dir, known) | "earlier" >> beam.MapTuple(known_of)
+        kept = rows[ROWS] | "rows" >> beam.FlatMap(_row_within, cutoff)
+        gathered = (kept, earlier, *said) | beam.Flatten() | beam.CombinePerKey(gather)
+    else:
+        segments = [begin | beam.Create([attempt.totals_path(SEGMENTS)]) | beam.FlatMap(read_segments)]
+        if said:
+            segments.append(said | "text" >> beam.Flatten() | "spill text" >> Spill(exchange))
+        met = segments | beam.Flatten() | "meet" >> Meet(gathered_of)
+        gathered = met | "gather" >> beam.FlatMap(_gather_within, gather, cutoff)
+    planned = gathered | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(
+        REMOVED, ORPHANS, main=ROWS
     )
-    _ = planned[ORPHANS] | "orphans" >> WriteTotals(attempt.totals_path(f"orphans{suffix}"))
+    _ = planned[ORPHANS] | "orphans" >> WriteTotals(attempt.totals_path(ORPHANS))
     if known is not None:
-        _ = planned[REMOVED] | "removed" >> WriteLines(attempt, f"removed-{selection.index:03d}")
+        _ = planned[REMOVED] | "removed" >> WriteLines(attempt, "removed-000")
     scored = planned[ROWS]
     if lf_model != NONE:
         # Imported where it is used: RunInference takes a second to import, and most commands score nothing.
         from pipeline.score import ScoreSentences
 
         scored = scored | "score sentences" >> ScoreSentences(lf_model)
-    _ = (
-        scored
-        | "by shard" >> beam.Map(lambda row: (shard_of(row[0]["recording_id"], selection.shards), row))
-        | "group by shard" >> beam.GroupByKey()
-        | "write parts" >> beam.ParDo(_WritePart(attempt))
-    )
+    by_shard = scored | "by shard" >> beam.Map(lambda row: (str(shard_of(row[0]["recording_id"], shards)), row))
+    if exchange.folder is None:
+        grouped = by_shard | "group by shard" >> beam.GroupByKey()
+    else:
+        grouped = by_shard | "spill rows" >> Spill(exchange) | "meet by shard" >> Meet(tuple)
+    _ = grouped | "write parts" >> beam.ParDo(_WritePart(attempt))
 
 
-def _row(element: tuple[str, int, Any], selection: Selection) -> Iterator[tuple[str, Gathered]]:
-    file, _, record = element
-    if selection.takes(record.recording_id):
-        row = (record.digest(), record.to_json(), storage.parent(file))
-        yield record.recording_id, (row, None, {})
+def _row_within(read: tuple[str, int, Any], cutoff: int | None) -> Iterator[tuple[str, Gathered]]:
+    if within_limit(read[2].recording_id, cutoff):
+        yield row_of(read)
 
 
-def _known(element: tuple[str, tuple[str, str]], selection: Selection) -> Iterator[tuple[str, Gathered]]:
-    recording_id, known = element
-    if selection.in_pass(recording_id):
-        yield recording_id, (None, known, {})
+def _gather_within(
+    met: tuple[str, list[Gathered]], gather: Gather, cutoff: int | None
+) -> Iterator[tuple[str, Gathered]]:
+    """Beyond the limit nothing counts but that an earlier generation has the recording."""
+    recording_id, values = met
+    if not within_limit(recording_id, cutoff):
+        values = [(None, known, {}) for _, known, _ in values if known is not None]
+    if values:
+        yield recording_id, gather.merge_accumulators(values)
 
 
 class _TextStage(beam.DoFn):
     """Needs the token counter, which is too large for a graph: the workers read it from a file, once."""
 
-    def __init__(self, tokenizer: str, text: TextConfig, selection: Selection | None = None) -> None:
+    def __init__(self, tokenizer: str, text: TextConfig, cutoff: int | None = None) -> None:
         self._tokenizer = tokenizer
         self._text = text
-        self._selection = selection
+        self._cutoff = cutoff
 
     def setup(self) -> None:
         self._counter = load_counter(storage.read_bytes(self._tokenizer).decode() if self._tokenizer else "")
-
-    def _takes(self, recording_id: str) -> bool:
-        return self._selection is None or self._selection.takes(recording_id)
 
 
 class _SideTable(_TextStage):
@@ -155,7 +157,7 @@ class _SideTable(_TextStage):
         record = element[2]
         add = self._adder(record)
         for recording_id in self._recordings(record):
-            if not self._takes(recording_id):
+            if not within_limit(recording_id, self._cutoff):
                 continue
             if recording_id not in self._sketches:
                 self._sketches[recording_id] = empty_sketch()
@@ -174,7 +176,7 @@ class _SideTable(_TextStage):
     def _flush(self) -> Iterator[tuple[str, Gathered]]:
         sketches, self._sketches, self._held = self._sketches, {}, 0
         for recording_id, sketch in sketches.items():
-            yield recording_id, (None, None, {self.source.key: sketch})
+            yield said_of(recording_id, self.source, sketch)
 
     def _recordings(self, record: Any) -> Iterable[str]:
         raise NotImplementedError
@@ -196,8 +198,8 @@ class _CommentText(_SideTable):
 class _PlaylistText(_SideTable):
     source = TextSource.PL
 
-    def __init__(self, tokenizer: str, text: TextConfig, selection: Selection, excluded: ExclusionList) -> None:
-        super().__init__(tokenizer, text, selection)
+    def __init__(self, tokenizer: str, text: TextConfig, cutoff: int | None, excluded: ExclusionList) -> None:
+        super().__init__(tokenizer, text, cutoff)
         self._excluded = excluded
 
     def _recordings(self, record: Any) -> Iterable[str]:
@@ -205,53 +207,15 @@ class _PlaylistText(_SideTable):
         return recording_ids
 
     def _adder(self, record: Any) -> Callable[[Sketch], None]:
+        (tokens,) = self._counter.count([record.title])  # once, however many recordings it has
         return functools.partial(
             add_playlist_title,
             playlist_id=record.playlist_id,
             title=record.title,
-            counter=self._counter,
+            tokens=tokens,
             cap=self._text.max_pl,
             excluded=self._excluded.has_title(record.title),
         )
-
-
-class _Gather(beam.CombineFn):
-    """Everything of one recording, within the caps."""
-
-    def __init__(self, text: TextConfig) -> None:
-        self._text = text
-
-    def create_accumulator(self, *args: Any, **kwargs: Any) -> Gathered:
-        return None, None, {}
-
-    def add_input(self, accumulator: Gathered, element: Gathered, *args: Any, **kwargs: Any) -> Gathered:
-        return self._merge(accumulator, element)
-
-    def merge_accumulators(self, accumulators: Iterable[Gathered], *args: Any, **kwargs: Any) -> Gathered:
-        merged: Gathered = (None, None, {})
-        for accumulator in accumulators:
-            merged = self._merge(merged, accumulator)
-        return merged
-
-    def extract_output(self, accumulator: Gathered, *args: Any, **kwargs: Any) -> Gathered:
-        return accumulator
-
-    def _merge(self, one: Gathered, other: Gathered) -> Gathered:
-        rows = [row for row in (one[0], other[0]) if row is not None]
-        return (
-            # Rows with one digest can still come from files in two folders; the folder settles it.
-            min(rows, key=lambda row: (row[0], row[2]), default=None),
-            one[1] or other[1],
-            self._merge_sketches(one[2], other[2]),
-        )
-
-    def _merge_sketches(self, into: dict[str, Sketch], other: dict[str, Sketch]) -> dict[str, Sketch]:
-        for source in SOURCES:
-            if source.key in other:
-                # Into one of its own: an input may be seen again by a retried bundle, and this is changed in place.
-                mine = into.get(source.key) or empty_sketch()
-                into[source.key] = merge_sketches(mine, other[source.key], self._text.cap(source))
-        return into
 
 
 class _PlanRow(_TextStage):
@@ -277,10 +241,10 @@ class _PlanRow(_TextStage):
                 seen = {f"{key}_annotations": annotations_in(sketch) for key, sketch in sketches.items()}
                 yield beam.pvalue.TaggedOutput(ORPHANS, {**seen, "recordings": 1})
             return
-        row_digest, value, base_uri = chosen
+        row_digest = chosen[0]
         if known is not None and row_digest == known[0]:
             return
-        row = parse_catalogue_row(value)
+        row, base_uri = parse_row(chosen)
         texts = plan_texts(row, sketches, self._counter, self._text)
         plan_row = {
             "recording_id": recording_id,
@@ -302,8 +266,8 @@ class _WritePart(beam.DoFn):
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
 
-    def process(self, group: tuple[int, Iterable[PlannedRow]]) -> Iterator[int]:
-        index, planned = group
+    def process(self, group: tuple[str, Iterable[PlannedRow]]) -> Iterator[int]:
+        index, planned = int(group[0]), group[1]
         accounts: dict[str, Account] = {}
         rows = []
         hits: collections.Counter[str] = collections.Counter()

@@ -30,8 +30,8 @@ from schemas.sources import SOURCES, Source
 DEFAULT_ROWS_PER_SHARD = 512
 NONE = "none"
 
-# Text of one pass of the plan on a local runner, which keeps grouped text in memory.
-DEFAULT_PASS_BYTES = 1 << 30
+# Text of one partition of the plan on a local runner: a worker holds one at a time.
+DEFAULT_PASS_BYTES = 32 << 20
 GZIP_RATIO = 6
 
 
@@ -87,7 +87,7 @@ class Versions:
 # an item at a deadline or for want of memory depends on the machine whatever the setting is.
 _NOT_IDENTITY = frozenset(
     {
-        *("detector", "lf_model", "tokenizer"),
+        *("detector", "detector_hop_s", "lf_model", "tokenizer"),
         *("decode.deadline_s", "decode.start_timeout_s", "decode.memory_bytes"),
         *("decode.recycle_after", "decode.recycle_rss_bytes"),
         "rules_digest",  # of source text, in runs from before there were versions
@@ -108,6 +108,7 @@ class MineConfig:
     gate: MusicGateConfig = field(default_factory=MusicGateConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     detector: str = BUILTIN
+    detector_hop_s: float | None = None  # None: as the detector has it
     detector_digest: str = ""
     lf_model: str = NONE
     lf_digest: str | None = None
@@ -233,8 +234,9 @@ class JobSettings:
     on_removed: str = REFUSE
     max_failure_rate: float = 0.05
     dry_run: bool = False
+    fingerprint: bool = False
     lock: LockConfig = field(default_factory=LockConfig)
-    pass_bytes: int | None = None  # None: one pass, the runner spills
+    pass_bytes: int | None = None  # text of one partition; None: the runner shuffles
 
     def __post_init__(self) -> None:
         if self.tags_separator == "":

@@ -1,8 +1,8 @@
 """Survey: read the catalogue once, before any text is joined or any audio is touched.
 
 It finds how many recordings there are (which fixes the number of shards), the digest of the catalogue (which does not
-depend on the order of lines or files), rows that repeat an id, and what has come, changed or gone since the
-generation before.
+depend on the order of lines or files), rows that repeat an id, what is within `--limit`, and what has come, changed or
+gone since the generation before.
 """
 
 import heapq
@@ -11,40 +11,24 @@ from typing import Any
 
 import apache_beam as beam
 
+from pipeline import storage
 from pipeline.catalogue import CATALOGUE
+from pipeline.exchange import Exchange, Meet, Spill, WriteSegments
+from pipeline.gathered import known_of, row_of
 from pipeline.progress.counters import count_left_out_row
 from pipeline.run_folder.suppression import read_suppression
-from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, Selection, WriteLines, WriteTotals
+from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, WriteLines, WriteTotals, within_limit
 from schemas.digest import digest_bytes, digest_json, hash64
 from schemas.reasons import Reason
 
 MAX_LISTED_REPEATS = 100  # of one id; all are counted
 DIGEST_WORDS = 4  # of 32 bits
+CUTOFF, SEGMENTS = "cutoff", "segments"  # what an attempt's folder has besides the totals
 
 # One catalogue row as it competes with others of its id: (digest, file, line).
 Candidate = tuple[str, str, int]
 # Best candidates (sorted), how many there were, (row digest, part key) of the earlier generation.
 Choice = tuple[list[Candidate], int, tuple[str, str] | None]
-
-
-def find_cutoff(
-    begin: Any,
-    *,
-    paths: list[str],
-    columns: dict[str, dict[str, str]],
-    tags_separator: str | None,
-    limit: int,
-    path: str,
-) -> None:
-    """Write the largest hash among the `limit` smallest of all recording ids."""
-    tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns, tags_separator)
-    (
-        tables[ROWS]
-        | beam.Map(lambda row: hash64(row[2].recording_id) >> 1)
-        | beam.CombineGlobally(_SmallestDistinct(limit))
-        | beam.Map(lambda cutoff: {"cutoff": (cutoff << 1) | 1})
-        | WriteTotals(path)
-    )
 
 
 class _SmallestDistinct(beam.CombineFn):
@@ -79,49 +63,78 @@ def survey(
     paths: list[str],
     columns: dict[str, dict[str, str]],
     tags_separator: str | None,
-    selection: Selection,
+    limit: int | None,
     known: str | None,
     attempt: Attempt,
-    suffix: str,
+    exchange: Exchange,
 ) -> None:
-    """Write the totals of one pass, and the rejects of its rows; `suffix` tells the passes apart."""
+    """Write the totals of the catalogue, the rejects of its rows and, with a `limit`, the largest hash within it.
+
+    Where the exchange has a folder, the rows themselves stay there for the plan, so that they are read once.
+    """
     tables = begin | "read" >> ReadTables(CATALOGUE, paths, columns, tags_separator, suppressed_in=attempt.run_dir)
-    candidates = tables[ROWS] | "candidates" >> beam.FlatMap(_candidates, selection)
-    earlier = begin | "known" >> ReadKnown(attempt.run_dir, known) | "known of pass" >> beam.FlatMap(_known, selection)
-    chosen = (
-        (candidates, earlier)
-        | beam.Flatten()
-        | beam.CombinePerKey(ChooseRow())
-        | beam.ParDo(_Classify(attempt.run_dir)).with_outputs(REJECTS, main=ROWS)
+    cutoff = tables[ROWS] | "cutoff" >> _Cutoff(limit)
+    _ = cutoff | "write cutoff" >> beam.Map(_write_cutoff, attempt.totals_path(CUTOFF))
+    earlier = begin | "known" >> ReadKnown(attempt.run_dir, known)
+    if exchange.folder is None:
+        candidates = tables[ROWS] | "candidates" >> beam.Map(_candidate)
+        parts = earlier | "earlier" >> beam.MapTuple(lambda recording_id, part: (recording_id, ([], 0, part)))
+        met = (candidates, parts) | beam.Flatten() | beam.CombinePerKey(ChooseRow())
+    else:
+        rows = tables[ROWS] | "rows" >> beam.Map(row_of)
+        parts = earlier | "earlier" >> beam.MapTuple(known_of)
+        spilled = (rows, parts) | beam.Flatten() | Spill(exchange)
+        _ = spilled | WriteSegments(attempt.totals_path(SEGMENTS))
+        met = spilled | Meet(_choice) | "choose" >> beam.MapTuple(_choose)
+    chosen = met | beam.ParDo(_Classify(attempt.run_dir), beam.pvalue.AsSingleton(cutoff)).with_outputs(
+        REJECTS, main=ROWS
     )
-    over_limit = tables[ROWS] | "over limit" >> beam.FlatMap(_over_limit, selection)
-    bad = tables[REJECTS] | "rejects of first pass" >> beam.Filter(lambda _: selection.index == 0)
-    bad_counts = bad | "count rejects" >> beam.Map(lambda reject: {"rows": 1, f"reason:{reject['reason']}": 1})
-    (
-        (chosen[ROWS], over_limit, bad_counts)
-        | "all counts" >> beam.Flatten()
-        | WriteTotals(attempt.totals_path(f"survey{suffix}"))
+    bad_counts = tables[REJECTS] | "count rejects" >> beam.Map(
+        lambda reject: {"rows": 1, f"reason:{reject['reason']}": 1}
     )
-    (bad, chosen[REJECTS]) | "all rejects" >> beam.Flatten() | WriteLines(attempt, f"rejects-catalogue{suffix}")
+    _ = (chosen[ROWS], bad_counts) | "all counts" >> beam.Flatten() | WriteTotals(attempt.totals_path("survey"))
+    _ = (
+        (tables[REJECTS], chosen[REJECTS])
+        | "all rejects" >> beam.Flatten()
+        | WriteLines(attempt, f"rejects-{CATALOGUE.kind}")
+    )
 
 
-def _candidates(row: tuple[str, int, Any], selection: Selection) -> Iterator[tuple[str, Choice]]:
+class _Cutoff(beam.PTransform):
+    """The largest hash among the `limit` smallest of all recording ids; None without a limit."""
+
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def expand(self, rows: Any) -> Any:
+        if self._limit is None:
+            return rows.pipeline | beam.Create([None])
+        return (
+            rows
+            | beam.Map(lambda row: hash64(row[2].recording_id) >> 1)
+            | beam.CombineGlobally(_SmallestDistinct(self._limit))
+            | beam.Map(lambda cutoff: (cutoff << 1) | 1)
+        )
+
+
+def _write_cutoff(cutoff: int | None, path: str) -> None:
+    storage.write_json(path, {CUTOFF: cutoff})
+
+
+def _candidate(row: tuple[str, int, Any]) -> tuple[str, Choice]:
     file, line, record = row
-    if selection.takes(record.recording_id):
-        yield record.recording_id, ([(record.digest(), file, line)], 1, None)
+    return record.recording_id, ([(record.digest(), file, line)], 1, None)
 
 
-def _known(row: tuple[str, tuple[str, str]], selection: Selection) -> Iterator[tuple[str, Choice]]:
-    recording_id, known = row
-    if selection.in_pass(recording_id):
-        yield recording_id, ([], 0, known)
+def _choice(value: Any) -> Choice:
+    """What of a value that is kept for the plan counts here."""
+    row, known, _ = value
+    return ([(row[0], row[2], row[3])], 1, None) if row is not None else ([], 0, tuple(known))
 
 
-def _over_limit(row: tuple[str, int, Any], selection: Selection) -> Iterator[dict[str, int]]:
-    recording_id = row[2].recording_id
-    if selection.in_pass(recording_id) and not selection.within_limit(recording_id):
-        count_left_out_row(CATALOGUE.kind, Reason.OVER_LIMIT)
-        yield {"rows": 1, f"reason:{Reason.OVER_LIMIT}": 1}
+def _choose(recording_id: str, choices: list[Choice]) -> tuple[str, Choice]:
+    return recording_id, ChooseRow().merge_accumulators(choices)
 
 
 class ChooseRow(beam.CombineFn):
@@ -154,8 +167,14 @@ class _Classify(beam.DoFn):
     def setup(self) -> None:
         self._suppressed = read_suppression(self._run_dir)
 
-    def process(self, element: tuple[str, Choice]) -> Iterator[Any]:
+    def process(self, element: tuple[str, Choice], cutoff: int | None) -> Iterator[Any]:
         recording_id, (candidates, seen, known) = element
+        if candidates and not within_limit(recording_id, cutoff):
+            count_left_out_row(CATALOGUE.kind, Reason.OVER_LIMIT, seen)
+            yield {"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen}
+            if known is None:
+                return
+            candidates = []
         if not candidates:
             # What was removed for good and is still there leaves, whatever becomes of what is merely gone.
             removed = self._suppressed is not None and recording_id in self._suppressed
@@ -195,5 +214,5 @@ def digest_counts(recording_id: str, row_digest: str) -> dict[str, int]:
 
 
 def catalogue_digest(totals: dict[str, int]) -> str:
-    """One digest for the ids and rows of all passes together."""
+    """One digest for all ids and rows."""
     return digest_json([totals.get(f"digest:{word}", 0) for word in range(DIGEST_WORDS)])

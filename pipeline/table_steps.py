@@ -15,16 +15,16 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 
 from pipeline import storage, task_file
-from pipeline.catalogue import CATALOGUE, Reject, Table, read_table
+from pipeline.catalogue import CATALOGUE, Reject, Table, read_table, row_ends
 from pipeline.progress.counters import TableMeter
 from pipeline.run_folder import layout
 from pipeline.run_folder.suppression import quiet_reject, read_suppression, removed_reject
+from pipeline.table_splits import Piece, pieces
 from pipeline.task_file import ReadTasks
 from schemas.accounting import sum_counts
 from schemas.commit import FileEntry, PartRecord
 from schemas.digest import hash64
 from schemas.reasons import Reason
-from schemas.shard import shard_of
 
 ROWS, REJECTS = "rows", "rejects"
 LINES = "lines"  # folder of an attempt with the records of its files of lines
@@ -34,7 +34,7 @@ SORTED_LINES = 100_000  # at a time, in memory
 class ReadTables(beam.PTransform):
     """The rows of some files as (file, line, record) under ROWS, what cannot be used as plain values under REJECTS.
 
-    A file is the unit of parallel reading: line numbers, quoted line breaks and gzip have to be read in order.
+    A large file is read in pieces, by several workers where there are (`pipeline.table_splits`).
     `suppressed_in` is a run folder: rows of recordings that were removed from it become rejects that say no more.
     """
 
@@ -48,13 +48,17 @@ class ReadTables(beam.PTransform):
         suppressed_in: str | None = None,
     ) -> None:
         super().__init__()
-        self._read = _Read(table, columns.get(table.kind, {}), tags_separator, suppressed_in)
+        named = columns.get(table.kind, {})
+        self._read = _Read(table, named, tags_separator, suppressed_in)
+        self._wanted = table.wanted(named)
         self._paths = paths
 
     def expand(self, begin: Any) -> Any:
         return (
             begin
             | beam.Create(self._paths, reshuffle=False)
+            | "spread files" >> beam.Reshuffle()
+            | beam.FlatMap(pieces, row_ends, self._wanted)
             | beam.Reshuffle()
             | beam.ParDo(self._read).with_outputs(REJECTS, main=ROWS)
         )
@@ -72,10 +76,10 @@ class _Read(beam.DoFn):
     def setup(self) -> None:
         self._suppressed = read_suppression(self._suppressed_in) if self._suppressed_in is not None else None
 
-    def process(self, path: str) -> Iterator[Any]:
-        suppressed = self._suppressed
-        meter = TableMeter(self._table.kind)
-        for item in read_table(self._table, path, self._columns, self._tags_separator, meter.of):
+    def process(self, piece: Piece) -> Iterator[Any]:
+        suppressed, path = self._suppressed, piece.path
+        meter = TableMeter(self._table.kind, piece.size)
+        for item in read_table(self._table, piece, self._columns, self._tags_separator, meter.of):
             meter.count_row()
             if isinstance(item, Reject):
                 meter.count_left_out(item.reason)
@@ -204,28 +208,9 @@ def _write_json(value: dict[str, Any], path: str) -> None:
     storage.write_json(path, value)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """The recordings of one pass: within the limit, and in the pass's share of all.
-
-    A local runner keeps grouped text in memory, so it takes a large catalogue in several passes. Once the number of
-    shards is known, a pass has whole shards.
-    """
-
-    cutoff: int | None = None  # largest hash within --limit
-    shards: int | None = None
-    passes: int = 1
-    index: int = 0
-
-    def within_limit(self, recording_id: str) -> bool:
-        return self.cutoff is None or hash64(recording_id) <= self.cutoff
-
-    def in_pass(self, recording_id: str) -> bool:
-        bucket = hash64(recording_id) if self.shards is None else shard_of(recording_id, self.shards)
-        return bucket % self.passes == self.index
-
-    def takes(self, recording_id: str) -> bool:
-        return self.in_pass(recording_id) and self.within_limit(recording_id)
+def within_limit(recording_id: str, cutoff: int | None) -> bool:
+    """`cutoff` is the largest hash within --limit."""
+    return cutoff is None or hash64(recording_id) <= cutoff
 
 
 def write_known(attempt: Attempt, parts: list[PartRecord]) -> str | None:

@@ -54,8 +54,19 @@ def as_utf8(stream: Any, *, carriage_returns: bool) -> Any:
     if not carriage_returns:
         return recoded
     head = _head(recoded)
-    has_returns_alone = b"\r" in head[:-1] and b"\n" not in head
-    return _buffered(head, recoded, _returns_replaced if has_returns_alone else _as_it_is)
+    return _buffered(head, recoded, _returns_replaced if _has_returns_alone(head) else _as_it_is)
+
+
+def is_as_it_is(head: bytes, *, carriage_returns: bool) -> bool:
+    """Whether `as_utf8` gives what begins so as it stands, but for UTF-8's mark."""
+    text = head.removeprefix(codecs.BOM_UTF8)
+    if any(text.startswith(mark) for mark, _ in _MARKS) or _without_mark(text) is not None:
+        return False
+    return not (carriage_returns and _has_returns_alone(text))
+
+
+def _has_returns_alone(head: bytes) -> bool:
+    return b"\r" in head[:-1] and b"\n" not in head
 
 
 def _buffered(head: bytes, stream: Any, recode: Callable[[bytes, bool], bytes]) -> io.BufferedReader:

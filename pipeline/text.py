@@ -54,7 +54,7 @@ def add_sentences(sketch: Sketch, texts: Iterable[str], counter: Counter, config
 
 
 def add_playlist_title(
-    sketch: Sketch, *, playlist_id: str, title: str, counter: Counter, cap: int, excluded: bool = False
+    sketch: Sketch, *, playlist_id: str, title: str, tokens: int, cap: int, excluded: bool = False
 ) -> None:
     """A title counts once for each playlist; a playlist that names a recording twice counts once.
 
@@ -63,7 +63,6 @@ def add_playlist_title(
     if excluded:
         sketch[1][str(Reason.EXCLUDED)] = sketch[1].get(str(Reason.EXCLUDED), 0) + 1
         return
-    (tokens,) = counter.count([title])
     if not title.strip():
         leave_out(sketch, Reason.EMPTY_TEXT, tokens)
         return

@@ -113,6 +113,8 @@ def parse_catalogue_row(value: Mapping[str, Any]) -> CatalogueRow:
 def _texts(value: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     found = {}
     for said in CATALOGUE_TEXTS:
+        if value.get(said.name) is None:
+            continue
         text = None if said.many else optional_text(value, said.name)
         texts = text_list(value, said.name) if said.many else (text,) if text is not None else ()
         if texts:

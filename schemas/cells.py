@@ -40,21 +40,22 @@ def is_no_value(value: Any) -> bool:
 
 def as_text(value: Any, field: str) -> str | None:
     """The text of a cell, None where there is no value. Whole numbers are read by their digits. Raises RowError."""
+    if isinstance(value, str):  # nearly every cell
+        if not value.isascii():
+            utf8(value, field)
+        return value
     if is_no_value(value):
         return None
     if isinstance(value, bytes):
         try:
-            value = value.decode("utf-8")
+            return value.decode("utf-8")
         except UnicodeDecodeError as error:
             raise RowError(Reason.NOT_UTF8, f"{field} is binary and not UTF-8") from error
-    elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         return _digits(value, field)
-    elif isinstance(value, UUID):
+    if isinstance(value, UUID):
         return str(value)
-    if not isinstance(value, str):
-        raise RowError(Reason.WRONG_TYPE, f"{field} is {type_name(value)}; it must be a text")
-    utf8(value, field)
-    return value
+    raise RowError(Reason.WRONG_TYPE, f"{field} is {type_name(value)}; it must be a text")
 
 
 def _digits(number: float | Decimal, field: str) -> str:
@@ -77,7 +78,7 @@ def as_texts(value: Any, field: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple):
         raise RowError(Reason.WRONG_TYPE, f"{field} is {type_name(value)}; it must be a list of texts")
     for element in value:
-        if isinstance(element, bool | list | tuple | dict):
+        if type(element) is not str and isinstance(element, bool | list | tuple | dict):
             raise RowError(Reason.WRONG_TYPE, f"{field} holds {type_name(element)}; it must be a list of texts")
     return tuple(text for element in value if (text := as_text(element, field)))
 

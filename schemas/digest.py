@@ -24,7 +24,12 @@ def digest_bytes(content: bytes) -> str:
 
 def digest_json(value: Mapping[str, Any] | list[Any]) -> str:
     """Digest of a JSON value, whatever the order of its keys."""
-    return digest_bytes(canonical_json(value).encode("utf-8", "surrogatepass"))
+    return digest_text(canonical_json(value))
+
+
+def digest_text(text: str) -> str:
+    """Digest of a text, of `canonical_json` for one."""
+    return digest_bytes(text.encode("utf-8", "surrogatepass"))
 
 
 def hash64(text: str) -> int:

@@ -129,9 +129,10 @@ def recorded() -> dict[str, dict[str, Any]]:
     return value
 
 
-def complaint(name: str, found: dict[str, Any]) -> str | None:
-    """What to do where a version's outputs are not those that were recorded of it."""
-    version, file, _ = VERSIONED[name]
+def complaint(name: str, found: dict[str, Any], version: int | None = None) -> str | None:
+    """What to do where a version's outputs, today's if None, are not those that were recorded of it."""
+    today, file, _ = VERSIONED[name]
+    version = version or today
     known = recorded().get(name, {}).get(str(version))
     if known is None:
         return f"version {version} of {name} is new: run `python -m tests.frozen_outputs` and commit what it records"

@@ -2,6 +2,7 @@
 extra is missing. Packages that it needs are those of the environment that runs the tests, so nothing is downloaded.
 """
 
+import json
 import os
 import shlex
 import shutil
@@ -25,7 +26,7 @@ PACKAGES = ("filters", "pipeline", "schemas", "trainer")
 MODULES = ("beam_runner.py", "openmulan.py")
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 # What `pip install openmulan` brings without any extra.
-BASE = ("google_crc32c", "google_crc32c.libs", "numpy", "numpy.libs", "pyarrow", "pyarrow.libs", "tqdm")
+BASE = ("google_crc32c", "google_crc32c.libs", "numpy", "numpy.libs", "packaging", "pyarrow", "pyarrow.libs", "tqdm")
 
 
 def run(command: Sequence[str | Path], cwd: Path) -> "subprocess.CompletedProcess[str]":
@@ -167,3 +168,8 @@ def test_without_extras_a_command_names_the_one_that_it_needs(wheel: Path, tmp_p
     assert mined.stderr.endswith("which is not installed: pip install 'openmulan[mine]'\n")
     assert mined.stderr.count("\n") == 1
     assert run([binaries / "python", "-c", "import openmulan; openmulan.Run"], tmp_path).returncode == 0
+    looked = run([binaries / "mulan", "doctor", "--offline", "--json"], tmp_path)
+    found = {finding["name"]: finding for finding in json.loads(looked.stdout)["findings"]}
+    assert {found[name]["state"] for name in ("GPU", "decoder", "extra mine", "extra train")} == {"note"}
+    # The folders are borrowed without what pip knows of them, which is what is damaged here.
+    assert (looked.returncode, found["base"]["state"]) == (1, "bad"), looked.stderr

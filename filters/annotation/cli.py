@@ -4,11 +4,15 @@ import argparse
 import contextlib
 import json
 import logging
+import os
 import secrets
+import signal
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +22,7 @@ from filters.annotation.exchange import add_bundle, read_bundle
 from filters.annotation.formats.accounts import People, read_accounts, read_people
 from filters.annotation.log import Log
 from filters.annotation.records import AnnotationError, Bundle, item_id_of
+from filters.annotation.trouble import trouble_of
 from schemas.exits import fault
 from schemas.label import LabelValue
 from schemas.signals import interruptible
@@ -25,10 +30,13 @@ from schemas.signals import interruptible
 if TYPE_CHECKING:
     from filters.annotation.adjudication import Disagreement
     from filters.annotation.agreement import Estimate
+    from filters.annotation.context import Contexts
+    from filters.annotation.server import ServerSettings
 
 DEFAULT_PORT = 8765
 _FORMAT = f"one of {', '.join(formats.FORMATS)}, or package.module:factory of your own (default: by the file's ending)"
 _SHOWN_PROBLEMS = 20
+_LAST_LOOK_S = 4.0
 _ANSWERS = {"1": LabelValue.YES, "0": LabelValue.NO, "s": LabelValue.SKIP}
 
 
@@ -47,7 +55,11 @@ def main(argv: list[str]) -> int:
         if len(error.problems) > _SHOWN_PROBLEMS:
             sys.stderr.write(f"mulan label: … and {len(error.problems) - _SHOWN_PROBLEMS} more\n")
         return 2
-    except (ValueError, OSError, ModuleNotFoundError, sqlite3.Error) as error:
+    except sqlite3.Error as error:
+        trouble = trouble_of(error)
+        sys.stderr.write(f"mulan label: {arguments.db}: {trouble.words if trouble else error}\n")
+        return 2
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         sys.stderr.write(f"mulan label: {error}\n")
         found = fault(error)
         return found.code if found is not None else 2
@@ -86,21 +98,29 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = command("serve", _serve, "serve the page on which sentences are labelled")
     serve.add_argument("db", type=Path)
-    serve.add_argument(
-        "--annotator", action="append", default=[], metavar="NAME", help="print a link for this pseudonym"
+    _add_serving(serve)
+
+    loop = command("loop", _loop, "label, fit, draw the most doubtful, label again: the page and the rounds in one")
+    loop.add_argument("source", type=Path, help="folder of a mined run, or a .jsonl or text file")
+    loop.add_argument("--db", type=Path, required=True, help="database of the labels (made if it is not there)")
+    loop.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="the rounds, their models and the curve"
     )
-    serve.add_argument(
-        "--adjudicator",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="the same, and lets NAME settle disagreements",
+    loop.add_argument("--count", type=int, default=200, help="sentences to label in all (default: %(default)s)")
+    loop.add_argument("--batch", type=int, default=50, help="sentences between two fits (default: %(default)s)")
+    loop.add_argument("--overlap", type=int, default=1, help="annotators for each sentence (default: %(default)s)")
+    loop.add_argument("--seed", type=int, default=0, help="another seed draws other sentences (default: %(default)s)")
+    loop.add_argument(
+        "--uncertain", type=float, default=0.5, metavar="SHARE", help="share drawn by doubt (default: %(default)s)"
     )
-    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    serve.add_argument("--port", type=int, default=DEFAULT_PORT, help="(default: %(default)s)")
-    serve.add_argument("--public_url", help="address that annotators see, when a proxy with TLS stands in front")
-    serve.add_argument("--guideline", type=Path, help="Markdown file (default: guideline v1 of the package)")
-    serve.add_argument("--warmup", help="JSONL file of text, label, why; or none (default: the package's)")
+    loop.add_argument(
+        "--pool", type=int, default=20_000, metavar="N", help="sentences to score each round (default: %(default)s)"
+    )
+    loop.add_argument("--encoder", default="bert-base-uncased", help="of `lf-filter fit` (default: %(default)s)")
+    loop.add_argument("--epochs", type=int, default=4, help="of `lf-filter fit` (default: %(default)s)")
+    loop.add_argument("--threads", type=int, default=1, help="of `lf-filter fit` (default: %(default)s)")
+    loop.add_argument("--text_field", default="text", help="field of a JSONL file (default: %(default)s)")
+    _add_serving(loop)
 
     ask = command("invite", _invite, "print a link for a person, new or known, while the server runs")
     ask.add_argument("db", type=Path)
@@ -179,6 +199,33 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--annotator", action="append", default=[], metavar="NAME", help="print a link for this pseudonym"
+    )
+    parser.add_argument(
+        "--adjudicator",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="the same, and lets NAME settle disagreements",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=DEFAULT_PORT, help="(default: %(default)s)")
+    parser.add_argument("--public_url", help="address that annotators see, when a proxy with TLS stands in front")
+    parser.add_argument("--guideline", type=Path, help="Markdown file (default: guideline v1 of the package)")
+    parser.add_argument(
+        "--recordings", metavar="RUN", help="let annotators hear the recordings of a mined run (default: no)"
+    )
+    parser.add_argument(
+        "--recordings_when",
+        choices=("after", "key"),
+        default="after",
+        help="after one's own label, or by a key before it as well, which may bias (default: %(default)s)",
+    )
+    parser.add_argument("--warmup", help="JSONL file of text, label, why; or none (default: the package's)")
+
+
 def _sample(arguments: argparse.Namespace) -> int:
     from filters.annotation.sampling import SamplePlan, draw, read_candidates
 
@@ -211,12 +258,21 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from filters.annotation import guideline, people, warmup
+    settings = _settings(arguments)
+    # Ctrl-C is how the work ends, not how it fails.
+    with Log(arguments.db) as log, contextlib.suppress(KeyboardInterrupt):
+        _serve_pages(log, arguments, settings, "Ctrl-C stops the server; labels are saved as they are given.")
+    return 0
+
+
+def _settings(arguments: argparse.Namespace, news: Callable[[], str] = str) -> "ServerSettings":
+    """What is to be served, checked before anything is written."""
+    from filters.annotation import guideline, warmup
     from filters.annotation.security import check_exposure
     from schemas.serving.gate import Address
 
     try:
-        from filters.annotation.server import ServerSettings, serve
+        from filters.annotation.server import ServerSettings
     except ModuleNotFoundError as error:
         raise AnnotationError(f"{error.name} is not installed; `pip install openmulan[label]` brings it") from error
     address = Address(host=arguments.host, port=arguments.port, public_url=arguments.public_url)
@@ -224,32 +280,113 @@ def _serve(arguments: argparse.Namespace) -> int:
     exercises = []
     if arguments.warmup != "none":
         exercises = warmup.read_warmup(Path(arguments.warmup) if arguments.warmup else warmup.PACKAGED)
-    settings = ServerSettings(
+    return ServerSettings(
         address=address,
         guideline=guideline.read_guideline(arguments.guideline or guideline.PACKAGED),
         exercises=exercises,
+        news=news,
+        contexts=_contexts(arguments),
     )
+
+
+def _contexts(arguments: argparse.Namespace) -> "Contexts | None":
+    from filters.annotation.context import Contexts, When
+    from schemas.run import Run, RunError
+
+    if arguments.recordings is None:
+        return None
+    try:
+        return Contexts(Run.open(arguments.recordings), When(arguments.recordings_when))
+    except RunError as error:
+        raise AnnotationError(str(error)) from error
+
+
+def _serve_pages(log: Log, arguments: argparse.Namespace, settings: "ServerSettings", how_it_ends: str) -> None:
+    """Invite who is named, print their links, serve until a signal comes."""
+    from filters.annotation import people
+    from filters.annotation.server import serve
+
     # Alone on one's own machine, one is annotator and adjudicator.
     adjudicators = arguments.adjudicator if arguments.annotator or arguments.adjudicator else ["me"]
-    with Log(arguments.db) as log:
-        links = []
-        with log.transaction():
-            invited = [people.ensure_person(log, name) for name in arguments.annotator if name not in adjudicators]
-            invited += [people.ensure_person(log, name, adjudicator=True) for name in adjudicators]
-        for person in invited:
-            links.append((person.name, people.link(log, person, address.url)))
-        log.set_state(people.URL, address.url)
+    links = []
+    with log.transaction():
+        invited = [people.ensure_person(log, name) for name in arguments.annotator if name not in adjudicators]
+        invited += [people.ensure_person(log, name, adjudicator=True) for name in adjudicators]
+    for person in invited:
+        links.append((person.name, people.link(log, person, settings.address.url)))
+    log.set_state(people.URL, settings.address.url)
 
-        def announce() -> None:
-            sys.stdout.write("Each link works once and for a week:\n")
-            for name, link in links:
-                sys.stdout.write(f"  {name}: {link}\n")
-            sys.stdout.write("Ctrl-C stops the server; labels are saved as they are given.\n")
-            sys.stdout.flush()
+    def announce() -> None:
+        sys.stdout.write("Each link works once and for a week:\n")
+        for name, link in links:
+            sys.stdout.write(f"  {name}: {link}\n")
+        sys.stdout.write(f"{how_it_ends}\n")
+        sys.stdout.flush()
 
-        # Ctrl-C is how the work ends, not how it fails.
-        with contextlib.suppress(KeyboardInterrupt):
-            serve(log, settings, announce)
+    serve(log, settings, announce)
+
+
+def _loop(arguments: argparse.Namespace) -> int:
+    from filters.annotation import curve
+    from filters.annotation.loop import Loop, LoopPlan, Stopped
+    from filters.annotation.sampling import read_candidates
+    from schemas.exits import check_output
+
+    plan = LoopPlan(
+        output=arguments.output,
+        count=arguments.count,
+        batch=arguments.batch,
+        overlap=arguments.overlap,
+        seed=arguments.seed,
+        uncertain_share=arguments.uncertain,
+        pool=arguments.pool,
+        fit=(
+            *("--encoder", arguments.encoder, "--epochs", str(arguments.epochs), "--threads", str(arguments.threads)),
+            *("--seeds", "1", "--no_cross_validation"),
+        ),
+    )
+    check_output(arguments.output)
+    read = read_candidates(arguments.source, text_field=arguments.text_field)
+
+    def on_point(point: curve.Point) -> None:
+        sys.stderr.write(
+            f"{point.labels} labels: ROC-AUC {point.roc_auc} on {point.tested} sentences that no round is trained on\n"
+        )
+
+    loop = Loop(arguments.db, read, plan, on_point)
+    settings = _settings(arguments, loop.news)
+    loop.prepare()
+    points: list[curve.Point] = []
+    failure: list[Exception] = []
+
+    def rounds() -> None:
+        try:
+            points.extend(loop.run())
+            # Pages look every three seconds: they are told that all is done.
+            time.sleep(_LAST_LOOK_S)
+        except Stopped:
+            return
+        except Exception as error:
+            failure.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=rounds)
+    with Log(arguments.db) as log, contextlib.suppress(KeyboardInterrupt):
+        thread.start()
+        try:
+            _serve_pages(log, arguments, settings, "It ends with the last round; Ctrl-C before, and again, goes on.")
+        finally:
+            loop.stop()
+            thread.join()
+    if failure:
+        raise failure[0]
+    if not points:
+        raise KeyboardInterrupt
+    _write_table(curve.table(points))
+    sys.stdout.write(
+        f"{plan.output}: curve.json and the last model, {plan.output / f'round-{plan.rounds:02}'}; "
+        f"`mulan lf-filter fit --labels {arguments.db} --with_seed` trains on the tested sentences too\n"
+    )
     return 0
 
 

@@ -33,6 +33,7 @@ from typing import Any
 from filters.annotation import projection
 from filters.annotation.projection import Event
 from filters.annotation.records import AnnotationError
+from filters.annotation.trouble import trouble_of
 from schemas.digest import canonical_json
 
 logger = logging.getLogger(__name__)
@@ -130,7 +131,9 @@ class Log:
             self.connection.row_factory = sqlite3.Row
             self._prepare()
         except sqlite3.Error as error:
-            raise AnnotationError(f"{path}: not a database of `mulan label` ({error})") from error
+            trouble = trouble_of(error)
+            words = trouble.words if trouble else f"not a database of `mulan label` ({error})"
+            raise AnnotationError(f"{path}: {words}") from error
         if self.lacks_wal and warn:
             logger.warning("%s: %s", path, self.what_is_lacking())
 
@@ -213,10 +216,10 @@ class Log:
                 run(f"PRAGMA user_version = {FORMAT_VERSION}")
             if not self._marked():
                 self._set_state(_MARK, "1")
+            run("COMMIT")
         except BaseException:
-            run("ROLLBACK")
+            self._roll_back()
             raise
-        run("COMMIT")
         # Where a reader is in the way the mark comes into the file with the next transaction.
         self._mark_in_file = self._checkpoint()
 
@@ -288,10 +291,16 @@ class Log:
             self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            # A full disk is often met only here, and what cannot be committed must not stay open either.
+            self.connection.execute("COMMIT")
         except BaseException:
-            self.connection.execute("ROLLBACK")
+            self._roll_back()
             raise
-        self.connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        # SQLite has done so by itself after some failures.
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
 
     def append(
         self,

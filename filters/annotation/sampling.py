@@ -44,6 +44,10 @@ _MAX_LINE_BYTES = 1_000_000
 _MAX_SOURCE_CHARS = 100
 
 
+class NothingLeftError(AnnotationError):
+    """All that may be drawn is drawn."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A sentence that may be drawn; `score` is None where no model has judged it."""
@@ -95,7 +99,7 @@ def draw(read: Callable[[], Iterator[Candidate]], plan: SamplePlan, exclude: fro
     wanted = _wanted(plan, exclude)
     hashes, strata, scores, codes, factors = _first_pass(read, plan, wanted)
     if len(hashes) == 0:
-        raise AnnotationError("nothing to draw from: no sentence is left outside the frozen fold and what is known")
+        raise NothingLeftError("nothing to draw from: no sentence is left outside the frozen fold and what is known")
     uncertain_count = round(plan.count * plan.uncertain_share)
     if uncertain_count and np.isnan(scores).all():
         raise AnnotationError("the uncertain draw needs scores: mine with --lf_model, or sample without --uncertain")

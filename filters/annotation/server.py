@@ -5,6 +5,8 @@ themselves and no lock is needed. Nothing is kept in memory between requests but
 killed server loses nothing that it has answered for, and the page sends again what was not answered.
 """
 
+import logging
+import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,17 +19,19 @@ from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
 from filters.annotation.log import Log
-from filters.annotation.pages import adjudicate, agreement, enter, history, label, reference, welcome
+from filters.annotation.pages import adjudicate, agreement, enter, history, label, recording, reference, team, welcome
 from filters.annotation.pages.label import OtherOwner
 from filters.annotation.pages.site import ServerSettings, Site
 from filters.annotation.records import AnnotationError
+from filters.annotation.trouble import trouble_of
 from filters.annotation.work import Conflict, Overtaken
 from schemas.serving import server
 from schemas.serving.gate import Gate
 
 __all__ = ["ServerSettings", "create_app", "serve"]
+logger = logging.getLogger(__name__)
 
-PAGES = (enter, welcome, label, history, reference, agreement, adjudicate)
+PAGES = (enter, welcome, label, history, recording, reference, team, agreement, adjudicate)
 _STATIC = Path(__file__).with_name("static")
 
 
@@ -39,7 +43,7 @@ def create_app(log: Log, settings: ServerSettings) -> Gate:
     for page in PAGES:
         app.include_router(page.routes(site))
     _answer_errors(app, site)
-    return Gate(app, settings.address)
+    return Gate(app, settings.address, ("media-src 'self'",) if settings.contexts else ())
 
 
 def _answer_errors(app: FastAPI, site: Site) -> None:
@@ -64,6 +68,22 @@ def _answer_errors(app: FastAPI, site: Site) -> None:
         if isinstance(error, OtherOwner):
             return failed(request, 409, str(error), owner="")
         return failed(request, 409 if isinstance(error, Conflict) else 400, str(error))
+
+    said: set[str] = set()
+
+    @app.exception_handler(sqlite3.Error)
+    async def on_storage(request: Request, error: sqlite3.Error) -> Response:
+        trouble = trouble_of(error)
+        words = trouble.words if trouble else str(error)
+        # The page asks again every few seconds: the terminal is told once of each kind.
+        if words not in said:
+            said.add(words)
+            logger.error("%s: %s (%s)", site.log.path, words, error)
+        reason = trouble.page if trouble else "The database of the server does not answer."
+        if request.url.path.startswith("/api/"):
+            return JSONResponse({"error": reason}, 503)
+        # Who is signed in cannot be asked either.
+        return site.page("message.html", None, 503, title="The server is in trouble", message=reason)
 
     @app.exception_handler(RequestValidationError)
     async def on_bad_shape(request: Request, error: RequestValidationError) -> Response:

@@ -138,6 +138,15 @@ def next_tasks(log: Log, person: int, count: int) -> list[Task]:
     return tasks
 
 
+def fair_share(log: Log) -> int:
+    """Half of what each of those who are at work would get of the labels that are wanted still."""
+    run = log.connection.execute
+    left = run("SELECT coalesce(sum(overlap - taken), 0) FROM items WHERE taken < overlap").fetchone()[0]
+    at_work = run("SELECT count(DISTINCT person) FROM leases WHERE expires_ms > ?", (log.clock_ms(),)).fetchone()[0]
+    share: int = left // (2 * max(at_work, 1))
+    return share
+
+
 def put_label(
     log: Log, person: int, item_id: str, judgement: Judgement, key: str, *, over: int | EllipsisType | None = ...
 ) -> Taken:
@@ -280,15 +289,20 @@ def progress(log: Log, person: int) -> Progress:
             "SELECT at_ms FROM labels WHERE person = ? AND NOT imported ORDER BY seq DESC LIMIT 31", (person,)
         )
     ]
-    gaps = [later - earlier for later, earlier in itertools.pairwise(times)]
-    gaps = [gap for gap in gaps if 0 <= gap < _BREAK_MS]
     return Progress(
         mine=mine,
         taken=whole["taken"],
         wanted=whole["wanted"],
         open_to_me=open_to_me,
-        pace_s=statistics.median(gaps) / 1000 if gaps else None,
+        pace_s=pace_s(times[::-1]),
     )
+
+
+def pace_s(times_ms: Sequence[int]) -> float | None:
+    """Median seconds from one label to the next, breaks left out."""
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times_ms)]
+    gaps = [gap for gap in gaps if 0 <= gap < _BREAK_MS]
+    return statistics.median(gaps) / 1000 if gaps else None
 
 
 def _lease(log: Log, person: int, item_ids: Sequence[str], expires_ms: int) -> None:

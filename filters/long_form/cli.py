@@ -151,6 +151,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     examples = [example for path in paths for example in _without_frozen(read_examples(path), path)]
     from filters.long_form.encoder import Precision
     from filters.long_form.fit import FitConfig, fit, save, use_threads
+    from filters.long_form.unfinished import forget, place_of
 
     config = FitConfig(
         encoder=arguments.encoder,
@@ -171,9 +172,15 @@ def _fit(arguments: argparse.Namespace) -> int:
         ),
     )
     use_threads(arguments.threads)
-    fitted = fit(examples, config, cross_validate=not arguments.no_cross_validation)
+    place = place_of(arguments.output)
+    try:
+        fitted = fit(examples, config, cross_validate=not arguments.no_cross_validation, place=place)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"mulan lf-filter: interrupted; the same command goes on from {place}\n")
+        return 3
     digest = save(fitted, arguments.output)
     _write_jsonl(arguments.output / "suspicious.jsonl", fitted.suspicious)
+    forget(place)
     sys.stdout.write((arguments.output / "README.md").read_text(encoding="utf-8"))
     sys.stdout.write(f"wrote {arguments.output} ({digest})\n")
     return 0

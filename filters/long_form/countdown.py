@@ -1,10 +1,11 @@
-"""How far a fit is, and how long it will take: a line every half minute."""
+"""How far a fit is, and how long it will take: a line after two seconds, four, eight, then every half minute."""
 
 import logging
 import time
 
 log = logging.getLogger(__name__)
 
+_FIRST_S = 2.0
 _EVERY_S = 30.0
 
 
@@ -29,7 +30,7 @@ class Countdown:
         self.done += 1
         self.steps_s += seconds
         now_s = time.monotonic()
-        if now_s - self._said_s >= _EVERY_S:
+        if now_s - self._said_s >= min(_EVERY_S, max(_FIRST_S, self._said_s - self._started_s)):
             self._said_s = now_s
             left_s = (now_s - self._started_s) / self.done * (self._expected - self.done)
             log.info("step %d of %d, at most %s left", self.done, self._expected, duration(left_s))

@@ -7,11 +7,12 @@ folds, never from sentences that a model was trained on.
 """
 
 import dataclasses
+import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,23 @@ from filters.long_form.metrics import (
 )
 from filters.long_form.ngrams import FirstStage, NgramModel, threshold_for_recall
 from filters.long_form.tuning import FineTuneConfig
+from filters.long_form.unfinished import Unfinished
+from schemas.digest import digest_bytes, digest_json
 from schemas.fastest import bfloat16_is_faster
 
 log = logging.getLogger(__name__)
 
 SUSPICIOUS = 40
+# What an unfinished run is kept as.
+_HELD_OUT = "held-out"
+
+
+def _fold_name(outer: int, seed: int) -> str:
+    return f"fold-{outer}-seed-{seed}"
+
+
+def _final_name(seed: int) -> str:
+    return f"final-seed-{seed}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +129,8 @@ class Fitted:
 class _Trainer:
     """One encoder, reused by every run."""
 
-    def __init__(self, config: FitConfig, examples: Sequence[Example]) -> None:
+    def __init__(self, config: FitConfig, examples: Sequence[Example], place: Path | None, *, folds: bool) -> None:
+        log.info("reading the encoder %s", config.encoder)
         encoder, self.tokenizer_json = load_encoder(config.encoder)
         self.config = config
         self.examples = examples
@@ -125,15 +139,36 @@ class _Trainer:
         self.model = SentenceClassifier(encoder, config.tuning.pooling, config.tuning.dropout)
         self.pretrained = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.encoder_config: dict[str, Any] = encoder.config.to_dict()  # type: ignore[union-attr, operator]
+        self.unfinished = Unfinished(place, self._asked(folds=folds))
         half = config.tuning.half
         if half is None:
-            half = bfloat16_is_faster(self.model.hidden_size)
+            # A trial, which may end otherwise the next time.
+            half = self.unfinished.value("half", lambda: bfloat16_is_faster(self.model.hidden_size))
         self.tuning = dataclasses.replace(config.tuning, half=half)
         self.countdown = Countdown()
+
+    def _asked(self, *, folds: bool) -> dict[str, Any]:
+        """All that the weights and scores of a run depend on."""
+        weights = hashlib.blake2b(digest_size=16)
+        for name, value in sorted(self.pretrained.items()):
+            if not name.startswith("head."):
+                weights.update(value.contiguous().view(torch.uint8).numpy().tobytes())
+        examples = [[one.text, one.is_music, one.group] for one in self.examples]
+        return {
+            "sentences": digest_json(examples),
+            "encoder": weights.hexdigest(),
+            "tokenizer": digest_bytes(self.tokenizer_json.encode()),
+            "folds": self.config.folds if folds else 0,
+            "seeds": self.config.seeds,
+            "tuning": asdict(self.config.tuning),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
 
     @cached_property
     def features_NH(self) -> NDArray[np.float64]:
         """Of the encoder as it was."""
+        log.info("computing the features of %d sentences", len(self.ids))
         self.model.load_state_dict(self.pretrained)
         return frozen_features(self.model, self.ids)
 
@@ -167,15 +202,21 @@ class _Trainer:
         """How many steps there will be at most, and how long they will take, by a few that are thrown away."""
         config, tuning = self.config, self.tuning
         counts = np.bincount(fold_of, minlength=config.folds)
-        steps = config.seeds * tuning.steps(len(fold_of))
+        runs = {_final_name(seed): tuning.steps(len(fold_of)) for seed in range(config.seeds)}
         if cross_validate:
-            steps += sum(
-                tuning.steps(len(fold_of) - counts[outer] - counts[inner_fold(outer, seed, config)])
+            runs |= {
+                _fold_name(outer, seed): tuning.steps(
+                    len(fold_of) - counts[outer] - counts[inner_fold(outer, seed, config)]
+                )
                 for outer in range(config.folds)
                 for seed in range(config.seeds)
-            )
+            }
         else:
-            steps += tuning.steps(len(fold_of) - counts[0])
+            runs[_HELD_OUT] = tuning.steps(len(fold_of) - counts[0])
+        done = [name for name in runs if self.unfinished.has(name)]
+        if done:
+            log.info("going on: %d of %d runs were finished before", len(done), len(runs))
+        steps = sum(steps for name, steps in runs.items() if name not in done)
         step_s = seconds_a_step(self.model, self.tokenize, self.examples, tuning)
         log.info(
             "training in %s on %d threads: at most %d optimizer steps of %.2f s, about %s",
@@ -188,13 +229,19 @@ class _Trainer:
         self.countdown.start(steps)
 
 
-def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool = True) -> Fitted:
-    """Raises DataError. Without cross-validation there are no figures, and calibration is that of an inner fold."""
+def fit(
+    examples: Sequence[Example], config: FitConfig, *, cross_validate: bool = True, place: Path | None = None
+) -> Fitted:
+    """Raises DataError. Without cross-validation there are no figures, and calibration is that of an inner fold.
+
+    `place` is a folder for what is finished meanwhile: the same fit goes on from it.
+    """
     check_trainable(examples, config.folds)
     is_music = np.array([example.is_music for example in examples])
     fold_of = np.array(grouped_folds(examples, config.folds, seed=0))
     started_s = time.monotonic()
-    trainer = _Trainer(config, examples)
+    log.info("%d sentences, %d of them music", len(examples), is_music.sum())
+    trainer = _Trainer(config, examples, place, folds=cross_validate)
     trainer.say_time_ahead(fold_of, cross_validate=cross_validate)
     if cross_validate:
         logits, epochs, scored = _nested_logits(trainer, is_music, fold_of)
@@ -210,9 +257,11 @@ def fit(examples: Sequence[Example], config: FitConfig, *, cross_validate: bool 
     states = []
     everything = np.arange(len(examples))
     final_tuning = dataclasses.replace(trainer.tuning, epochs=final_epochs)
-    trainer.countdown.expect(config.seeds * final_tuning.steps(len(examples)))
+    left = sum(not trainer.unfinished.has(_final_name(seed)) for seed in range(config.seeds))
+    trainer.countdown.expect(left * final_tuning.steps(len(examples)))
     for seed in range(config.seeds):
-        states.append(trainer.run(everything, seed=seed, epochs=final_epochs))
+        run = partial(trainer.run, everything, seed=seed, epochs=final_epochs)
+        states.append(trainer.unfinished.state(_final_name(seed), run))
         log.info("trained seed %d of %d", seed + 1, config.seeds)
     record = {
         "name": config.name,
@@ -275,15 +324,22 @@ def _nested_logits(
     epochs = []
     for outer in range(config.folds):
         for seed in range(config.seeds):
-            inner = inner_fold(outer, seed, config)
-            test, stop = np.flatnonzero(fold_of == outer), np.flatnonzero(fold_of == inner)
-            best = _BestEpoch(trainer, stop, is_music[stop])
-            train = np.flatnonzero((fold_of != outer) & (fold_of != inner))
-            trainer.run(train, seed=seed, after_epoch=best.look)
-            epochs.append(best.epochs)
-            logits[test] += trainer.logits(test, best.state) / config.seeds
-            log.info("fold %d of %d, seed %d: %d epochs", outer + 1, config.folds, seed, best.epochs)
+            run = partial(_fold_run, trainer, is_music, fold_of, outer, seed)
+            found = trainer.unfinished.value(_fold_name(outer, seed), run)
+            epochs.append(found["epochs"])
+            logits[fold_of == outer] += np.array(found["logits"]) / config.seeds
+            log.info("fold %d of %d, seed %d: %d epochs", outer + 1, config.folds, seed, found["epochs"])
     return logits, epochs, np.ones(len(is_music), bool)
+
+
+def _fold_run(
+    trainer: _Trainer, is_music: NDArray[np.bool_], fold_of: NDArray[np.int64], outer: int, seed: int
+) -> dict[str, Any]:
+    inner = inner_fold(outer, seed, trainer.config)
+    test, stop = np.flatnonzero(fold_of == outer), np.flatnonzero(fold_of == inner)
+    best = _BestEpoch(trainer, stop, is_music[stop])
+    trainer.run(np.flatnonzero((fold_of != outer) & (fold_of != inner)), seed=seed, after_epoch=best.look)
+    return {"epochs": best.epochs, "logits": trainer.logits(test, best.state).tolist()}
 
 
 def _held_out_logits(
@@ -291,9 +347,14 @@ def _held_out_logits(
 ) -> tuple[NDArray[np.float64], list[int], NDArray[np.bool_]]:
     """One run that leaves the first fold out, for a calibration without cross-validation."""
     scored = fold_of == 0
-    state = trainer.run(np.flatnonzero(~scored), seed=0)
     logits = np.zeros(len(fold_of))
-    logits[scored] = trainer.logits(np.flatnonzero(scored), state)
+
+    def run() -> list[float]:
+        state = trainer.run(np.flatnonzero(~scored), seed=0)
+        found: list[float] = trainer.logits(np.flatnonzero(scored), state).tolist()
+        return found
+
+    logits[scored] = trainer.unfinished.value(_HELD_OUT, run)
     return logits, [trainer.config.tuning.epochs], scored
 
 

@@ -28,7 +28,8 @@ def judge(sentence: str, languages: frozenset[str] = frozenset()) -> Reason | No
     if len(sentence) > MAX_CHARS:
         return Reason.SENTENCE_TOO_LONG
     text = PLACEHOLDER.sub(" ", sentence)
-    letters = sum(map(_is_letter, text))
+    is_letter = str.isalpha if text.isascii() else _is_letter
+    letters = sum(map(is_letter, text))
     words = text.split()
     if not letters:
         return Reason.NO_LETTERS if len(text) == len(sentence) else Reason.LINK
@@ -36,7 +37,7 @@ def judge(sentence: str, languages: frozenset[str] = frozenset()) -> Reason | No
         return Reason.SENTENCE_TOO_LONG
     unspaced = len(_UNSPACED.findall(text))
     long_enough = unspaced >= MIN_UNSPACED_LETTERS or (
-        sum(any(map(_is_letter, word)) for word in words) >= MIN_WORDS and letters >= MIN_LETTERS
+        sum(any(map(is_letter, word)) for word in words) >= MIN_WORDS and letters >= MIN_LETTERS
     )
     if not long_enough:
         return Reason.SENTENCE_TOO_SHORT if len(text) == len(sentence) else Reason.LINK

@@ -39,6 +39,9 @@ _AMBIGUOUS = re.compile(
     re.IGNORECASE,
 )
 _URL_TAIL = re.compile(r"[.,;:!?)\]}'\"»”’]+$")
+# What each of them has, found far sooner than where one begins.
+_PART_OF_URL = re.compile(r"\.[a-z0-9\-]|/|www", re.IGNORECASE)
+_PART_OF_SPELT_EMAIL = re.compile(r"[(\[{]\s{0,2}(?:at|arroba|@)|\s(?:at|arroba)\s", re.IGNORECASE)
 _HANDLE = re.compile(r"(?<![\w@/.])@(?!\d{1,2}[:.]\d)(?=[\w.\-]{0,39}[^\W\d_])\w[\w.\-@]{1,79}")
 
 _PHONE = re.compile(
@@ -78,12 +81,13 @@ def redact(text: str) -> str:
 def _redact_once(text: str) -> str:
     if "@" in text:
         text = _EMAIL.sub(EMAIL, text)
-    if "." in text or ":" in text:
+    if _PART_OF_URL.search(text):
         text = _URL.sub(_replace_url, text)
-    text = _SPELT_EMAIL.sub(EMAIL, text)
+    if _PART_OF_SPELT_EMAIL.search(text):
+        text = _SPELT_EMAIL.sub(EMAIL, text)
     if "@" in text:
         text = _HANDLE.sub(HANDLE, text)
-    if any(character.isdigit() for character in text):
+    if any(map(str.isdigit, text)):
         text = _CUED_PHONE.sub(_replace_cued_phone, text)
         text = _PHONE.sub(_replace_phone, text)
     return text

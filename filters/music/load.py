@@ -15,22 +15,24 @@ TFHUB_YAMNET = "https://tfhub.dev/google/yamnet/1"
 DETECTORS = {BUILTIN: "filters.music.builtin.detector:load"}
 
 
-def load_detector(spec: str) -> MusicDetector:
+def load_detector(spec: str, hop_s: float | None = None) -> MusicDetector:
     """`builtin`, a `.tflite` file of YAMNet, a folder with YAMNet as a SavedModel, a TF-Hub handle such as
     https://tfhub.dev/google/yamnet/1, or `package.module:factory`, which is called without arguments.
 
-    Raises DetectorError.
+    `hop_s` is how far apart YAMNet's windows stand, as it is best known if None. Raises DetectorError.
     """
-    if spec in DETECTORS:
-        return _made(spec)
     if spec.startswith(("https://", "http://")):
-        return YamnetSavedModel.from_handle(spec)
+        return YamnetSavedModel.from_handle(spec, hop_s=hop_s)
     path = Path(spec)
-    if path.is_dir():
-        return YamnetSavedModel.from_folder(path)
+    if spec not in DETECTORS and path.is_dir():
+        return YamnetSavedModel.from_folder(path, hop_s=hop_s)
     if path.suffix == ".tflite":
-        return YamnetTflite.load(path)
-    if is_factory(spec):
+        return YamnetTflite.load(path, hop_s=hop_s)
+    if spec in DETECTORS or is_factory(spec):
+        if hop_s is not None:
+            raise DetectorError(
+                f"--music_hop {hop_s:g}: the windows of {spec!r} stand as it has them, YAMNet's can move"
+            )
         return _made(spec)
     raise DetectorError(
         f"music detector {spec!r}: neither '{BUILTIN}', nor a .tflite file, nor a folder that is there, nor a TF-Hub "

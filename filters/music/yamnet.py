@@ -1,4 +1,4 @@
-"""What the two adapters of YAMNet share: its grid, and which of its scores is Music.
+"""What the two adapters of YAMNet share: its grids, and which of its scores is Music.
 
 The class is read from the class map that belongs to the model, by MID. A class map is a csv with columns
 `index, mid, display_name`. The index is never a constant of ours: models with other class lists exist, and a wrong
@@ -15,8 +15,24 @@ from filters.music.native_log import notes_dropped
 
 MUSIC_MID = "/m/04rlf"  # "Music" in AudioSet's ontology
 
-# YAMNet's patch of 96 log-mel frames takes 0.975 s of sound; half of it is the hop.
-YAMNET_GRID = FrameGrid(window_s=0.975, hop_s=0.4875)
+# YAMNet's patch of 96 log-mel frames takes 0.975 s of sound. Windows stand side by side: half a window apart they cost
+# twice as much and decide alike (docs/music-detection.md).
+YAMNET_GRID = FrameGrid(window_s=0.975, hop_s=0.975)
+# The grid of version 1 of the adapters.
+FIRST_GRID = FrameGrid(window_s=0.975, hop_s=0.4875)
+
+
+def yamnet_grid(hop_s: float | None) -> FrameGrid:
+    """Windows so far apart, side by side if None. Raises DetectorError."""
+    try:
+        return YAMNET_GRID if hop_s is None else FrameGrid(window_s=YAMNET_GRID.window_s, hop_s=hop_s)
+    except (ValueError, OverflowError) as error:
+        raise DetectorError(f"--music_hop {hop_s:g}: {error}") from error
+
+
+def version_on(grid: FrameGrid, version: int) -> int:
+    """Of an adapter whose own is `version`: on version 1's grid it scores as that did, so a run of it can go on."""
+    return 1 if grid == FIRST_GRID else version
 
 
 def music_index(content: bytes, origin: str) -> int:

@@ -1,7 +1,7 @@
 """YAMNet as TensorFlow publishes it: a SavedModel folder, or a handle that tensorflow-hub resolves.
 
 The model has its own hop (0.48 s). It is fed one window at a time instead, 15,600 samples for which it gives exactly
-one frame, so that its scores stand on the same grid as the `.tflite` file's and the two can be exchanged.
+one frame, so that its scores stand on the same grid as the `.tflite` file's.
 """
 
 import os
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
 from filters.music.native_log import notes_dropped
-from filters.music.yamnet import YAMNET_GRID, import_or_explain, music_index
+from filters.music.yamnet import import_or_explain, music_index, version_on, yamnet_grid
 
 # On one grid, with the same weights, the two adapters' scores differ by no more than this: the same float32 network,
 # its spectrogram and convolutions summed in another order.
@@ -24,18 +24,19 @@ class YamnetSavedModel:
     """A `MusicDetector`: the score is that of the Music class."""
 
     name = "yamnet-savedmodel"
-    version = 1  # raised when the same weights score otherwise (tests/test_versions.py)
+    version = 2  # raised when the same weights score otherwise (tests/test_versions.py)
     demo_grade = False
-    grid: FrameGrid = YAMNET_GRID
 
-    def __init__(self, tensorflow: Any, model: Any, music: int, digest: str) -> None:
+    def __init__(self, tensorflow: Any, model: Any, music: int, grid: FrameGrid, files: list[bytes]) -> None:
         self._tensorflow = tensorflow
         self._model = model
         self._music = music
-        self.digest = digest
+        self.grid = grid
+        self.version = version_on(grid, self.version)
+        self.digest = detector_digest(adapter=self.name, version=self.version, grid=grid, files=files)
 
     @classmethod
-    def from_handle(cls, handle: str) -> "YamnetSavedModel":
+    def from_handle(cls, handle: str, *, hop_s: float | None = None) -> "YamnetSavedModel":
         """A TF-Hub handle; downloaded once and kept under TFHUB_CACHE_DIR. Raises DetectorError."""
         hub = import_or_explain("tensorflow_hub", "tensorflow")
         try:
@@ -48,11 +49,12 @@ class YamnetSavedModel:
                 f"{handle}: neither in {where}, nor could it be downloaded ({one_line(error)}); "
                 "give a folder that holds the SavedModel, or run where there is a network"
             ) from error
-        return cls.from_folder(Path(folder))
+        return cls.from_folder(Path(folder), hop_s=hop_s)
 
     @classmethod
-    def from_folder(cls, folder: Path) -> "YamnetSavedModel":
+    def from_folder(cls, folder: Path, *, hop_s: float | None = None) -> "YamnetSavedModel":
         """A folder with `saved_model.pb`, `variables/` and the class map among `assets/`. Raises DetectorError."""
+        grid = yamnet_grid(hop_s)
         if not (folder / "saved_model.pb").is_file():
             raise DetectorError(f"{folder}: no saved_model.pb in it, so it is not a SavedModel")
         tensorflow = import_or_explain("tensorflow", "tensorflow")
@@ -69,10 +71,9 @@ class YamnetSavedModel:
             ) from error
         music = music_index(map_bytes, str(map_path))
         files = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
-        digest = detector_digest(adapter=cls.name, version=cls.version, grid=cls.grid, files=files)
-        detector = cls(tensorflow, model, music, digest)
+        detector = cls(tensorflow, model, music, grid, files)
         try:
-            detector._window_scores(np.zeros(cls.grid.window_samples, dtype=np.float32))
+            detector._window_scores(np.zeros(grid.window_samples, dtype=np.float32))
         except Exception as error:
             raise DetectorError(f"{folder}: does not take a waveform as YAMNet does ({one_line(error)})") from error
         return detector

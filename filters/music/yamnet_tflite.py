@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
 from filters.music.native_log import notes_dropped
-from filters.music.yamnet import YAMNET_GRID, import_or_explain, music_index
+from filters.music.yamnet import import_or_explain, music_index, version_on, yamnet_grid
 
 CLASS_MAP_NAME = "yamnet_class_map.csv"
 CLASS_MAP_URL = (
@@ -24,20 +24,23 @@ class YamnetTflite:
     """A `MusicDetector`: the score is that of the Music class."""
 
     name = "yamnet-tflite"
-    version = 1  # raised when the same weights score otherwise (tests/test_versions.py)
+    version = 2  # raised when the same weights score otherwise (tests/test_versions.py)
     demo_grade = False
-    grid: FrameGrid = YAMNET_GRID
 
-    def __init__(self, interpreter: Any, music: int, digest: str) -> None:
+    def __init__(self, interpreter: Any, music: int, grid: FrameGrid, files: list[bytes]) -> None:
         self._interpreter = interpreter
         self._music = music
+        self._shape = interpreter.get_input_details()[0]["shape"]
         self._input = interpreter.get_input_details()[0]["index"]
         self._output = interpreter.get_output_details()[0]["index"]
-        self.digest = digest
+        self.grid = grid
+        self.version = version_on(grid, self.version)
+        self.digest = detector_digest(adapter=self.name, version=self.version, grid=grid, files=files)
 
     @classmethod
-    def load(cls, model: Path, class_map: Path | None = None) -> "YamnetTflite":
+    def load(cls, model: Path, class_map: Path | None = None, *, hop_s: float | None = None) -> "YamnetTflite":
         """`class_map` None means `yamnet_class_map.csv` beside the model. Raises DetectorError."""
+        grid = yamnet_grid(hop_s)
         map_path = class_map or model.with_name(CLASS_MAP_NAME)
         model_bytes = _read(model, "download it as docs/music-detection.md says")
         map_bytes = _read(map_path, f"put YAMNet's class map there: {CLASS_MAP_URL}")
@@ -50,21 +53,19 @@ class YamnetTflite:
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise DetectorError(f"{model}: not a model that LiteRT can run ({one_line(error)})") from error
-        window = YAMNET_GRID.window_samples
+        window = grid.window_samples
         if [int(detail["shape"].prod()) for detail in inputs] != [window] or inputs[0]["dtype"] is not np.float32:
             raise DetectorError(f"{model}: its input is not {window} float32 samples, so it is not YAMNet")
         classes = int(outputs[0]["shape"].prod())
         if not music < classes:
             raise DetectorError(f"{map_path}: Music has the index {music}, but {model} gives {classes} scores")
-        digest = detector_digest(adapter=cls.name, version=cls.version, grid=cls.grid, files=[model_bytes, map_bytes])
-        return cls(interpreter, music, digest)
+        return cls(interpreter, music, grid, [model_bytes, map_bytes])
 
     def scores(self, wave_T: NDArray[np.float32]) -> NDArray[np.float32]:
         windows_FW = self.grid.windows(judgeable(wave_T))
-        shape = self._interpreter.get_input_details()[0]["shape"]
         scores_F = np.empty(len(windows_FW), dtype=np.float32)
         for frame, window_W in enumerate(windows_FW):
-            self._interpreter.set_tensor(self._input, window_W.reshape(shape))
+            self._interpreter.set_tensor(self._input, window_W.reshape(self._shape))
             self._interpreter.invoke()
             scores_F[frame] = self._interpreter.get_tensor(self._output).reshape(-1)[self._music]
         return scores_F

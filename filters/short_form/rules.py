@@ -262,8 +262,13 @@ def _single_letter(text: str) -> str:
     return "" if len(text) == 1 and text.isascii() else text
 
 
-def _substitute(pattern: re.Pattern[str], replacement: str = " ") -> Callable[[str], str]:
-    return lambda text: pattern.sub(replacement, text)
+def _substitute(pattern: re.Pattern[str], replacement: str = " ", *, needs: str = "") -> Callable[[str], str]:
+    """`needs`: one of these characters is in whatever the expression matches."""
+
+    def rewrite(text: str) -> str:
+        return pattern.sub(replacement, text) if not needs or any(map(text.__contains__, needs)) else text
+
+    return rewrite
 
 
 RULES: tuple[Rule, ...] = (
@@ -333,7 +338,7 @@ RULES: tuple[Rule, ...] = (
         id="url",
         reason=Reason.LINK,
         what="Addresses of the web go.",
-        rewrite=_substitute(_URL),
+        rewrite=_substitute(_URL, needs=".:"),
         examples=(
             Example(before="Tin Roof Rain https://example.com/watch?v=1", after="Tin Roof Rain"),
             Example(before="www.example.org", after=None, field=Field.ARTIST),
@@ -343,14 +348,14 @@ RULES: tuple[Rule, ...] = (
         id="email",
         reason=Reason.LINK,
         what="E-mail addresses go.",
-        rewrite=_substitute(_EMAIL),
+        rewrite=_substitute(_EMAIL, needs="@"),
         examples=(Example(before="Cold Harbour, booking@example.com", after="Cold Harbour"),),
     ),
     Rule(
         id="handle",
         reason=Reason.LINK,
         what="Handles go.",
-        rewrite=_substitute(_HANDLE),
+        rewrite=_substitute(_HANDLE, needs="@"),
         examples=(Example(before="Paper Moon @papermoonband", after="Paper Moon"),),
     ),
     Rule(
@@ -367,7 +372,7 @@ RULES: tuple[Rule, ...] = (
         id="hashtag-sign",
         reason=Reason.EMPTY_TEXT,
         what="The sign of every other hashtag goes; its word stays.",
-        rewrite=_substitute(_HASHTAG, r"\1"),
+        rewrite=_substitute(_HASHTAG, r"\1", needs="#"),
         examples=(
             Example(before="Sunday tape #lofi #chillhop", after="Sunday tape lofi chillhop"),
             Example(before="Prelude #4 in C# minor", after="Prelude #4 in C# minor"),
@@ -419,7 +424,7 @@ RULES: tuple[Rule, ...] = (
         id="artist-vevo",
         reason=Reason.PROVENANCE,
         what="`VEVO` at the end of a channel's name goes.",
-        rewrite=_substitute(_VEVO),
+        rewrite=_substitute(_VEVO, needs="V"),
         examples=(
             Example(before="MarbleCoastVEVO", after="MarbleCoast", field=Field.ARTIST),
             Example(before="marblecoastVEVO", after="marblecoast", field=Field.TAG),
@@ -469,7 +474,7 @@ RULES: tuple[Rule, ...] = (
         id="duration-group",
         reason=Reason.PROVENANCE,
         what="A running time in brackets goes.",
-        rewrite=_substitute(_DURATION),
+        rewrite=_substitute(_DURATION, needs=":"),
         examples=(Example(before="Night Train (3:45)", after="Night Train"),),
     ),
     Rule(

@@ -8,6 +8,7 @@ songs are called "Video" and "Music" too. Performance terms say how the music so
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 # In each list a semicolon ends a term, a space stands for any white space or hyphens, and a term is a regular
 # expression in lower case, without anchors.
@@ -215,7 +216,8 @@ class Word:
     kind: Kind
 
 
-def words(text: str) -> list[Word]:
+@lru_cache(maxsize=64)  # several rules ask for those of one text
+def words(text: str) -> tuple[Word, ...]:
     """The runs of characters of one kind, in order; white space and punctuation stand between them.
 
     A text without a strong term is not looked at further and gives no words.
@@ -223,7 +225,7 @@ def words(text: str) -> list[Word]:
     folded = fold(text)
     strong = [match.span() for match in STRONG_TERMS.pattern.finditer(folded)]
     if not strong:
-        return []
+        return ()
     kinds: list[Kind | None] = [None] * len(text)
     for match in _WORD.finditer(folded):
         for position in range(match.start(), match.end()):
@@ -243,4 +245,4 @@ def words(text: str) -> list[Word]:
             if kind_here is not None:
                 found.append(Word(start, position, kind_here))
             start = position
-    return found
+    return tuple(found)

@@ -4,8 +4,9 @@ Each segment is a clip of 10 s at the segment's own start, with the names of its
 detector but not gated (the paper's section 3.4 takes all 527 classes). Such a run has a folder of its own, so that it
 is no part of the mined corpus's Table 2; the trainer reads both.
 
-Media are local copies, or YouTube's by id. Files are told from one another by their names: `YTID.*` is a whole
-recording, `YTID_START.*` and `YTID_START_END.*` (seconds, as in the csv) is a segment that was cut out already.
+Media are local copies, found by their names (schemas/segment_files.py), or YouTube's by id. Whether a file without a
+start in its name is a whole recording is told by its duration where it lies on this machine; in an object store, where
+that would cost a request each, it is one.
 """
 
 import csv
@@ -13,14 +14,14 @@ import io
 import json
 import logging
 import os
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from pipeline import storage
 from pipeline.catalogue import MAX_LINE_BYTES, is_utf8
+from pipeline.media.look import FactsReader
 from pipeline.media.protocol import MEDIA_SUFFIXES
 from pipeline.plan import read_part
 from pipeline.run_folder import layout
@@ -31,19 +32,18 @@ from pipeline.settings import InputError
 from schemas.accounting import Account
 from schemas.catalogue import MAX_START_S, CatalogueRow, MusicGate, required_name
 from schemas.cells import RowError
-from schemas.reasons import Reason
+from schemas.reasons import LeftOutError, Reason
+from schemas.segment_files import CUT_SLACK_S, SegmentFiles
 from schemas.sources import TextSource
 from schemas.suppression import SuppressionList
 from schemas.youtube_address import video_id
 
 CLIP_S = 10.0
 MAX_ID_BYTES = 128
-SUFFIX_ORDER = {suffix: order for order, suffix in enumerate(MEDIA_SUFFIXES)}
 NO_CLASS = "(none known)"
 PENDING = "pending"
 SHOWN_CLASSES = 5
 log = logging.getLogger(__name__)
-_CUT = re.compile(r"(?P<id>.+?)_(?P<start>\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,7 @@ class Segment:
     ytid: str
     start_s: float
     mids: tuple[str, ...]
+    length_s: float = CLIP_S
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,51 +133,57 @@ def _segment(content: bytes) -> Segment:
     required_name({"YTID": ytid}, "YTID", MAX_ID_BYTES)
     if not (0 <= start_s < end_s <= MAX_START_S):
         raise RowError(Reason.BAD_VALUE, f"{start} to {end} is not a stretch of time")
-    return Segment(ytid=ytid, start_s=start_s, mids=tuple(label.strip() for label in labels.split(",")))
+    mids = tuple(label.strip() for label in labels.split(","))
+    return Segment(ytid=ytid, start_s=start_s, length_s=end_s - start_s, mids=mids)
 
 
 class LocalCopies:
-    """Files by the segments that they hold; costs memory for each file of the folders, about 300 bytes."""
+    """The files of some folders, by the segments that they hold. A context manager: durations are asked of a helper."""
 
     def __init__(self, folders: Iterable[str]) -> None:
-        self._whole: dict[str, str] = {}
-        self._cut: dict[tuple[str, float], str] = {}
+        self._files = SegmentFiles(MEDIA_SUFFIXES)
+        self._facts = FactsReader()
+        self._cut_by_duration = 0
         for folder in folders:
-            before = len(self._whole) + len(self._cut)
+            before = len(self._files)
             for path in _files(folder):
-                self._add(path)
-            if len(self._whole) + len(self._cut) == before:
+                if is_utf8(path):
+                    self._files.add(path)
+                else:
+                    log.warning("--audioset_audio: %r is left aside, since its name is not UTF-8", path)
+            if len(self._files) == before:
                 raise InputError(f"--audioset_audio {folder}: has no media files ({', '.join(MEDIA_SUFFIXES)})")
 
-    def _add(self, path: str) -> None:
-        stem, suffix = os.path.splitext(path.rsplit("/", 1)[-1])
-        if suffix.lower() not in SUFFIX_ORDER:
-            return
-        if not is_utf8(path):
-            log.warning("--audioset_audio: %r is left aside, since its name is not UTF-8", path)
-            return
-        _prefer(self._whole, stem, path)
-        # An id may end like a start, so one name can stand for both; a whole recording is looked for first.
-        if (cut := _CUT.fullmatch(stem)) is not None:
-            _prefer(self._cut, (cut["id"], float(cut["start"])), path)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._facts.close()
+        if self._cut_by_duration:
+            log.warning(
+                "--audioset_audio: %d files named YTID.* are no longer than their segment, and taken for segments that "
+                "were cut out; longer ones for whole recordings",
+                self._cut_by_duration,
+            )
 
     def find(self, segment: Segment) -> tuple[str, float] | None:
         """(file, where the clip begins in it), or None."""
-        if (path := self._whole.get(segment.ytid)) is not None:
-            return path, segment.start_s
-        if (path := self._cut.get((segment.ytid, segment.start_s))) is not None:
-            return path, 0.0
-        return None
+        if (found := self._files.find(segment.ytid, segment.start_s)) is None:
+            return None
+        if found.cut or self._is_cut(found.path, segment):
+            return found.path, 0.0
+        return found.path, segment.start_s
 
-
-def _prefer(known: dict[Any, str], key: Any, path: str) -> None:
-    """Of several copies the one in the better container, of those the first by name, whatever the listing's order."""
-    if key not in known or _rank(path) < _rank(known[key]):
-        known[key] = path
-
-
-def _rank(path: str) -> tuple[int, str]:
-    return SUFFIX_ORDER[os.path.splitext(path)[1].lower()], path
+    def _is_cut(self, path: str, segment: Segment) -> bool:
+        """Whether a file of which the name does not tell is the segment alone."""
+        if not segment.start_s or not storage.is_local(path):
+            return False
+        (facts,) = self._facts.look([os.fsencode(path)])
+        if isinstance(facts, LeftOutError) or facts.duration_s is None:
+            return False
+        cut = facts.duration_s <= segment.length_s + CUT_SLACK_S
+        self._cut_by_duration += cut
+        return cut
 
 
 def _files(folder: str) -> Iterator[str]:
@@ -193,14 +200,17 @@ def write_catalogue(source: AudioSetInput, run_dir: str) -> str:
     The same input gives the same file, which is then left as it is. Raises InputError where nothing can be mined.
     """
     names = read_classes(source.classes)
-    copies = LocalCopies(source.folders)
     suppressed = read_suppression(run_dir) or SuppressionList.new()
     seen: set[str] = set()
     left_out: Counter[str] = Counter()
     by_class: dict[str, Counter[str]] = {}
     catalogued = 0
     path = layout.audioset_path(run_dir, "catalog.jsonl")
-    with storage.staged(run_dir) as staged_rows, storage.staged(run_dir) as staged_left_out:
+    with (
+        LocalCopies(source.folders) as copies,
+        storage.staged(run_dir) as staged_rows,
+        storage.staged(run_dir) as staged_left_out,
+    ):
         with open(staged_rows, "w", encoding="utf-8") as rows, open(staged_left_out, "w", encoding="utf-8") as others:
             for file in source.segments:
                 for line, segment in read_segments(file):

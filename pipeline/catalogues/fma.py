@@ -1,9 +1,8 @@
-"""FMA: `tracks.csv` with its three header rows, `genres.csv`, and the audio as `fma_SIZE/000/000002.mp3`.
+"""FMA: `tracks.csv` (its layout: schemas/fma.py), `genres.csv`, and the audio as `fma_SIZE/000/000002.mp3`.
 
-The first row names what a column is of (`album`, `artist`, `set`, `track`), the second the column, the third has
-`track_id` alone. Genres are ids that `genres.csv` names (`genre_id, #tracks, parent, title, top_level`); tags and
-genre ids are lists as Python prints them; the information is HTML, read as its text. `fma_small`, `fma_medium` and
-`fma_large` have clips of 30 s, which are taken from their beginning; `fma_full` has whole tracks.
+Genres are ids that `genres.csv` names (`genre_id, #tracks, parent, title, top_level`); tags and genre ids are lists as
+Python prints them; the information is HTML, read as its text. `fma_small`, `fma_medium` and `fma_large` have clips of
+30 s, which are taken from their beginning; `fma_full` has whole tracks.
 """
 
 import html
@@ -16,6 +15,7 @@ from pipeline.catalogues.reader import Item, LeftOut, Recording
 from pipeline.catalogues.tables import each_once, header_and_rows, local_copy, named_file, need_columns, python_list
 from pipeline.settings import InputError
 from schemas.cells import RowError
+from schemas.fma import HEADER_LINES, TRACKS, audio_name, column_places
 from schemas.playlist_files.text import seconds
 from schemas.reasons import LeftOutError, Reason
 
@@ -43,12 +43,10 @@ _NUMBER = re.compile(r"\d+")
 
 def read(source: Path) -> Iterator[Item]:
     """Raises InputError where the folder is not FMA's."""
-    names = ("tracks.csv", "fma_metadata/tracks.csv")
-    path = named_file(source, names, "the folder of FMA with fma_metadata in it")
-    (tops, unders, thirds), rows = header_and_rows(path, ",", header_lines=3)
-    over = list(zip(tops, unders, strict=False))
-    places = {field: over.index(pair) for field, pair in COLUMNS.items() if pair in over}
-    if thirds[:1] != ["track_id"] or not set(_NEEDED) <= places.keys():
+    path = named_file(source, TRACKS, "the folder of FMA with fma_metadata in it")
+    header, rows = header_and_rows(path, ",", HEADER_LINES)
+    places = column_places(header, COLUMNS, _NEEDED)
+    if places is None:
         raise InputError(f"{path}:1: not FMA's tracks.csv, which has three header rows, the third of track_id")
     return each_once(_items(source, _genres(path.with_name("genres.csv")), places, rows))
 
@@ -91,10 +89,10 @@ def _text(markup: str) -> str:
 
 def _recording(source: Path, where: str, track_id: str, fields: Fields) -> Recording:
     """Raises LeftOutError."""
-    if not re.fullmatch(r"[0-9]{1,6}", track_id):
+    name = audio_name(track_id)
+    if name is None:
         raise RowError(Reason.BAD_VALUE, f"track_id is {track_id[:20]!r}; it must be a number of at most six digits")
-    name = f"{int(track_id):06d}"
-    media = local_copy((*(source / size for size in SIZES), source), (f"{name[:3]}/{name}.mp3",))
+    media = local_copy((*(source / size for size in SIZES), source), (name,))
     texts = {
         **{name: fields.short(name) for name in ("title", "artist", "album", "licence")},
         "tags": fields.shorts("tags"),

@@ -112,7 +112,7 @@ class _Tree:
             yield LeftOut(where=where, reason=Reason.NOT_UTF8, detail=f"the tag {tag} alone: its encoding is not known")
         guessed = guess(name) if self._guesses else Guess()
         dump = None
-        for item in self._dumps(path):
+        for item in self._dumps(path) if self._has_dumps else ():
             if isinstance(item, Recording) and dump is None:
                 dump = item
             else:
@@ -138,11 +138,11 @@ class _Tree:
         )
 
     def _dumps(self, path: bytes) -> Iterator[Item]:
-        for beside in self._scan.beside(self._root, path, YT_DLP) if self._has_dumps else ():
+        for beside in self._scan.beside(self._root, path, YT_DLP):
             yield from self._read_by(YT_DLP, beside)
 
     def _id_of(self, path: bytes, name: str) -> str:
-        composed = unicodedata.normalize("NFC", name)
+        composed = name if name.isascii() else unicodedata.normalize("NFC", name)
         if composed == name or not os.path.lexists(os.path.join(self._root, composed.encode())):
             return composed
         return f"{composed}#{digest_bytes(path)[:_DIGEST_CHARS]}"

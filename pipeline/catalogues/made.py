@@ -21,7 +21,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ MAX_COMMENTS = 200  # of a row; more stand in the table of comments
 SHOWN_ROWS = 3
 _NUMBERS = ("start_s", "duration_s")
 _BATCH_ROWS = 4_096
+_KEY_FIELDS = tuple(field.name for field in fields(Key))
 _COUNTED = ("title", "artist", "tags", "description", "comments")
 
 
@@ -55,12 +56,14 @@ def _type(name: str) -> pa.DataType:
 # `year` is for those who search; a catalogue's other readers pass over a column that they do not know.
 SCHEMA = pa.schema([*(pa.field(name, _type(name)) for name in FIELDS), pa.field("year", pa.int32())])
 _TABLES = """
-CREATE TABLE recordings (id TEXT PRIMARY KEY, row TEXT NOT NULL, key TEXT NOT NULL, only_named INTEGER) WITHOUT ROWID;
+CREATE TABLE recordings (id TEXT PRIMARY KEY, said TEXT NOT NULL, only_named INTEGER) WITHOUT ROWID;
 CREATE TABLE playlists (id TEXT, place TEXT, listed TEXT NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID;
 CREATE TABLE left_out (number INTEGER PRIMARY KEY, place TEXT, reason TEXT, detail TEXT);
 CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE in_playlists (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+_NEW_RECORDING = "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?)"
+_NEW_PLAYLIST = "INSERT OR IGNORE INTO playlists VALUES (?, ?, ?)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +151,7 @@ def make(items: Iterable[Item], paths: Paths, is_removed: Callable[[str], bool] 
 class _Making:
     def __init__(self, base: sqlite3.Connection, paths: Paths, work: Path) -> None:
         self._base, self._paths, self._work = base, paths, work
-        self._folder = os.path.realpath(paths.catalogue.parent)
+        self._below = os.path.realpath(paths.catalogue.parent).rstrip("/") + "/"
         self._made = Made()
         self._above = self._real = ""  # the folder of the last recording, and where it really is
 
@@ -156,7 +159,8 @@ class _Making:
         if isinstance(item, LeftOut):
             self._leave_out(item)
         elif isinstance(item, ListedPlaylist):
-            if not self._add("playlists", _plain(item.playlist_id), _plain(item.where), _listed_json(item)):
+            values = _plain(item.playlist_id), _plain(item.where), _listed_json(item)
+            if not self._base.execute(_NEW_PLAYLIST, values).rowcount:
                 self._leave_out(_repeated(item.where, f"playlist_id {item.playlist_id}"))
         else:
             self._recording(item, is_removed)
@@ -170,13 +174,14 @@ class _Making:
         if is_removed(row.recording_id):
             return
         year = {"year": item.row["year"]} if isinstance(item.row.get("year"), int) else {}
-        values = json.dumps(row.to_json() | year), json.dumps(vars(key_of(item)))
-        if not item.only_named:
+        said = json.dumps([row.to_json() | year, list(vars(key_of(item)).values())])
+        if item.names and not item.only_named:
             self._base.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(_plain(name),) for name in item.names])
-        if self._add("recordings", row.recording_id, *values, item.only_named) or item.only_named:
+        new = self._base.execute(_NEW_RECORDING, (row.recording_id, said, item.only_named)).rowcount
+        if new or item.only_named:
             return
-        fuller = "UPDATE recordings SET row = ?, key = ?, only_named = 0 WHERE id = ? AND only_named"
-        if not self._base.execute(fuller, (*values, row.recording_id)).rowcount:
+        fuller = "UPDATE recordings SET said = ?, only_named = 0 WHERE id = ? AND only_named"
+        if not self._base.execute(fuller, (said, row.recording_id)).rowcount:
             self._leave_out(_repeated(item.where, f"recording_id {row.recording_id}"))
 
     def _uri(self, audio_uri: str) -> str:
@@ -187,15 +192,11 @@ class _Making:
         if above != self._above:
             self._above, self._real = above, os.path.realpath(above)
         real = os.path.join(self._real, name)
-        relative = real.removeprefix(f"{self._folder.rstrip('/')}/")
+        relative = real.removeprefix(self._below)
         # A path may look like an address.
         inside = relative != real and "://" not in relative and not is_youtube(relative)
         self._made.outside |= not inside
         return relative if inside else real
-
-    def _add(self, table: str, *values: str | bool) -> bool:
-        marks = ", ".join("?" * len(values))
-        return self._base.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", values).rowcount == 1  # noqa: S608
 
     def _leave_out(self, item: LeftOut) -> None:
         self._made.rejects[item.reason] += 1
@@ -246,28 +247,32 @@ class _Making:
         made.having["playlists"] = self._base.execute("SELECT count(*) FROM in_playlists").fetchone()[0]
 
     def _keys(self) -> Iterator[Key]:
-        for (key,) in self._base.execute("SELECT key FROM recordings ORDER BY id"):
-            value = json.loads(key)
+        for (said,) in self._base.execute("SELECT said FROM recordings ORDER BY id"):
+            value = dict(zip(_KEY_FIELDS, json.loads(said)[1], strict=True))
             yield Key(**{**value, "names": tuple(value["names"])})
 
     def _rows(self) -> None:
-        made = self._made
+        made, having = self._made, self._made.having
         samples: list[tuple[int, str, dict[str, Any]]] = []
         batch: list[dict[str, Any]] = []
         staged = self._work / "catalogue"
         with _written(self._paths.comments, self._work) as comments, pq.ParquetWriter(staged, SCHEMA) as writer:
-            for recording_id, text in self._base.execute("SELECT id, row FROM recordings ORDER BY id"):
-                row = json.loads(text)
+            for recording_id, text in self._base.execute("SELECT id, said FROM recordings ORDER BY id"):
+                row, _ = json.loads(text)
                 made.recordings += 1
-                made.having.update(name for name in _COUNTED if row.get(name))
-                made.having["no text"] += not any(row.get(name) for name in (*_COUNTED, "album"))
+                said = [name for name in _COUNTED if row.get(name)]
+                for name in said:
+                    having[name] += 1
+                having["no text"] += not (said or row.get("album"))
                 for comment in row.get("comments", ())[MAX_COMMENTS:]:
                     made.more_comments = True
                     comments.write(_line(asdict(Comment(recording_id=recording_id, text=comment))))
                 row["comments"] = row.get("comments", ())[:MAX_COMMENTS]
-                heapq.heappush(samples, (-hash64(recording_id), recording_id, row))
-                if len(samples) > SHOWN_ROWS:
-                    heapq.heappop(samples)
+                sample = -hash64(recording_id), recording_id, row
+                if len(samples) < SHOWN_ROWS:
+                    heapq.heappush(samples, sample)
+                elif sample > samples[0]:
+                    heapq.heapreplace(samples, sample)
                 batch.append(row)
                 if len(batch) == _BATCH_ROWS:
                     writer.write_table(pa.Table.from_pylist(batch, SCHEMA))

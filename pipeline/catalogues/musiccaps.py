@@ -2,7 +2,7 @@
 
 `ytid, start_s, end_s, audioset_positive_labels, aspect_list, caption, author_id, is_balanced_subset, is_audioset_eval`:
 the caption is the description, the aspects are tags. The audio is a copy beside the table, or below it, under the names
-that AudioSet's downloaders give (`YTID.*`, `YTID_START.*`), or YouTube's.
+that AudioSet's downloaders give (schemas/segment_files.py), or YouTube's.
 """
 
 from collections.abc import Iterator
@@ -35,17 +35,18 @@ def _items(source: Path, header: list[str], rows: Iterator[tuple[str, list[str] 
         copies = LocalCopies([str(real_folder(source))])
     except InputError:  # there is no audio beside it
         copies = LocalCopies([])
-    for where, cells in rows:
-        if isinstance(cells, LeftOut):
-            yield cells
-            continue
-        row = dict(zip(header, cells, strict=False))
-        fields = Fields(where, {**row, "aspect_list": python_list(row.get("aspect_list", ""))})
-        try:
-            yield _recording(where, fields, row, copies)
-        except LeftOutError as error:
-            yield LeftOut(where=where, reason=error.reason, detail=error.detail)
-        yield from fields.left_out
+    with copies:
+        for where, cells in rows:
+            if isinstance(cells, LeftOut):
+                yield cells
+                continue
+            row = dict(zip(header, cells, strict=False))
+            fields = Fields(where, {**row, "aspect_list": python_list(row.get("aspect_list", ""))})
+            try:
+                yield _recording(where, fields, row, copies)
+            except LeftOutError as error:
+                yield LeftOut(where=where, reason=error.reason, detail=error.detail)
+            yield from fields.left_out
 
 
 def _recording(where: str, fields: Fields, row: dict[str, str], copies: LocalCopies) -> Recording:
@@ -59,7 +60,7 @@ def _recording(where: str, fields: Fields, row: dict[str, str], copies: LocalCop
         raise RowError(Reason.BAD_VALUE, "start_s and end_s must be seconds") from error
     if not 0 <= start_s < end_s <= MAX_START_S:
         raise RowError(Reason.BAD_VALUE, f"{start_s} to {end_s} is not a stretch of time")
-    found = copies.find(Segment(ytid=ytid, start_s=start_s, mids=()))
+    found = copies.find(Segment(ytid=ytid, start_s=start_s, length_s=end_s - start_s, mids=()))
     if found is None and video_id(ytid) != ytid:
         raise LeftOutError(Reason.UNSUPPORTED_URI, "no file of this name, and not an id of YouTube")
     uri, at_s = found or (f"https://www.youtube.com/watch?v={ytid}", start_s)

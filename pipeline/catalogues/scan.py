@@ -18,7 +18,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from threading import local
 from types import TracebackType
@@ -48,6 +48,7 @@ _PASSING = frozenset(
 )
 _ROWS_AT_ONCE = 2_000
 _LINE_EVERY_S = 30.0
+_COMMIT_EVERY_S = 1.0
 _TABLES = """
 CREATE TABLE IF NOT EXISTS made_by (version TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS files (
@@ -235,14 +236,18 @@ class Scan:
                 yield [path for (path,) in rows]
 
         progress = _Progress(total)
+        committed = time.monotonic()
         waiting: deque[tuple[list[bytes], Future[list[Facts | LeftOutError]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="scan")
 
         def settle() -> bytes:
+            nonlocal committed
             paths, future = waiting.popleft()
             rows = [(*_kept(facts), root, path) for path, facts in zip(paths, future.result(), strict=True)]
             self._connection.executemany("UPDATE files SET found = ?, passing = ? WHERE root = ? AND path = ?", rows)
-            self._connection.commit()
+            if (now := time.monotonic()) - committed > _COMMIT_EVERY_S:
+                self._connection.commit()
+                committed = now
             self.counts["read"] += len(paths)
             progress.advance(len(paths))
             return paths[-1]
@@ -306,7 +311,7 @@ def _connect(database: Path) -> sqlite3.Connection:
 def _kept(facts: Facts | LeftOutError) -> tuple[str, bool]:
     """As it stands in the database, in ASCII, since tags may have lone surrogates; and whether it may pass."""
     if isinstance(facts, Facts):
-        return json.dumps(asdict(facts)), False
+        return json.dumps(vars(facts)), False
     return json.dumps({"reason": facts.reason, "detail": facts.detail}), facts.reason in _PASSING
 
 

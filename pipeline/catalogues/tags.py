@@ -58,14 +58,16 @@ def describe(tags: Mapping[str, str], container: str) -> Described:
     texts: dict[str, str] = {}
     lost = []
     for name, value in tags.items():
-        plain = _ASIDE.sub("", name)
+        plain = name if name.isalnum() else _ASIDE.sub("", name)
         text = mended(value)
         if text is None:
             lost.append(plain)
         elif text and (plain not in texts or plain == name):
             texts[plain] = text
     row: dict[str, Any] = {}
-    for field, names in TEXTS.items() if texts else ():
+    for field, names in TEXTS.items():
+        if texts.keys().isdisjoint(names):
+            continue
         found = [texts[name] for name in names if name in texts and not _only_link(field, texts[name])]
         if field in JOINED:
             found = [JOINED[field].join(dict.fromkeys(found))]

@@ -353,7 +353,7 @@ class _Helper:
 
     def ask_facts(self, files: Sequence[Pieces], content: bytes, deadline: float) -> tuple[dict[str, Any], bytearray]:
         """The same, for the facts of files."""
-        asked = [asdict(file) for file in files]
+        asked = [{"size": file.size, "pieces": file.pieces} for file in files]
         return self._ask(FACTS_MAGIC, asked, content, len(files) * MAX_FACTS_BYTES, deadline)
 
     def _ask(

@@ -21,6 +21,7 @@ from schemas.reasons import Reason
 MAX_TAGS = 200
 MAX_TAG_CHARS = 8_000
 MAX_KEY_CHARS = 100
+_MOST_OF_A_CHAR = 12  # in JSON's ASCII: a surrogate pair
 # Nobody's description, and long: kept from crowding out what is.
 NOT_KEPT = ("lyrics", "unsyncedlyrics", "metadata_block_picture", "coverart", "acoustid_fingerprint")
 _BEHIND_TAGS_BYTES = 64 << 10
@@ -140,13 +141,15 @@ def _bounded(tags: dict[str, str]) -> dict[str, str]:
     """Tags with their names in lower case, cut to what a reply may have; in the order in which they stand."""
     kept: dict[str, str] = {}
     left = MAX_FACTS_BYTES // 2
+    is_small = _MOST_OF_A_CHAR * (4 * len(tags) + sum(map(len, [*tags, *tags.values()]))) <= left
     for key, value in list(tags.items())[:MAX_TAGS]:
         name = key.lower()[:MAX_KEY_CHARS]
         text = value[:MAX_TAG_CHARS]
-        # As it stands in the reply, in ASCII.
-        left -= len(json.dumps(name)) + len(json.dumps(text))
-        if left < 0:
-            break
+        if not is_small:
+            # As it stands in the reply, in ASCII.
+            left -= len(json.dumps(name)) + len(json.dumps(text))
+            if left < 0:
+                break
         if not name.startswith(NOT_KEPT):
             kept[name] = text
     return kept

@@ -28,7 +28,7 @@ FACTS_MAGIC = b"OMf1"  # of a request for facts
 REQUEST_HEADER = struct.Struct("<4sQIQ")  # magic, request number, bytes of JSON, bytes of media
 REPLY_HEADER = struct.Struct("<4sQII")  # magic, request number, bytes of JSON, bytes of samples
 MAX_JSON_BYTES = 65_536
-MAX_FACTS_FILES = 64  # of one request
+MAX_FACTS_FILES = 256  # of one request
 MAX_FACTS_BYTES = 65_536  # what is said of one file; tags beyond it are cut
 
 # Environment variable with the number of a pipe's descriptor that ends the helper when its other end is closed.

@@ -64,10 +64,11 @@ def count_left_out_row(table: str, reason: Reason, count: int = 1) -> None:
 
 
 class TableMeter:
-    """Counts what is read of one file of a table, and tells of it now and then."""
+    """Counts what is read of one file of a table, or of a piece of `size` bytes of it, and tells of it now and then."""
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, table: str, size: int | None = None) -> None:
         self._table = table
+        self._size = size
         self._rows = self._told_bytes = 0
         self._stream: _Metered | None = None
 
@@ -78,13 +79,16 @@ class TableMeter:
     def count_row(self) -> None:
         self._rows += 1
         if self._rows == ROWS_AT_ONCE:
-            self._tell(self._stream.position if self._stream is not None else 0)
+            self._tell(self._within(self._stream.position if self._stream is not None else 0))
 
     def count_left_out(self, reason: Reason) -> None:
         count_left_out_row(self._table, reason)
 
     def finish(self) -> None:
-        self._tell(self._stream.size if self._stream is not None else 0)
+        self._tell(self._within(self._stream.size if self._stream is not None else 0))
+
+    def _within(self, position: int) -> int:
+        return position if self._size is None else min(position, self._size)
 
     def _tell(self, position: int) -> None:
         for kind, more in ((ROWS, self._rows), (BYTES, position - self._told_bytes)):

@@ -9,11 +9,15 @@ plans/g0001/removed-….jsonl      recordings that left, with the part that has 
 plans/g0001/part-00017-….parquet rows of one future shard, without audio
 plans/g0001/plan.json            says that the plan is whole, and names its files
 plans/g0001/attempt-0003-…/      what the holder of fence 3 has written while it planned: totals, commits of parts
+plans/g0001/attempt-0003-…/exchange/ text on its way to its recording; gone when the plan is whole
 shards/g0001-00017-….parquet     rows with audio; or as another of schemas/shard_format.py, with its sidecars
 rejects/g0001-00017-….jsonl      recordings that were left out, and why
 commits/g0001-00017.json         says that the shard is whole
 pieces/g0001-00017-…/            what is settled of a shard while it is built (see pieces.py); no part of the run
-groups-….parquet                 recordings with the same audio
+fingerprints/g0001-00017-….parquet of the rows of a shard, where `--fingerprint` was asked for; and its record
+fingerprints/pairs-….parquet     clips that are copies of one another by their fingerprints
+fingerprints/joined.json         says which fingerprints are joined, and names the pairs
+groups-….parquet                 recordings with the same audio, or with copies of it
 manifest-0001.json manifest.json what a trainer may read, and the pointer to the newest
 readers/….json                   the trainings that read it, by their own word (schemas/readers.py)
 report.json report.html
@@ -38,7 +42,9 @@ PLANS = "plans"
 SHARDS = "shards"
 REJECTS = "rejects"
 COMMITS = "commits"
+EXCHANGE = "exchange"
 PIECES = "pieces"
+FINGERPRINTS = "fingerprints"
 REPORT_JSON = "report.json"
 REPORT_HTML = "report.html"
 
@@ -61,6 +67,8 @@ SWEPT_NAMES = {
     TMP_FOLDER: TMP_NAME,
 }
 # And those that go once a later plan part has taken their part's place.
+# Those of fingerprints: what neither the record of a live shard nor that of the join names.
+FINGERPRINT_NAMES = re.compile(rf"(?P<key>g\d{{4,}}-\d{{5,}})(-{_HASH}\.parquet|\.json)|pairs-{_HASH}\.parquet")
 REPLACED_NAMES = {COMMITS: re.compile(r"(?P<key>g\d{4,}-\d{5,})\.json")}
 SWEPT_PLAN_NAMES = re.compile(
     rf"part-\d{{5,}}-{_HASH}\.parquet|(rejects|removed)-[\w-]+-{_HASH}\.jsonl|plan{_UNFINISHED}"
@@ -100,6 +108,27 @@ def shard_name_pattern(generation: int, index: int, suffix: str) -> str:
 
 def rejects_name_pattern(generation: int, index: int) -> str:
     return f"{REJECTS}/{part_key(generation, index)}-{{}}.jsonl"
+
+
+PAIRS_NAME_PATTERN = f"{FINGERPRINTS}/pairs-{{}}.parquet"
+
+
+def fingerprint_name_pattern(key: str) -> str:
+    """Relative to the run folder, with a place for the hash."""
+    return f"{FINGERPRINTS}/{key}-{{}}.parquet"
+
+
+def fingerprint_record_path(run_dir: str, key: str) -> str:
+    return join(run_dir, FINGERPRINTS, f"{key}.json")
+
+
+def joined_path(run_dir: str) -> str:
+    return join(run_dir, FINGERPRINTS, "joined.json")
+
+
+def joining_dir(run_dir: str, attempt: str) -> str:
+    """What is written here counts for this attempt alone."""
+    return join(run_dir, FINGERPRINTS, f"attempt-{attempt}")
 
 
 def pieces_folder(key: str, digest: str) -> str:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from pipeline import manifest, storage
 from pipeline.catalogues import audioset, in_run
+from pipeline.duplicates.fingerprints import forget
 from pipeline.media.fetch import cached_as
 from pipeline.media.fetching.cache import MediaCache
 from pipeline.media.fetching.config import FetchConfig
@@ -104,13 +105,14 @@ def prune(
         in_run.withdraw(suppressed, hold)
         _quiet_plans(run.state, suppressed, hold)
         publish(run, hold)
+        built = [record for _, record in run.state.committed(run.settings.config_digest) if record is not None]
+        forget(run_dir, (name for _, audio in manifest.audio_names(run_dir, built) for name in audio), hold)
         # A training that starts from here on reads the manifest that stays.
         kept, waits_for = _old_manifests(run_dir, keep, _readers(run_dir, now), timedelta(hours=grace_hours))
         hold.check()
         storage.delete([storage.join(run_dir, manifest_name(number)) for number in kept.gone])
         storage.failpoint("manifests_deleted")
-        committed = run.state.committed(run.settings.config_digest)
-        manifest.sweep(run.state, [record for _, record in committed if record is not None], hold, replaced=True)
+        manifest.sweep(run.state, built, hold, replaced=True)
         hold.check()
         write_report(run_dir)
         if storage.exists(layout.audioset_path(run_dir, "input.json")):

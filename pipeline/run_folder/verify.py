@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pipeline import storage
+from pipeline.duplicates.fingerprints import Joined, Made
 from pipeline.run_folder import layout
 from pipeline.run_folder.generations import RunState
 from pipeline.shard_file import open_shard
@@ -32,6 +33,7 @@ _GROUPS_NAME = re.compile(r"groups-(?P<sha256>[0-9a-f]+)\.parquet")
 # How a bad file comes back.
 BUILT_AGAIN = "delete it and run the same `mulan mine` again, which builds it anew"
 WRITTEN_AGAIN = "delete it and run the same `mulan mine` again, which writes it anew"
+FINGERPRINTED_AGAIN = "delete it and run the same `mulan mine` with --fingerprint, which makes it anew"
 FROM_A_COPY = "bring it back from a copy; it cannot be made again"
 PLANNED_ONCE = "bring it back from a copy, or mine into another --output: a plan is made once"
 
@@ -106,9 +108,20 @@ def verify(run_dir: str) -> tuple[list[Damage], list[Named]]:
             continue
         if record.part_sha256 != part.file.sha256:
             damage.append(Damage(path=relative, what="is of another plan part", advice=BUILT_AGAIN))
+        made = Made.read(run_dir, record)
         for entry in (record.shard, record.rejects):
             if entry is not None:
                 name(entry, BUILT_AGAIN)
+        if made is not None:
+            name(made.file, FINGERPRINTED_AGAIN)
+    try:
+        joined = Joined.read(run_dir)
+    except DamagedError as error:
+        path = layout.joined_path(run_dir).removeprefix(f"{run_dir}/")
+        damage.append(Damage(path=path, what=f"is no whole record ({error})", advice=FINGERPRINTED_AGAIN))
+    else:
+        for entry in joined.pairs if joined is not None else ():
+            name(entry, FINGERPRINTED_AGAIN)
     for entry in (entry for plan in state.plans for entry in (*plan.rejects, *plan.removed_lists)):
         name(entry, PLANNED_ONCE)
     manifests = _manifests(run_dir)

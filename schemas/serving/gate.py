@@ -28,6 +28,7 @@ POLICY = (
     "base-uri 'none'",
     "frame-ancestors 'none'",
 )
+_TOO_LARGE = (413, f"At most {MAX_BODY_BYTES} bytes are taken.")
 HEADERS: dict[bytes, bytes] = {
     b"x-content-type-options": b"nosniff",
     b"x-frame-options": b"DENY",
@@ -111,16 +112,19 @@ class Gate:
         refusal = self._refusal(scope["method"], headers)
         if refusal is not None:
             return await self._refuse(send, *refusal)
-        received = 0
+        waiting: Message | None = None
+        if scope["method"] == "POST":
+            # What comes in chunks says its size only at the end.
+            waiting = await _whole(receive)
+            if waiting is None:
+                return await self._refuse(send, *_TOO_LARGE)
+            if waiting["type"] != "http.request":
+                return None
 
-        async def limited() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            if received > MAX_BODY_BYTES:
-                # A body without a length is cut off here: what is left of it makes no valid request.
-                return {"type": "http.disconnect"}
-            return message
+        async def body_first() -> Message:
+            nonlocal waiting
+            message, waiting = waiting, None
+            return await receive() if message is None else message
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -131,7 +135,7 @@ class Gate:
                 message["headers"] = [*message["headers"], *((k, v) for k, v in extra.items() if k not in given)]
             await send(message)
 
-        await self._app(scope, limited, with_headers)
+        await self._app(scope, body_first, with_headers)
         return None
 
     def _refusal(self, method: str, headers: dict[bytes, bytes]) -> tuple[int, str] | None:
@@ -143,7 +147,7 @@ class Gate:
             return 403, "The request did not come from this page."
         length = headers.get(b"content-length", b"0")
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
-            return 413, f"At most {MAX_BODY_BYTES} bytes are taken."
+            return _TOO_LARGE
         return None
 
     async def _refuse(self, send: Send, status: int, reason: str) -> None:
@@ -155,6 +159,20 @@ class Gate:
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+
+async def _whole(receive: Receive) -> Message | None:
+    """All chunks of a body as one message, or that the client has gone; None where they are too many bytes."""
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            return message
+        body += message.get("body", b"")
+        if len(body) > MAX_BODY_BYTES:
+            return None
+        if not message.get("more_body", False):
+            return {"type": "http.request", "body": body, "more_body": False}
 
 
 def _bracketed(host: str) -> str:

@@ -10,12 +10,13 @@ import apache_beam as beam
 from filters.music.load import BUILTIN, load_detector
 from filters.tokens import load_tokenizer
 from pipeline import build, storage, task_file
+from pipeline.exchange import Exchange
 from pipeline.plan import plan, rewrite_parts
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.withdraw import rewrite_shards
 from pipeline.settings import MineConfig, ShardSettings, TextConfig
-from pipeline.survey import find_cutoff, survey
-from pipeline.table_steps import Attempt, Selection, write_known
+from pipeline.survey import survey
+from pipeline.table_steps import Attempt, write_known
 from schemas.commit import FileEntry, PartRecord
 
 FILES = [f"gs://a-bucket-of-music/catalogue-2026/comments-{number:05d}-of-02000.jsonl.gz" for number in range(2_000)]
@@ -57,20 +58,18 @@ class Run:
 
 def steps_of(run: Run, lf_model: str) -> dict[str, Callable[[Any], None]]:
     """All pipelines of the job, by name."""
-    attempt, tables = run.attempt, TABLES
+    attempt = run.attempt
+    tables = {**TABLES, "exchange": Exchange()}
     config = MineConfig(detector_digest=load_detector(BUILTIN).digest)
-    everything = Selection(shards=run.count)
     return {
-        "cutoff": lambda begin: find_cutoff(begin, paths=FILES, limit=10**6, path="gs://run/cutoff.json", **tables),
-        "survey": lambda begin: survey(
-            begin, paths=FILES, selection=Selection(), known=run.known, attempt=attempt, suffix="", **tables
-        ),
+        "survey": lambda begin: survey(begin, paths=FILES, limit=10**6, known=run.known, attempt=attempt, **tables),
         "plan": lambda begin: plan(
             begin,
             catalogues=FILES,
             comments=FILES,
             playlists=FILES,
-            selection=everything,
+            cutoff=2**63,
+            shards=run.count,
             known=run.known,
             keep_gone=False,
             attempt=attempt,

@@ -175,7 +175,7 @@ def test_groups_join_recordings_with_the_same_audio(corpus: Path, tmp_path: Path
         ("--direct_running_mode=multi_processing", "--direct_num_workers=2"),
         ("--pass_bytes=2000",),
     ],
-    ids=["two worker processes", "several passes"],
+    ids=["two worker processes", "many partitions"],
 )
 def test_the_same_bytes_however_it_is_run(mined: Path, corpus: Path, tmp_path: Path, options: tuple[str, ...]) -> None:
     lines = (corpus / "all.jsonl").read_text(encoding="utf-8").splitlines()

@@ -52,6 +52,7 @@ def test_how_a_machine_tries_and_where_things_are_is_no_part_of_it() -> None:
     assert settings._NOT_IDENTITY - MineConfig().to_json().keys() == {"rules_digest"}
     config = MineConfig(
         detector="/elsewhere/yamnet.tflite",
+        detector_hop_s=0.5,
         lf_model="/elsewhere/classifier",
         tokenizer="vocab.txt",
         decode=DecodeConfig(

@@ -15,7 +15,7 @@ CAP = 5
 def test_a_playlist_that_names_a_recording_twice_counts_once() -> None:
     sketch = empty_sketch()
     for playlist_id, title in [("p1", "Rain"), ("p1", "Rain"), ("p2", "Rain"), ("p3", "  ")]:
-        add_playlist_title(sketch, playlist_id=playlist_id, title=title, counter=NoTokens(), cap=CAP)
+        add_playlist_title(sketch, playlist_id=playlist_id, title=title, tokens=0, cap=CAP)
     counted = count_sketch(sketch, CAP)
     assert [text for text, _, _ in counted.entries] == ["Rain", "Rain"]
     assert counted.account.left_out == {Reason.DUPLICATE_TEXT: 1, Reason.EMPTY_TEXT: 1}

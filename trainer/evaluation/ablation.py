@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trainer.evaluation.arguments import ROWS, AblationRow
 from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.embedding import FrozenModel, Sounds
-from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.evaluator import Evaluator, measure_each
 from trainer.evaluation.kept import NAME as KEPT_NAME
 from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.model import RandomModel, digest_folder, read_training
@@ -93,7 +93,7 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
                     model=training.model,
                     digest=digest,
                     trained_on=training.manifests,
-                    measurements=tuple(e.of_models([training]).measure(model) for e in evaluators),
+                    measurements=tuple(measure_each((e.of_models([training]) for e in evaluators), model)),
                 )
             )
             kept.close()
@@ -102,7 +102,7 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
         ModelResult(
             model="random (control)",
             digest=None,
-            measurements=tuple(e.of_models(trainings).measure(control) for e in evaluators),
+            measurements=tuple(measure_each((e.of_models(trainings) for e in evaluators), control)),
         )
     )
     return Results(openmulan_version=version, models=tuple(measured))

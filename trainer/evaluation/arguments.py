@@ -11,6 +11,7 @@ from trainer.flags import add_recipe_arguments
 from trainer.split import MINED_SPLITS
 
 ABLATION = "ablation"
+JAMENDO_SUBSETS = ("top50tags", "genre", "instrument", "moodtheme", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,10 @@ def _parser() -> argparse.ArgumentParser:
         description="The paper's tables for any model, beside published figures; and the leakage check.",
     )
     parser.add_argument(
-        "models", nargs="*", help="model directories, clap:FOLDER, package.module:factory of a peer's, or random"
+        "models",
+        nargs="*",
+        help="model directories, clap:FOLDER, msclap:FOLDER, muq:FOLDER, package.module:factory or "
+        "'package.module:factory(name=value, …)' of another's, or random",
     )
     _add_shared_arguments(parser)
     text = parser.add_argument_group("text encoders, for the triplets")
@@ -124,8 +128,30 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument("--audioset_validation", type=Path, help="segments that their regularisation is chosen on")
     sets.add_argument("--jamendo", type=Path, help="folder of the mtg-jamendo-dataset repository")
     sets.add_argument("--jamendo_audio", type=Path, help="folder of its audio")
+    sets.add_argument(
+        "--jamendo_subsets",
+        nargs="+",
+        choices=JAMENDO_SUBSETS,
+        default=JAMENDO_SUBSETS[:-1],
+        help="of its tags (all four; `all` is every tag in one)",
+    )
+    sets.add_argument(
+        "--jamendo_splits",
+        type=int,
+        nargs="+",
+        choices=range(5),
+        default=[0],
+        metavar="N",
+        help="of its five splits, 0 to 4; of several the tables have mean and spread (0)",
+    )
+    sets.add_argument("--gtzan", type=Path, help="folder with the genres' folders of GTZAN")
+    sets.add_argument("--gtzan_lists", type=Path, help="folder of its fault-filtered split's three lists (--gtzan)")
+    sets.add_argument("--fma_small", type=Path, help="folder with fma_metadata/tracks.csv and fma_small")
     sets.add_argument("--table", type=Path, action="append", default=[], help="a csv of clips × tags")
     sets.add_argument("--captions", type=Path, action="append", default=[], help="a csv of path and caption")
+    sets.add_argument(
+        "--graded", type=Path, action="append", default=[], help="a csv of path, caption and grade, for nDCG"
+    )
     sets.add_argument("--musiccaps", type=Path, help="MusicCaps's musiccaps-public.csv")
     sets.add_argument("--musiccaps_audio", type=Path, help="folder of its clips, named as AudioSet's are")
     sets.add_argument("--song_describer", type=Path, help="folder with song_describer.csv and audio/")
@@ -144,8 +170,10 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument(
         "--playlists",
         type=Path,
+        action="append",
+        default=[],
         help="evaluation playlists (JSONL); or a playlist file (.m3u, .m3u8, .pls, .xspf, .csv, Spotify's slices) or a "
-        "folder of them, matched to --collection",
+        "folder of them, matched to --collection; may be repeated",
     )
     sets.add_argument(
         "--playlist_descriptions",
@@ -160,10 +188,11 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     sets.add_argument("--probes", action="store_true", help="linear probes too, where a set has a training split")
     sets.add_argument("--skip_missing", action="store_true", help="evaluate the clips that are there, and say so")
     sets.add_argument(
-        "--max_failure_rate",
+        "--max_unusable",
         type=_share,
         default=0.05,
-        help="of a set's clips, that may fail to be decoded before the exit code is 1 (0.05)",
+        metavar="SHARE",
+        help="of a set's clips, that may be there but unusable before the exit code is 1 (0.05)",
     )
 
 

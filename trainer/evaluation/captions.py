@@ -1,21 +1,22 @@
 """Text ↔ music retrieval by captions, both ways: a caption has one clip to find, a clip all of its own captions.
 
 The pool is the whole set that could be measured, its size stands in the result. Rank, recall and mAP@10 take the worst
-order of a tie, so that captions that two clips share, and models that give every clip one score, get no credit.
+order of a tie, so that captions that two clips share, and models that give every clip one score, get no credit. Where a
+set says how well a text fits each of several clips, nDCG asks whether the better ones stand higher.
 """
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from trainer.evaluation.clips import EvaluationDataError, FileClips, WindowConfig, missing_clips, require_audio
-from trainer.evaluation.embedding import embed_clips
-from trainer.evaluation.evaluator import Evaluator, Measurement, failed_clips
+from trainer.evaluation.embedding import Embedded, embed_clips
+from trainer.evaluation.evaluator import Evaluator, Measurement, Unmeasured, failed_clips
 from trainer.evaluation.metrics import Bootstrap, mean_with_interval
 from trainer.evaluation.model import JointModel, embed_texts
-from trainer.evaluation.ranking import DEFAULT_BLOCK_ROWS, query_scores, rank_relevant
+from trainer.evaluation.ranking import DEFAULT_BLOCK_ROWS, ndcg, query_scores, rank_relevant
 from trainer.evaluation.readers.captions import CaptionedSet, CaptionReader
 
 RECALL_AT = (1, 5, 10)
@@ -36,13 +37,27 @@ class CaptionConfig:
             raise ValueError(f"captions: direction is one of {', '.join(DIRECTIONS)}, block_rows is at least 1")
 
 
-class CaptionRetrieval(Evaluator[JointModel]):
-    """Figures of two models compare where both were measured on the same pool: with `skip_missing` look at its size."""
+@dataclass(frozen=True, kw_only=True)
+class GradedConfig:
+    """`at` are the k of nDCG@k; 0 is the whole pool."""
 
-    name = "captions"
-    config_class = CaptionConfig
+    data: CaptionReader
+    at: tuple[int, ...] = (10, 0)
+    skip_missing: bool = False
+    windows: WindowConfig = field(default_factory=WindowConfig)
+    bootstrap: Bootstrap = field(default_factory=lambda: Bootstrap(resamples=1000))
 
-    def __init__(self, config: CaptionConfig) -> None:
+    def __post_init__(self) -> None:
+        if not self.at or min(self.at) < 0:
+            raise ValueError("graded: at needs numbers of at least 0, where 0 is the whole pool")
+
+
+class Captioned(Evaluator[JointModel]):
+    """Evaluators of captioned clips; the pool is every clip whose file is there."""
+
+    config: CaptionConfig | GradedConfig
+
+    def __init__(self, config: Any) -> None:
         self.config = config
         self._read: CaptionedSet | None = None
 
@@ -55,12 +70,30 @@ class CaptionRetrieval(Evaluator[JointModel]):
     def check(self) -> None:
         self._here()
 
-    def measure(self, model: JointModel) -> Measurement:
-        config, data, here = self.config, self.data(), self._here()
+    def _here(self) -> list[int]:
+        """Positions of the clips whose files are there."""
+        data = self.data()
+        return require_audio(data.name, data.clips, self.config.skip_missing)
+
+    def _embedded(self, model: JointModel) -> tuple[Embedded, dict[int, int], tuple[Unmeasured, ...]]:
+        """The clips, which row each position of the set has, and what could not be measured."""
+        data, here = self.data(), self._here()
         clips = FileClips(clips=tuple(data.clips.clips[i] for i in here))
-        embedded = embed_clips(model, clips, config.windows)
-        unmeasured = (*missing_clips(data.clips, here), *embedded.unmeasured)
+        embedded = embed_clips(model, clips, self.config.windows)
         place = {here[kept]: row for row, kept in enumerate(embedded.kept)}
+        return embedded, place, (*missing_clips(data.clips, here), *embedded.unmeasured)
+
+
+class CaptionRetrieval(Captioned):
+    """Figures of two models compare where both were measured on the same pool: with `skip_missing` look at its size."""
+
+    name = "captions"
+    config_class = CaptionConfig
+    config: CaptionConfig
+
+    def measure(self, model: JointModel) -> Measurement:
+        config, data = self.config, self.data()
+        embedded, place, unmeasured = self._embedded(model)
         pairs = [(place[clip], text) for clip, text in data.captions if clip in place]
         if not pairs:
             raise EvaluationDataError(f"{data.name}: no clip that could be measured has a caption")
@@ -91,7 +124,7 @@ class CaptionRetrieval(Evaluator[JointModel]):
                 "queries": len(scores.first_rank),
                 "clips": len(embedded.kept),
                 "captions": len(pairs),
-                "missing_clips": len(data.clips.clips) - len(here),
+                "missing_clips": sum(entry.missing for entry in unmeasured),
                 "failed_clips": failed_clips(unmeasured),
             },
             settings={
@@ -109,7 +142,67 @@ class CaptionRetrieval(Evaluator[JointModel]):
             unmeasured=unmeasured,
         )
 
-    def _here(self) -> list[int]:
-        """Positions of the clips whose files are there."""
+
+class GradedRetrieval(Captioned):
+    """nDCG of each caption over the whole pool, by the grades of a set as they are (linear gain, as in scikit-learn's
+    `ndcg_score`); clips that a model scores alike share the mean of their discounts."""
+
+    name = "graded"
+    config_class = GradedConfig
+    config: GradedConfig
+
+    def check(self) -> None:
+        super().check()
         data = self.data()
-        return require_audio(data.name, data.clips, self.config.skip_missing)
+        if len(data.grades) != len(data.captions) or not any(data.grades):
+            raise EvaluationDataError(f"{data.name}: no caption has a grade above 0")
+
+    def measure(self, model: JointModel) -> Measurement:
+        config, data = self.config, self.data()
+        embedded, place, unmeasured = self._embedded(model)
+        graded: dict[str, dict[int, float]] = {}
+        for (clip, text), grade in zip(data.captions, data.grades, strict=True):
+            if clip in place:
+                graded.setdefault(text, {})[place[clip]] = grade
+        asked = [text for text, grades in graded.items() if any(grades.values())]
+        if not asked:
+            raise EvaluationDataError(f"{data.name}: no clip that could be measured has a grade above 0")
+        rows = embed_texts(model, asked)
+        pool = len(embedded.kept)
+        found: dict[int, list[tuple[float, float]]] = {k: [] for k in config.at}
+        for text, row in zip(asked, rows, strict=True):
+            grades = np.zeros(pool)
+            grades[list(graded[text])] = list(graded[text].values())
+            scores = embedded.rows @ row
+            for k in config.at:
+                found[k].append((ndcg(scores, grades, k or pool), ndcg(np.zeros(pool), grades, k or pool)))
+        names = {k: f"ndcg_at_{k}" if k else "ndcg" for k in config.at}
+        columns = {names[k]: np.array(values) for k, values in found.items()}
+        return Measurement(
+            task=self.name,
+            dataset=data.name,
+            split="all",
+            metrics={name: mean_with_interval(values[:, 0], config.bootstrap) for name, values in columns.items()},
+            units={
+                "queries": len(asked),
+                "clips": pool,
+                "graded_pairs": sum(len(graded[text]) for text in asked),
+                "missing_clips": sum(entry.missing for entry in unmeasured),
+                "failed_clips": failed_clips(unmeasured),
+            },
+            settings={
+                "at": list(config.at),
+                "windows": dataclasses.asdict(config.windows.of(model)),
+                "bootstrap": dataclasses.asdict(config.bootstrap),
+            },
+            sources=data.sources,
+            notes={
+                **data.notes,
+                "pool": f"{pool} clips, those without a grade at 0",
+                "gain": "the grade",
+                "ties": "share the mean of their discounts",
+            },
+            skipped={text: "no clip of a grade above 0" for text in graded if text not in set(asked)},
+            unmeasured=unmeasured,
+            chance={name: float(values[:, 1].mean()) for name, values in columns.items()},
+        )

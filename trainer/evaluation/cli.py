@@ -11,23 +11,22 @@ import argparse
 import dataclasses
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Iterator, Sequence
+from pathlib import Path, PurePath
 from typing import Any
 
 from schemas.eval_playlist import read_eval_playlists
 from schemas.exclusion import Exclusion, write_exclusions
 from schemas.exits import BAD_INPUT, check_output, fault
-from schemas.lookup import find_factory, is_factory
 from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import config_of, run_ablation, summary
 from trainer.evaluation.arguments import ABLATION, parser_of
-from trainer.evaluation.captions import DIRECTIONS, CaptionRetrieval
+from trainer.evaluation.captions import DIRECTIONS, Captioned
 from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
 from trainer.evaluation.embedding import FrozenModel, Sounds
-from trainer.evaluation.evaluator import Evaluator
+from trainer.evaluation.evaluator import Evaluator, measure_each
 from trainer.evaluation.kept import NAME as KEPT_NAME
 from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.leakage import (
@@ -38,19 +37,20 @@ from trainer.evaluation.leakage import (
     refuse_leaks,
     run_cuts,
 )
-from trainer.evaluation.model import CLAP, RandomModel, digest_folder, read_training, trained_on
+from trainer.evaluation.model import digest_folder, read_training
+from trainer.evaluation.models import RANDOM, load_model, model_label
 from trainer.evaluation.paper_tables import paper_tables
 from trainer.evaluation.playlists import is_listed, is_run, match_playlists
 from trainer.evaluation.readers.audioset import CLASS_SETS
+from trainer.evaluation.readers.tagged import distinct_names
 from trainer.evaluation.results import ModelResult, Results, read_results
 from trainer.evaluation.retrieval import TextToMusicRetrieval
 from trainer.evaluation.tables import Table, published_elsewhere, tables, to_markdown, to_terminal
-from trainer.evaluation.tagging import LinearProbe, ZeroShotTagging
+from trainer.evaluation.tagging import Tagging
 from trainer.evaluation.triplets import PlaylistTriplets, TextTriplets
 
 logger = logging.getLogger(__name__)
 
-RANDOM = "random"
 UNFINISHED = "results.unfinished.json"
 FAILURES = 1
 
@@ -100,7 +100,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not arguments.models and not text_models:
         if arguments.check_leakage or arguments.write_exclude:
             return 0
-        raise ValueError("name a model: a directory, package.module:factory, or random")
+        raise ValueError("name a model: a directory, clap:FOLDER …, package.module:factory, or random")
     earlier = [result for path in arguments.compare for result in read_results(path).models]
     measured = _measure(arguments, evaluators)
     results = Results(openmulan_version=VERSION, models=(*measured, *earlier))
@@ -110,17 +110,17 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.output:
         write_outputs(results, found, arguments.output)
     sys.stdout.write(to_terminal(found))
-    return _failures(measured, arguments.max_failure_rate)
+    return _failures(measured, arguments.max_unusable)
 
 
-def _failures(measured: Sequence[ModelResult], max_failure_rate: float) -> int:
+def _failures(measured: Sequence[ModelResult], max_unusable: float) -> int:
     """The exit code: whether so much of a set was left out that its table is not that set's."""
     worst = max((m for result in measured for m in result.measurements), key=lambda m: m.failure_rate)
-    if worst.failure_rate <= max_failure_rate:
+    if worst.failure_rate <= max_unusable:
         return 0
     sys.stderr.write(
-        f"mulan evaluate: {worst.failed_clips} clips of {worst.name} could not be measured, {worst.failure_rate:.1%} "
-        f"where --max_failure_rate allows {max_failure_rate:.1%}\n"
+        f"mulan evaluate: {worst.failed_clips} clips of {worst.name} are there but unusable, {worst.failure_rate:.1%} "
+        f"where --max_unusable allows {max_unusable:.1%}\n"
     )
     return FAILURES
 
@@ -149,7 +149,7 @@ def _run_ablation(arguments: argparse.Namespace) -> int:
     found = summary(results, config)
     write_outputs(results, [*found, *paper_tables(results), *tables(results)], config.output)
     sys.stdout.write(to_terminal(found))
-    return _failures(results.models, arguments.max_failure_rate)
+    return _failures(results.models, arguments.max_unusable)
 
 
 def write_outputs(results: Results, shown: Sequence[Table], folder: Path) -> None:
@@ -170,7 +170,7 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
     if arguments.control and names and RANDOM not in names:
         names.append(RANDOM)
     # All are measured on what none of them has seen, the control and the models of others too.
-    trainings = [read_training(Path(name), _label(Path(name))) for name in names if Path(name).is_dir()]
+    trainings = [read_training(Path(name), model_label(Path(name))) for name in names if Path(name).is_dir()]
     evaluators = [evaluator.of_models(trainings) for evaluator in evaluators]
     for evaluator in evaluators:
         evaluator.check()
@@ -182,8 +182,7 @@ def _measure(arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]]
         kept = _kept(arguments, digest)
         frozen = FrozenModel(model, workers=arguments.workers, sounds=sounds, kept=kept)
         result = ModelResult(model=label, digest=digest, trained_on=manifests, measurements=())
-        for evaluator in evaluators:
-            measurement = evaluator.measure(frozen)
+        for measurement in measure_each(evaluators, frozen):
             result = dataclasses.replace(result, measurements=(*result.measurements, measurement))
             _write_so_far(arguments.output, [*measured, result])
         measured.append(result)
@@ -226,41 +225,6 @@ def _write_so_far(folder: Path | None, measured: Sequence[ModelResult]) -> None:
     beside.replace(path)
 
 
-def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any, str, str | None, tuple[str, ...]]:
-    """(model, label, digest of its files, manifests that it was trained on).
-
-    `name` is `random`, a model directory, `clap:` and that of a CLAP checkpoint, or `package.module:factory` of a
-    peer's model, which is called without arguments. Raises ValueError where it is none of them.
-    """
-    if name == RANDOM:
-        return RandomModel(seed), "random (control)", None, ()
-    if name.startswith(CLAP):
-        from trainer.evaluation.peers.clap import Clap
-
-        checkpoint = Path(name.removeprefix(CLAP))
-        return Clap(checkpoint, device), f"CLAP {_label(checkpoint)}", digest_folder(checkpoint), ()
-    folder = Path(name)
-    if folder.is_dir():
-        from trainer.embed_inputs import load_on
-
-        return load_on(folder, device), _label(folder), digest_folder(folder), trained_on(folder)
-    if not is_factory(name):
-        raise ValueError(f"{name}: neither a model directory nor clap:FOLDER nor package.module:factory")
-    factory = find_factory(name, {}, "model")
-    try:
-        made = factory()
-    except TypeError as error:
-        raise ValueError(f"{name}: cannot be made without arguments ({error})") from error
-    if not (hasattr(made, "embed_audio") and hasattr(made, "embed_text")):
-        raise ValueError(f"{name}: what it returns has no embed_audio and embed_text")
-    return made, name, None, ()
-
-
-def _label(folder: Path) -> str:
-    path = folder.resolve()
-    return f"{path.parent.name}/{path.name}" if path.name == "model" else path.name
-
-
 def _text_encoders(arguments: argparse.Namespace) -> Iterator[tuple[str, str | None, Any]]:
     from trainer.evaluation.encoders import EncoderConfig, Pooling, TransformersEncoder, UniversalSentenceEncoder
 
@@ -293,11 +257,13 @@ def _evaluators(arguments: argparse.Namespace) -> Iterator[Evaluator[Any]]:
 def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What the shortcuts of the command line stand for, in the form of a configuration."""
     tagging: list[tuple[dict[str, Any], bool]] = []  # data, and whether it has the splits of a probe
+    worded: list[dict[str, Any]] = []  # data with negations and synonyms among its tags
     if arguments.magnatagatune:
         minz = {"split": "minz", "split_folder": str(arguments.minz_lists)} if arguments.minz_lists else {}
         for tags in ("top50", "all188"):
             data = {"kind": "magnatagatune", "folder": str(arguments.magnatagatune), "tags": tags, **minz}
             tagging.append((data, True))
+        worded.append(data)
     ontology = {"ontology": str(arguments.ontology), "class_labels": str(arguments.class_labels)}
     if arguments.audioset_segments:
         _need(arguments, "audioset_segments", "audioset_audio", "ontology", "class_labels")
@@ -311,10 +277,16 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             tagging.append(({"kind": "audioset", **ontology, **audio, "classes": classes}, "train_segments" in audio))
     if arguments.jamendo:
         _need(arguments, "jamendo", "jamendo_audio")
-        for subset in ("top50tags", "genre", "instrument", "moodtheme"):
-            folders = {"folder": str(arguments.jamendo), "audio_folder": str(arguments.jamendo_audio)}
-            tagging.append(({"kind": "jamendo", **folders, "subset": subset}, True))
-    tagging += [({"kind": "table", "file": str(path)}, True) for path in arguments.table]
+        folders = {"folder": str(arguments.jamendo), "audio_folder": str(arguments.jamendo_audio)}
+        for subset in dict.fromkeys(arguments.jamendo_subsets):
+            for number in dict.fromkeys(arguments.jamendo_splits):
+                tagging.append(({"kind": "jamendo", **folders, "subset": subset, "split_number": number}, True))
+    if arguments.gtzan:
+        lists = {"lists": str(arguments.gtzan_lists)} if arguments.gtzan_lists else {}
+        tagging.append(({"kind": "gtzan", "folder": str(arguments.gtzan), **lists}, True))
+    if arguments.fma_small:
+        tagging.append(({"kind": "fma_small", "folder": str(arguments.fma_small)}, True))
+    tagging += [({"kind": "table", **table}, True) for table in _named(arguments.table)]
     if arguments.mined:
         listed = {"recordings": str(arguments.recordings)} if arguments.recordings else {}
         chosen = {"labels": arguments.labels, "min_positives": arguments.min_positives, "split": arguments.split}
@@ -323,7 +295,12 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield {"task": "zero_shot", "data": data}
         if arguments.probes and probed:
             yield {"task": "linear_probe", "data": data}
-    captioned: list[dict[str, Any]] = [{"kind": "caption_table", "file": str(path)} for path in arguments.captions]
+    for data in worded:
+        for task in ("negation", "synonyms"):
+            yield {"task": task, "data": data}
+    for path in arguments.graded:
+        yield {"task": "graded", "data": {"kind": "graded_table", "file": str(path)}}
+    captioned: list[dict[str, Any]] = [{"kind": "caption_table", **table} for table in _named(arguments.captions)]
     if arguments.musiccaps:
         _need(arguments, "musiccaps", "musiccaps_audio")
         where = {"file": str(arguments.musiccaps), "audio_folder": str(arguments.musiccaps_audio)}
@@ -335,30 +312,45 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             yield {"task": "captions", "data": data, "direction": direction}
     if arguments.triplets is not None and not arguments.playlists:
         raise ValueError("--triplets is of --playlists, which are not given")
-    if arguments.playlists:
-        playlists = str(arguments.playlists)
+    for playlists, name in zip(arguments.playlists, arguments.playlist_names, strict=True):
+        named = {"playlists": str(playlists)}
+        if len(arguments.playlists) > 1:
+            named["name"] = f"playlists {name}"
         if arguments.collection:
             kind = "run" if is_run(arguments.collection) else "catalogue"
             for query in ("title", "description"):
                 collection = {"kind": kind, kind: arguments.collection}
-                yield {"task": "retrieval", "playlists": playlists, "collection": collection, "query": query}
+                yield {"task": "retrieval", **named, "collection": collection, "query": query}
         anchors = {"anchors": arguments.triplets} if arguments.triplets is not None else {}
-        yield {"task": "text_triplets", "data": {"kind": "playlists", "playlists": playlists}, **anchors}
+        yield {"task": "text_triplets", "data": {"kind": "playlists", **named}, **anchors}
     if arguments.ontology:
         _need(arguments, "ontology", "class_labels")
         yield {"task": "text_triplets", "data": {"kind": "ontology", **ontology}}
 
 
 def _match_playlists(arguments: argparse.Namespace) -> None:
-    """Playlist files become evaluation playlists in the output folder, which everything else reads."""
-    if not arguments.playlists or not is_listed(arguments.playlists):
+    """Playlist files become evaluation playlists in the output folder, which everything else reads; of several each
+    have a folder there."""
+    names = arguments.playlist_names = distinct_names(arguments.playlists)
+    if not any(is_listed(path) for path in arguments.playlists):
         if arguments.playlist_descriptions:
             raise ValueError("--playlist_descriptions is of --playlists that are playlist files")
         return
     _need(arguments, "playlists", "collection", "output")
-    arguments.playlists = match_playlists(
-        arguments.playlists, arguments.playlist_descriptions, arguments.collection, arguments.output
-    )
+    for place, path in enumerate(arguments.playlists):
+        if is_listed(path):
+            output = arguments.output / names[place].replace("/", "-") if len(names) > 1 else arguments.output
+            arguments.playlists[place] = match_playlists(
+                path, arguments.playlist_descriptions, arguments.collection, output
+            )
+
+
+def _named(tables: Sequence[Path]) -> Iterator[dict[str, str]]:
+    """Each csv as a configuration declares it, with a name where its file's would not tell it from the others."""
+    names = distinct_names(tables)
+    stems = [PurePath(name).with_suffix("").as_posix() for name in names]
+    for path, name in zip(tables, stems if len(set(stems)) == len(names) else names, strict=True):
+        yield {"file": str(path), **({"name": name} if name != path.stem else {})}
 
 
 def _need(arguments: argparse.Namespace, given: str, *others: str) -> None:
@@ -371,20 +363,20 @@ def _exclusions(
     arguments: argparse.Namespace, evaluators: Sequence[Evaluator[Any]], cuts: Sequence[tuple[float, float]]
 ) -> Iterator[Exclusion]:
     """What the evaluators' test data would leak: ids, hashes and titles."""
-    done: set[str] = set()
+    done: set[Hashable] = set()
     for evaluator in evaluators:
-        if isinstance(evaluator, LinearProbe | ZeroShotTagging):
+        if isinstance(evaluator, Tagging):
             data = evaluator.data()
             split = evaluator.split(data, evaluator.config.split)
-            origin = f"{data.name} {evaluator.config.split}"
-            if origin not in done:
+            origin = " ".join(filter(None, (data.name, data.fold, evaluator.config.split)))
+            if (of_these := (origin, *data.sources.values())) not in done:
                 yield from clip_exclusions(split.clips, origin, cuts)
-            done.add(origin)
-        elif isinstance(evaluator, CaptionRetrieval):
+            done.add(of_these)
+        elif isinstance(evaluator, Captioned):
             captioned = evaluator.data()
-            if captioned.name not in done:
+            if (captions := (captioned.name, *captioned.sources.values())) not in done:
                 yield from clip_exclusions(captioned.clips, captioned.name, cuts)
-            done.add(captioned.name)
+            done.add(captions)
         elif isinstance(evaluator, TextToMusicRetrieval):
             path = evaluator.config.playlists
             if str(path) not in done:
@@ -399,4 +391,4 @@ def _exclusions(
             logger.warning("%s is an evaluator of your own: what its data would leak is not known", evaluator.name)
 
 
-__all__ = ["load_model", "main", "write_outputs"]
+__all__ = ["main", "write_outputs"]

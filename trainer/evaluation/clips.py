@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipeline.media.protocol import DECODER_VERSION
 from schemas.reasons import Reason
 from schemas.run import RowGroup, Run, RunError
+from schemas.segment_files import CUT_SLACK_S
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
 from trainer.cuts import to_float
 from trainer.evaluation.evaluator import Unmeasured
@@ -98,6 +99,7 @@ class FileClip:
     """A file, or `duration_s` seconds of it from `start_s` (None: to its end).
 
     `recording_ids` are the names that a catalogue may have for the recording; the leakage check looks for them.
+    `or_cut_out`: a file that is hardly longer than the clip is the clip, cut out already.
     """
 
     clip_id: str
@@ -105,6 +107,7 @@ class FileClip:
     recording_ids: tuple[str, ...] = ()
     start_s: float = 0.0
     duration_s: float | None = None
+    or_cut_out: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +129,10 @@ class FileClips:
     def audio(self, index: int) -> ClipAudio:
         clip = self.clips[index]
         media = _read(clip.path)
+        cut = f"{clip.start_s!r} {clip.duration_s!r}{' or cut out' if clip.or_cut_out else ''}"
         return ClipAudio(
-            digest=f"{hashlib.sha256(media).hexdigest()} {clip.start_s!r} {clip.duration_s!r} d{DECODER_VERSION}",
-            decode=lambda: _decoded(media, clip.path, clip.start_s, clip.duration_s),
+            digest=f"{hashlib.sha256(media).hexdigest()} {cut} d{DECODER_VERSION}",
+            decode=lambda: _decoded_clip(media, clip),
         )
 
 
@@ -219,6 +223,7 @@ def missing_clips(clips: FileClips, kept: Sequence[int]) -> tuple[Unmeasured, ..
 
 # A file of unknown length is decoded in this many seconds, then in twice as many, until its end is met.
 _FIRST_CUT_S = 64.0
+_PROBE_S = 0.01
 
 
 def decode_file(path: Path, start_s: float = 0.0, duration_s: float | None = None) -> FloatArray:
@@ -233,6 +238,28 @@ def decode_file(path: Path, start_s: float = 0.0, duration_s: float | None = Non
 def cut_file(path: Path, start_s: float, duration_s: float) -> "Clip":
     """The clip as mining cuts it, padded where the file is too short. Raises UndecodableError where it cannot be."""
     return _cut(_read(path), path, start_s, duration_s)
+
+
+def is_cut_out(clip: FileClip) -> bool:
+    """Whether the file is hardly longer than the clip, so that it cannot be the recording that the clip is cut from.
+    Raises UndecodableError."""
+    return _is_cut_out(_read(clip.path), clip)
+
+
+def _is_cut_out(media: bytes, clip: FileClip) -> bool:
+    if clip.duration_s is None or not clip.start_s:
+        return False
+    try:
+        behind = _cut(media, clip.path, clip.duration_s + CUT_SLACK_S, _PROBE_S)
+    except TooShortError:
+        return True
+    return behind.padded_samples == len(behind.pcm_T)
+
+
+def _decoded_clip(media: bytes, clip: FileClip) -> FloatArray:
+    if clip.or_cut_out and _is_cut_out(media, clip):
+        return _decoded(media, clip.path, 0.0, clip.duration_s)
+    return _decoded(media, clip.path, clip.start_s, clip.duration_s)
 
 
 def _read(path: Path) -> bytes:

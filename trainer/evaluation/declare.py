@@ -29,6 +29,9 @@ TASKS = {
     "retrieval": "trainer.evaluation.retrieval:TextToMusicRetrieval",
     "text_triplets": "trainer.evaluation.triplets:TextTriplets",
     "captions": "trainer.evaluation.captions:CaptionRetrieval",
+    "graded": "trainer.evaluation.captions:GradedRetrieval",
+    "negation": "trainer.evaluation.wording:Negation",
+    "synonyms": "trainer.evaluation.wording:Synonyms",
 }
 # What a field of a configuration asks of its reader → our readers that have it.
 KINDS: dict[type[Any], dict[str, str]] = {
@@ -36,6 +39,8 @@ KINDS: dict[type[Any], dict[str, str]] = {
         "magnatagatune": "trainer.evaluation.readers.magnatagatune:MagnaTagATune",
         "audioset": "trainer.evaluation.readers.audioset:AudioSet",
         "jamendo": "trainer.evaluation.readers.jamendo:Jamendo",
+        "gtzan": "trainer.evaluation.readers.gtzan:Gtzan",
+        "fma_small": "trainer.evaluation.readers.fma:FmaSmall",
         "table": "trainer.evaluation.readers.table:ClipTable",
         "mined": "trainer.evaluation.readers.mined:MinedRun",
     },
@@ -45,6 +50,7 @@ KINDS: dict[type[Any], dict[str, str]] = {
     },
     CaptionReader: {
         "caption_table": "trainer.evaluation.readers.captions:CaptionTable",
+        "graded_table": "trainer.evaluation.readers.captions:GradedTable",
         "musiccaps": "trainer.evaluation.readers.captions:MusicCaps",
         "song_describer": "trainer.evaluation.readers.captions:SongDescriber",
     },

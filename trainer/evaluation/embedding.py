@@ -58,6 +58,8 @@ class FrozenModel:
         self.embed_audio = model.embed_audio
         self.embed_text = model.embed_text
         self.window_s = getattr(model, "window_s", None)
+        self.prompt = getattr(model, "prompt", None)
+        self.cut_into: Callable[[FloatArray, int], list[FloatArray]] = getattr(model, "cut_into", cut)
         self.workers = max(1, workers)
         self.sounds = Sounds() if sounds is None else sounds
         self.kept = kept
@@ -128,7 +130,8 @@ def _embedded(
     model: FrozenModel, clips: ClipSource, wanted: Sequence[int], keys: Sequence[Hashable], config: WindowConfig
 ) -> Iterator[tuple[int, FloatArray]]:
     """(position, unit row) of each clip that has sound; rows are kept as soon as their batch is embedded."""
-    policy = f"{config.window_s!r} s, cuts {CUTS_VERSION}"
+    own = "" if model.cut_into is cut else ", a short clip as the model has it"
+    policy = f"{config.window_s!r} s, cuts {CUTS_VERSION}{own}"
     kept = model.kept
 
     def read(index: int) -> _Read:
@@ -136,7 +139,7 @@ def _embedded(
         row = kept.row(audio.digest, policy) if kept is not None else None
         if row is not None:
             return _Read(digest=audio.digest, row=row)
-        return _Read(digest=audio.digest, windows=cut(_sound_of(audio), config.samples))
+        return _Read(digest=audio.digest, windows=model.cut_into(_sound_of(audio), config.samples))
 
     waves: list[FloatArray] = []
     owners: list[_Summed] = []

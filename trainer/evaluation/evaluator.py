@@ -5,6 +5,8 @@ everything that a result must say about how it came about.
 """
 
 import abc
+import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Self, TypeVar
@@ -33,7 +35,8 @@ class Measurement:
     """One table cell's worth of result.
 
     `units` counts what was ranked or compared (clips, queries, triplets …); `skipped` maps a class or query that has
-    no figure to the reason; `sources` maps each file that was read to its digest; `notes` states the choices.
+    no figure to the reason; `sources` maps each file that was read to its digest; `notes` states the choices. `fold` is
+    which of several published splits was taken; `chance` is what an order at random has, where that is not 0.5.
     """
 
     task: str
@@ -47,6 +50,8 @@ class Measurement:
     skipped: dict[str, str] = field(default_factory=dict)
     classes: tuple[ClassScore, ...] = ()
     unmeasured: tuple[Unmeasured, ...] = ()
+    fold: str = ""
+    chance: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -95,5 +100,19 @@ class Evaluator(abc.ABC, Generic[ModelT]):
     def run(self, model: ModelT) -> Iterator[tuple[str, float]]:
         """(name, value) of every figure: `magnatagatune/top50/roc_auc`, 0.5; a log puts `name` before it."""
         measurement = self.measure(model)
+        of = "/".join(filter(None, (measurement.dataset, measurement.fold)))
         for metric, value in measurement.metrics.items():
-            yield f"{measurement.dataset}/{metric}", value.value
+            yield f"{of}/{metric}", value.value
+
+
+def measure_each(evaluators: Iterable[Evaluator[ModelT]], model: ModelT) -> Iterator[Measurement]:
+    """What each measures, as soon as it is; of several sets of one name the later ones have their number behind it, so
+    that they are not taken for one."""
+    count: Counter[tuple[str, str]] = Counter()
+    for evaluator in evaluators:
+        measurement = evaluator.measure(model)
+        called = measurement.name, measurement.fold
+        count[called] += 1
+        if (number := count[called]) > 1:
+            measurement = dataclasses.replace(measurement, dataset=f"{measurement.dataset} ({number})")
+        yield measurement

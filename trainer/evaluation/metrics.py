@@ -105,8 +105,15 @@ def auc_and_ap(
     return auc, ap
 
 
-def tagging_scores(scores: FloatArray, labels: BoolArray, names: Sequence[str], bootstrap: Bootstrap) -> TaggingScores:
-    """Macro means over the classes of `scores` (clips × classes) against `labels` of the same shape."""
+def tagging_scores(
+    scores: FloatArray,
+    labels: BoolArray,
+    names: Sequence[str],
+    bootstrap: Bootstrap,
+    known: BoolArray | None = None,
+) -> TaggingScores:
+    """Macro means over the classes of `scores` (clips × classes) against `labels` of the same shape. `known`, of that
+    shape too, says of which clips it is known whether they have a class; it is judged by these alone."""
     if scores.shape != labels.shape or scores.shape[1] != len(names):
         raise ValueError(f"scores {scores.shape}, labels {labels.shape} and {len(names)} class names do not fit")
     clips = scores.shape[0]
@@ -116,11 +123,13 @@ def tagging_scores(scores: FloatArray, labels: BoolArray, names: Sequence[str], 
     classes, skipped = [], {}
     aucs, aps = [], []
     for column, name in enumerate(names):
-        positives = int(labels[:, column].sum())
-        if positives in (0, clips):
+        judged = slice(None) if known is None else known[:, column]
+        positive = labels[judged, column]
+        positives = int(positive.sum())
+        if positives in (0, len(positive)):
             skipped[name] = "no positive" if positives == 0 else "no negative"
             continue
-        auc, ap = auc_and_ap(scores[:, column], labels[:, column], weights)
+        auc, ap = auc_and_ap(scores[judged, column], positive, weights[:, judged])
         aucs.append(auc)
         aps.append(ap)
         interval = _with_interval(float(auc[0]), auc[1:][~np.isnan(auc[1:])], bootstrap)
@@ -130,7 +139,7 @@ def tagging_scores(scores: FloatArray, labels: BoolArray, names: Sequence[str], 
                 positives=positives,
                 roc_auc=float(auc[0]),
                 average_precision=float(ap[0]),
-                prevalence=positives / clips,
+                prevalence=positives / len(positive),
                 low=interval.low,
                 high=interval.high,
             )
@@ -147,6 +156,13 @@ def tagging_scores(scores: FloatArray, labels: BoolArray, names: Sequence[str], 
     }
     metrics = {"roc_auc": roc_auc, "average_precision": _macro(np.stack(aps), bootstrap), **prime}
     return TaggingScores(metrics=metrics, classes=tuple(classes), skipped=skipped)
+
+
+def accuracy(scores: FloatArray, labels: BoolArray, bootstrap: Bootstrap) -> Value:
+    """Share of clips whose one class (`labels`, clips × classes) has the highest score; of a tie of n, 1/n of it."""
+    highest = scores == scores.max(axis=1, keepdims=True)
+    hits = (highest & labels).sum(axis=1) / highest.sum(axis=1)
+    return mean_with_interval(hits.astype(np.float64), bootstrap)
 
 
 def _macro(per_class: NDArray[np.float64], bootstrap: Bootstrap) -> Value:

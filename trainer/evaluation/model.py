@@ -33,8 +33,11 @@ class TextModel(Protocol):
 
 
 class JointModel(TextModel, Protocol):
-    """Embeds audio and text into one space. One that has `window_s` is given windows of that many seconds, any other
-    of 10."""
+    """Embeds audio and text into one space.
+
+    One that has `window_s` is given windows of that many seconds, any other of 10. `cut_into(wave, samples)` may make
+    the windows itself, `prompt` stand around the text of a class in zero-shot tagging.
+    """
 
     def embed_audio(self, waves: Sequence[Any], /) -> FloatArray:
         """(N, D) float32 of N mono waves: float32 arrays at 16 kHz, or paths of files."""

@@ -21,6 +21,7 @@ p.note{color:#444;font-size:.9rem;margin:.2rem 0}figure{margin:1rem 0}svg{max-wi
 summary{cursor:pointer;color:#444;margin:.5rem 0}
 """
 _MOST_CLASSES_NAMED = 60
+_OVERVIEWS = ("accuracy", "roc_auc", "rank_correlation", "ndcg_at_10", "ndcg")
 
 
 def to_html(results: Results, shown: Sequence[Table] | None = None) -> str:
@@ -86,28 +87,36 @@ def _by_name(results: Results) -> dict[str, list[tuple[ModelResult, Measurement]
 
 
 def _overview(name: str, measured: Measured) -> str:
-    """ROC-AUC or accuracy of every model with its interval, and chance."""
-    metric = "accuracy" if measured[0][1].task == "text_triplets" else "roc_auc"
-    shown = [(result.model, m.metrics[metric]) for result, m in measured if metric in m.metrics]
+    """The first figure of `_OVERVIEWS` that there is, of every model with its interval, and chance."""
+    metric = next((metric for metric in _OVERVIEWS if metric in measured[0][1].metrics), "")
+    shown = [
+        (", ".join(filter(None, (result.model, m.fold))), m.metrics[metric])
+        for result, m in measured
+        if metric in m.metrics
+    ]
     if not shown:
         return ""
+    chance = measured[0][1].chance.get(metric, 0.5)
 
     def draw(axes: Any) -> None:
         for place, (_, value) in enumerate(shown):
             low, high = (value.value if end is None else end for end in (value.low, value.high))
             axes.plot([low, high], [place, place], color="C0", linewidth=2)
             axes.plot([value.value], [place], "o", color="C0")
-        axes.axvline(0.5, color="grey", linewidth=1)  # chance of both
+        axes.axvline(chance, color="grey", linewidth=1)
         axes.set_yticks(range(len(shown)), [model for model, _ in shown])
         axes.invert_yaxis()
-        axes.set_xlim(0, 1.02)
+        axes.set_xlim(min(0, axes.get_xlim()[0]), 1.02)  # a rank correlation may be below 0
 
     height = 0.8 + 0.3 * len(shown)
     return _svg(f"{metric.replace('_', ' ')} with its interval: {name}", height, draw)
 
 
 def _classes(name: str, measured: Measured) -> str:
-    """ROC-AUC of every class with its interval, each model a colour, classes ordered by the first model's figure."""
+    """ROC-AUC of every class with its interval, each model a colour, classes ordered by the first model's figure; of
+    several splits the first one's."""
+    measured = [(result, m) for result, m in measured if m.fold == measured[0][1].fold]
+    name = ", ".join(filter(None, (name, measured[0][1].fold)))
     first = sorted(measured[0][1].classes, key=lambda c: c.roc_auc)
     place = {c.name: i for i, c in enumerate(first)}
 

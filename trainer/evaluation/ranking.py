@@ -220,3 +220,16 @@ def query_scores(ranks: RelevantRanks, recall_at: Sequence[int] = DEFAULT_RECALL
         recall=recall,
         average_precision_at_10=ap_at_10,
     )
+
+
+def ndcg(scores: NDArray[Any], grades: NDArray[np.float64], k: int) -> float:
+    """Normalised discounted cumulative gain of the first k items, one query: each item's gain is its grade, divided by
+    log2(1 + rank). Items of one score share the mean of their discounts, which is the mean over their orders. Equals
+    scikit-learn's `ndcg_score`. Some grade must be above 0."""
+    discounts = 1 / np.log2(np.arange(2, len(scores) + 2))
+    discounts[k:] = 0
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True)) + 1  # of each tie
+    gains, shares = (np.diff(np.cumsum(values)[ends - 1], prepend=0.0) for values in (grades[order], discounts))
+    best = np.sort(grades)[::-1] @ discounts
+    return float((gains * shares / np.diff(ends, prepend=0)).sum() / best)

@@ -106,12 +106,13 @@ class CatalogueCollection:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalConfig:
-    """`query` is the playlist's text that is searched with."""
+    """`query` is the playlist's text that is searched with; `name` tells these playlists from others."""
 
     playlists: Path
     collection: Collection
     query: Literal["title", "description"] = "description"
     recall_at: tuple[int, ...] = DEFAULT_RECALL_AT
+    name: str = "playlists"
     block_rows: int = DEFAULT_BLOCK_ROWS
     skip_missing: bool = False
     windows: WindowConfig = field(default_factory=WindowConfig)
@@ -164,7 +165,7 @@ class TextToMusicRetrieval(Evaluator[JointModel]):
         metrics["median_rank"] = mean_with_interval(scores.first_rank, config.bootstrap, np.median)
         return Measurement(
             task=self.name,
-            dataset=f"playlists/{config.query}",
+            dataset=f"{config.name}/{config.query}",
             split="all",
             metrics=metrics,
             units={

@@ -1,8 +1,10 @@
 """Results as tables: one a task, models down, figures across, others' published figures below with their sources."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from trainer.evaluation.clips import in_words
 from trainer.evaluation.evaluator import Measurement
@@ -15,6 +17,9 @@ TITLES = {
     "linear_probe": "Linear probes",
     "retrieval": "Text-to-music retrieval",
     "captions": "Retrieval by captions",
+    "graded": "Retrieval by graded captions",
+    "negation": "Negated tags",
+    "synonyms": "Synonymous tags",
     "text_triplets": "Text triplets",
 }
 _SHORT = {
@@ -24,11 +29,16 @@ _SHORT = {
     "mean_average_precision_at_10": "mAP@10",
     "d_prime": "d'",
     "median_rank": "median rank",
-    "accuracy": "accuracy",
+    "ndcg": "nDCG",
+    "ndcg_at_10": "nDCG@10",
+    "roc_auc_of_noun": "ROC-AUC, noun alone",
 }
 
 
-_ORDER = ("roc_auc", "average_precision", "mean_average_precision", "d_prime", "recall", "median_rank", "accuracy")
+_ORDER = (
+    *("accuracy", "ndcg", "rank_correlation", "roc_auc", "roc_auc_of_noun", "average_precision"),
+    *("mean_average_precision", "d_prime", "recall", "median_rank"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +109,21 @@ def _source_notes(sources: list[str]) -> tuple[str, ...]:
 def _table(results: Results, name: str, first: Measurement, figures: Sequence[PublishedFigure]) -> Table:
     measured = [(r.model, m) for r in results.models for m in r.measurements if m.name == name]
     metrics = sorted({metric for _, m in measured for metric in m.metrics}, key=metric_order)
-    rows = [
-        (model, *(format_value(m.metrics[metric]) if metric in m.metrics else "–" for metric in metrics))
-        for model, m in measured
-    ]
+    rows: list[tuple[str, ...]] = []
+    for result in results.models:
+        folds = [m for m in result.measurements if m.name == name]
+        if several := len({m.fold for m in folds}) > 1:
+            cells = (_over_folds(folds, metric) for metric in metrics)
+            rows.append((f"{result.model}, mean of {len(folds)} splits", *cells))
+        for m in folds:
+            label = f"{result.model}, {m.fold}" if several else result.model
+            rows.append((label, *(_cell(m.metrics, metric) for metric in metrics)))
+    if first.chance:
+        chance = {metric: Value(value=value) for metric, value in first.chance.items()}
+        rows.append(("chance", *(_cell(chance, metric) for metric in metrics)))
     notes = [_basis(first)]
+    if any(m.fold != first.fold for _, m in measured):
+        notes = [f"{first.fold}: {notes[0]}", "± is the standard deviation over the splits"]
     for model, m in measured:
         if m.skipped:
             reasons = sorted(set(m.skipped.values()))
@@ -126,27 +146,46 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
     return Table(title=title, header=header, rows=tuple(rows), own_rows=frozenset(range(own)), notes=tuple(notes))
 
 
+def _cell(metrics: Mapping[str, Value], metric: str) -> str:
+    return format_value(metrics[metric]) if metric in metrics else "–"
+
+
+def _over_folds(folds: Sequence[Measurement], metric: str) -> str:
+    """0.712 ± 0.004: mean and standard deviation over the splits; – where one of them has no figure."""
+    values = np.array([m.metrics[metric].value if metric in m.metrics else np.nan for m in folds])
+    if not np.isfinite(values).all():
+        return "–"
+    return f"{_number(float(values.mean()), signed=False)} ± {_number(float(values.std(ddof=1)), signed=False)}"
+
+
 def _differences(results: Results, name: str) -> Table | None:
     """Each model less the first one, resample by resample, where both were measured on the same clips just now."""
     measured = [(r.model, m) for r in results.models for m in r.measurements if m.name == name]
-    (first_model, first), *others = measured
-    metrics = sorted(first.metrics, key=metric_order)
+    first_model, basis = measured[0]
+    first_of = {m.fold: m for model, m in reversed(measured) if model == first_model}
+    metrics = sorted(basis.metrics, key=metric_order)
     rows = []
-    for model, other in others:
+    for model, other in measured:
+        first = first_of.get(other.fold)
+        if first is None or other is first:
+            continue
         if (other.units, other.sources, other.unmeasured) != (first.units, first.sources, first.unmeasured):
             continue
         confidence = other.settings.get("bootstrap", {}).get("confidence", 0.95)
         both = [
-            other.metrics[metric].less(first.metrics[metric], confidence) if metric in other.metrics else None
+            other.metrics[metric].less(first.metrics[metric], confidence)
+            if metric in other.metrics and metric in first.metrics
+            else None
             for metric in metrics
         ]
         if any(value is not None for value in both):
             cells = ("–" if value is None else format_value(value, signed=True) for value in both)
-            rows.append((f"{model} less {first_model}", *cells))
+            of = f", {other.fold}" if len(first_of) > 1 else ""
+            rows.append((f"{model} less {first_model}{of}", *cells))
     if not rows:
         return None
     return Table(
-        title=f"{TITLES.get(first.task, first.task)}, differences: {first.dataset}",
+        title=f"{TITLES.get(basis.task, basis.task)}, differences: {basis.dataset}",
         header=("models", *map(_heading, metrics)),
         rows=tuple(rows),
         own_rows=frozenset(range(len(rows))),

@@ -95,14 +95,11 @@ class OntologyTriplets:
 
 @dataclass(frozen=True, kw_only=True)
 class PlaylistTriplets:
-    """Title and description of evaluation playlists."""
+    """Title and description of evaluation playlists; `name` tells these from others."""
 
     playlists: Path
     negatives: int = 1
-
-    @property
-    def name(self) -> str:
-        return "playlists"
+    name: str = "playlists"
 
     def pairs(self) -> list[AnchoredText]:
         return [AnchoredText(anchor=p.title, description=p.description) for p in read_eval_playlists(self.playlists)]

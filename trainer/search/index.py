@@ -7,11 +7,9 @@
 Legend: N recordings, D dimensions.
 """
 
-import io
 import mimetypes
 import os
 import sqlite3
-import wave
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.run import Run, RunError
-from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
+from schemas.serving.sound import playable
+from schemas.shard import AudioEncoding
 from trainer.search import layout
 from trainer.search.entries import Entries, Entry
 from trainer.search.health import SAMPLE, Health, examine
@@ -383,12 +382,5 @@ def _unit(vector_D: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _playable(audio: bytes, encoding: AudioEncoding) -> AudioPlace:
-    if encoding is AudioEncoding.PCM16:
-        file = io.BytesIO()
-        with wave.open(file, "wb") as writer:
-            writer.setnchannels(1)
-            writer.setsampwidth(2)
-            writer.setframerate(CLIP_SAMPLE_RATE_HZ)
-            writer.writeframes(audio)
-        return AudioPlace(mime="audio/wav", content=file.getvalue())
-    return AudioPlace(mime="audio/flac" if encoding is AudioEncoding.FLAC else "audio/ogg", content=audio)
+    content, mime = playable(audio, encoding)
+    return AudioPlace(mime=mime, content=content)

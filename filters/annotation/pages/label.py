@@ -15,8 +15,11 @@ from filters.annotation.people import Person
 from filters.annotation.records import MAX_NOTE_CHARS, AnnotationError
 from schemas.label import LabelValue
 
-# The sentence on the screen and those that the browser holds ready.
+# Sentences for a browser that does not say how many it needs ready, the one on its screen included.
 TASKS_AHEAD = 5
+MAX_AHEAD = 64
+
+Ahead = Annotated[int, Field(ge=1, le=MAX_AHEAD)]
 
 
 class LabelBody(BaseModel):
@@ -33,6 +36,7 @@ class LabelBody(BaseModel):
     # The event of the answer that the page knew to stand; pages from before 2026-11 send neither.
     over: int | None = None
     owner: Annotated[str, Field(max_length=64)] | None = None
+    ahead: Ahead = TASKS_AHEAD
 
 
 class UndoBody(BaseModel):
@@ -40,6 +44,7 @@ class UndoBody(BaseModel):
     key: Annotated[str, Field(pattern=KEY_PATTERN)]
     label_key: Annotated[str, Field(pattern=KEY_PATTERN)] | None = None
     owner: Annotated[str, Field(max_length=64)] | None = None
+    ahead: Ahead = TASKS_AHEAD
 
 
 class OtherOwner(AnnotationError):
@@ -59,12 +64,15 @@ def routes(site: Site) -> APIRouter:
         if given not in (None, owner(person)):
             raise OtherOwner(f"This browser is signed in as {person.name} by now.")
 
-    def state(person: Person) -> dict[str, Any]:
-        tasks = work.next_tasks(log, person.id, TASKS_AHEAD)
+    def state(person: Person, ahead: int) -> dict[str, Any]:
+        # Towards the end what one holds ready is what others wait for.
+        count = min(ahead, max(TASKS_AHEAD, work.fair_share(log)))
+        tasks = work.next_tasks(log, person.id, count)
         progress = work.progress(log, person.id)
         return {
             "owner": owner(person),
             "tasks": [asdict(task) for task in tasks],
+            "news": site.news(),
             "progress": {
                 "mine": progress.mine,
                 "taken": progress.taken,
@@ -83,8 +91,8 @@ def routes(site: Site) -> APIRouter:
         return site.page("label.html", person)
 
     @router.get("/api/work")
-    async def give_work(person: Signed) -> dict[str, Any]:
-        return state(person)
+    async def give_work(person: Signed, ahead: Ahead = TASKS_AHEAD) -> dict[str, Any]:
+        return state(person, ahead)
 
     @router.post("/api/label")
     async def take_label(body: LabelBody, person: Signed) -> dict[str, Any]:
@@ -92,7 +100,7 @@ def routes(site: Site) -> APIRouter:
         judgement = judgement_of(body.label, body.unsure, body.skip_reason, body.note, body.guideline)
         over = body.over if "over" in body.model_fields_set else ...
         taken = work.put_label(log, person.id, body.item_id, judgement, body.key, over=over)
-        return {"taken": taken, **state(person)}
+        return {"taken": taken, **state(person, body.ahead)}
 
     @router.post("/api/undo")
     async def take_back(body: UndoBody, person: Signed) -> dict[str, Any]:
@@ -101,6 +109,6 @@ def routes(site: Site) -> APIRouter:
         again = None
         if past is not None:
             again = {"item_id": past.item_id, "text": past.text, "over": past.over, **asdict(past.judgement)}
-        return {"again": again, **state(person)}
+        return {"again": again, **state(person, body.ahead)}
 
     return router

@@ -10,7 +10,10 @@ import jinja2
 from fastapi import HTTPException, Request
 from fastapi.responses import HTMLResponse
 
-from filters.annotation import people
+from filters.annotation import context, people
+from filters.annotation.agreement import Agreement, agreement_table
+from filters.annotation.context import Contexts
+from filters.annotation.exchange import read_bundle
 from filters.annotation.guideline import Guideline, remember
 from filters.annotation.log import Log
 from filters.annotation.people import Person
@@ -27,6 +30,9 @@ class ServerSettings:
     address: Address
     guideline: Guideline
     exercises: list[Exercise] = field(default_factory=list)
+    # What is being done where nothing is left to label, as long as more will come.
+    news: Callable[[], str] = str
+    contexts: Contexts | None = None
 
 
 class Site:
@@ -37,11 +43,15 @@ class Site:
         self.address = settings.address
         self.guideline = settings.guideline
         self.exercises = settings.exercises
+        self.news = settings.news
+        self.contexts = settings.contexts
         self.project = log.project
         # Two projects that take turns on one port must not log each other out. The second name is that of sessions
         # from before 2026-11.
         self.cookies = (f"{settings.address.cookie}_{self.project}", settings.address.cookie)
+        self._agreement: dict[int, list[Agreement]] = {}
         remember(log, settings.guideline)
+        context.remember(log, self.contexts.when if self.contexts else None)
         self._templates = jinja2.Environment(
             loader=jinja2.FileSystemLoader(_TEMPLATES),
             autoescape=True,
@@ -55,11 +65,21 @@ class Site:
             "guideline_html": self.guideline.html(),
             "skip_reasons": SKIP_REASONS,
             "max_note_chars": MAX_NOTE_CHARS,
+            "number": _number,
+            "recordings": str(self.contexts.when) if self.contexts else "",
         }
 
     def page(self, template: str, person: Person | None, status: int = 200, **values: Any) -> HTMLResponse:
         here = template.removesuffix(".html")
         return HTMLResponse(self._templates.get_template(template).render(person=person, here=here, **values), status)
+
+    def agreement(self) -> list[Agreement]:
+        """The table of agreement, made again when something was written."""
+        seq = self.log.last_seq()
+        if seq not in self._agreement:
+            bundle = read_bundle(self.log)
+            self._agreement = {seq: agreement_table(bundle.items, bundle.labels)}
+        return self._agreement[seq]
 
     def visitor(self, request: Request) -> Person | None:
         known = (people.person_of_session(self.log, request.cookies.get(name, "")) for name in self.cookies)
@@ -76,6 +96,11 @@ class Site:
         if not person.adjudicator:
             raise HTTPException(403, "This page is for adjudicators: annotators do not see each other's labels.")
         return person
+
+
+def _number(value: float) -> str:
+    """A coefficient as people read it."""
+    return "–" if value != value else f"{value:.3f}"
 
 
 def fresh_key() -> str:

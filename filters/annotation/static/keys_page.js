@@ -1,8 +1,8 @@
 // The page on which keys are changed or switched off.
-import { USUAL, load, save } from "./keys.js";
+import { USUAL, assign, load, save } from "./keys.js";
 
 const NAMES = {
-  yes: "Yes", no: "No", skip: "Skip", unsure: "Unsure", undo: "Undo", note: "Note", guideline: "Guideline",
+  yes: "Yes", no: "No", skip: "Skip", unsure: "Unsure", undo: "Undo", note: "Note", guideline: "Guideline", recording: "Recording",
   other_language: "Skip: language", abusive: "Skip: abusive", broken: "Skip: broken",
 };
 const list = document.querySelector("#keys-list");
@@ -31,17 +31,12 @@ function ask(action) {
     document.removeEventListener("keydown", take, true);
     event.preventDefault();
     event.stopPropagation();
-    const settings = load();
     const key = event.key.toLowerCase();
-    if (key.length !== 1 || key === " ") {
+    if ([...key].length !== 1 || key === " ") {
       status.textContent = "Left as it was: only letters, digits and signs can be keys.";
       return;
     }
-    // Who had the key gets the old one: no two actions share a key.
-    const other = Object.keys(settings.keys).find((name) => settings.keys[name] === key);
-    if (other) settings.keys[other] = settings.keys[action];
-    settings.keys[action] = key;
-    save(settings);
+    assign(action, key);
     draw();
     status.textContent = `${NAMES[action]} is now ${key}.`;
   }, true);

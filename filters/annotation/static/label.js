@@ -2,10 +2,15 @@
 // An undo shows at once as well, and what is typed for a sentence comes back with it.
 import * as drafts from "./drafts.js";
 import * as outbox from "./outbox.js";
+import * as pace from "./pace.js";
 
 const find = (selector) => document.querySelector(selector);
 const MARKS = { yes: "✓ yes", no: "✕ no", skip: "↷ skipped" };
 const HIDDEN_SIGNS = /[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]/;
+// Joiners that are seen: they make one emoji of several, and shape the letters of many scripts.
+const JOINED_EMOJI = /(?<=\p{Extended_Pictographic}[\ufe0f\u{1f3fb}-\u{1f3ff}]*)\u200d(?=\p{Extended_Pictographic})/gu;
+const JOINED_LETTERS = /(?<=[^\P{L}\p{Script=Latin}\p{Script=Cyrillic}\p{Script=Greek}\p{Script=Han}]\p{M}*)[\u200c\u200d]/gu;
+const hasHiddenSigns = (text) => HIDDEN_SIGNS.test(text.replace(JOINED_EMOJI, "").replace(JOINED_LETTERS, ""));
 // `given` is what this window has answered, to be taken back from the end; `undoing` waits for the server to say what.
 let current = null, ahead = [], given = [], unsure = false, undoing = false, looking = 0;
 
@@ -37,12 +42,12 @@ function emptied() {
 
 async function fetchWork() {
   clearTimeout(looking);
-  const answer = await fetch("/api/work").catch(() => null);
+  const answer = await fetch(`/api/work?ahead=${pace.wanted(outbox.pending().length)}`).catch(() => null);
   const said = await answer?.json().catch(() => null);
   if (answer?.status === 401) return tell("You are signed out. Ask for a new link.");
   if (said?.tasks && said.owner === drafts.OWNER) return take(said);
   if (said?.owner) return tell(`This browser is signed in as somebody else by now: load this page again. ${outbox.notSent()}`);
-  tell("No connection, trying again …");
+  tell(`${said?.error ?? "No connection."} Trying again …`);
   looking = setTimeout(fetchWork, 2000);
 }
 
@@ -57,12 +62,13 @@ function take(said, again = null) {
   ahead = said.tasks.filter((task) => task.item_id !== current?.item_id && !answered.has(task.item_id));
   if (!current && !undoing) show(ahead.shift() ?? null);
   find("#done").hidden = Boolean(current) || outbox.pending().length > 0;
-  find("#done-title").textContent = open ? "Nothing for you right now" : "All done. Thank you!";
+  const later = open || said.news;
+  find("#done-title").textContent = later ? "Nothing for you right now" : "All done. Thank you!";
   find("#done-text").textContent = open
     ? "The sentences that are left are on other people's screens. This page looks again by itself."
-    : "Every sentence that needed you has your answer.";
+    : said.news ? `${said.news} More sentences follow: this page looks again by itself.` : "Every sentence that needed you has your answer.";
   clearTimeout(looking);
-  if (!current && open) looking = setTimeout(fetchWork, 3000);
+  if (!current && later) looking = setTimeout(fetchWork, 3000);
 }
 
 // A task with a `value` is one whose answer was taken back: it says which, until it is answered again.
@@ -73,12 +79,25 @@ function show(task) {
   find("#sentence").classList.toggle("long", (task?.text.length ?? 0) > 280);
   const again = current?.value;
   find("#hint").textContent = again ? `You said ${MARKS[again]}. What do you say now?` : "This text has invisible signs in it.";
-  find("#hint").hidden = !again && !HIDDEN_SIGNS.test(task?.text ?? "");
+  find("#hint").hidden = !again && !hasHiddenSigns(task?.text ?? "");
   find("#controls").hidden = find(".question").hidden = find("#sentence").hidden = !task;
   find("#note").value = current?.note ?? "";
   openNote(Boolean(find("#note").value));
   setUnsure(Boolean(current?.unsure));
   if (again) keepDraft();
+  find("#sentence").scrollTop = 0;
+  cue();
+}
+
+// A long sentence scrolls in its frame, so that the answers stay in sight; what is beneath the edge is told.
+function cue() {
+  const { scrollHeight, scrollTop, clientHeight } = find("#sentence");
+  find("#cue").hidden = scrollHeight - scrollTop - clientHeight < 8;
+}
+
+function readOn() {
+  const frame = find("#sentence");
+  frame.scrollBy({ top: frame.clientHeight * 0.8 });
 }
 
 function keepDraft() {
@@ -92,8 +111,9 @@ function answer(label, skip_reason = null) {
   const { item_id, text, over = null } = current;
   const note = find("#note").value.trim() || null;
   const key = outbox.newKey();
-  remember(key, label, text);
+  remember(key, label, text, item_id);
   given.push({ key, task: { item_id, text, value: label, unsure, note, over } });
+  pace.answered();
   const body = { key, item_id, label, unsure, skip_reason, note, guideline: find("#work").dataset.guideline, over };
   // The next sentence first, what is slower after: that is what the annotator waits for.
   show(ahead.shift() ?? null);
@@ -119,12 +139,24 @@ function undo() {
   outbox.post("/api/undo", last ? { label_key: last.key } : {}, last?.task.text, hear);
 }
 
-function remember(key, label, text) {
+function remember(key, label, text, item) {
   const row = document.createElement("li");
   row.id = `recent-${key}`;
+  if (find("#work").dataset.recordings) row.append(button("Recording", () => hearRecording(item)), " ");
   row.append(mark(label, unsure), " ", words(text.slice(0, 120)));
   find("#recent").prepend(row);
   while (find("#recent").children.length > 3) find("#recent").lastChild.remove();
+}
+
+// What the server lets one hear of the sentence's recording, which stops when the dialog closes.
+async function hearRecording(item) {
+  const place = find("#recording");
+  place.textContent = "Loading …";
+  find("#recording-dialog").showModal();
+  const answer = await fetch(`/recording/${encodeURIComponent(item)}/part`).catch(() => null);
+  const said = await answer?.text().catch(() => null);
+  if (answer?.ok) place.innerHTML = said;
+  else place.textContent = answer?.status === 400 ? "It can be heard when your answer is saved." : "It cannot be loaded now.";
 }
 
 const forget = (key) => find(`#recent-${key}`)?.remove();
@@ -212,6 +244,7 @@ const ACTIONS = {
   unsure: () => { setUnsure(!unsure); keepDraft(); },
   note: () => { openNote(true); find("#note").focus(); },
   undo,
+  recording: () => current && hearRecording(current.item_id),
   guideline: () => find("#guideline-dialog").open || find("#guideline-dialog").showModal(),
 };
 document.addEventListener("click", (event) => {
@@ -219,6 +252,15 @@ document.addEventListener("click", (event) => {
   if (!pressed) return;
   if (pressed.dataset.reason) { find("#skip-dialog").close(); answer("skip", pressed.dataset.reason); }
   else if (!pressed.closest("dialog")) ACTIONS[pressed.dataset.action]();
+});
+find("#recording-dialog").addEventListener("close", () => find("#recording").replaceChildren());
+find("#sentence").addEventListener("scroll", cue);
+find("#cue").addEventListener("click", readOn);
+window.addEventListener("resize", cue);
+document.addEventListener("keydown", (event) => {
+  if (event.key !== " " || find("#cue").hidden || event.target.closest("button, a, input, textarea, select, dialog")) return;
+  event.preventDefault();
+  readOn();
 });
 find("#note").addEventListener("input", keepDraft);
 find("#note").addEventListener("keydown", (event) => {

@@ -2,6 +2,7 @@
 // the person who gave them, and each has a key of its own: no reload, dead server, other project or other person in this
 // browser loses an answer or moves it, and sending twice counts once.
 import { OWNER } from "./drafts.js";
+import * as pace from "./pace.js";
 
 const PENDING = `mulan.outbox.${OWNER}.`, REFUSED = `mulan.refused.${OWNER}.`;
 const ANYBODYS = /^mulan\.(outbox|refused)\./;
@@ -65,16 +66,18 @@ async function empty(hear) {
     if (!entry) continue;
     let answer = null, said = null;
     try {
-      const body = JSON.stringify(entry.body);
+      const body = JSON.stringify({ ...entry.body, ahead: pace.wanted(pending().length) });
+      const sent = performance.now();
       answer = await fetch(entry.url, { method: "POST", headers: { "Content-Type": "application/json" }, body });
       said = await answer.json();
+      pace.took(performance.now() - sent);
     } catch { /* no answer, or half of one: it is sent again under the same key */ }
     if (answer?.status === 401) return hear.tell(`${said?.error ?? "You are signed out."} Your answers are kept in this browser.`);
     if (said && "owner" in said && said.owner !== OWNER) return hear.tell(`${said.error ?? "This browser is signed in otherwise."} ${notSent()}`);
     const taken = answer?.ok && said && ("taken" in said || "again" in said);
     const refused = !taken && said?.error && answer.status >= 400 && answer.status < 500;
     if (!taken && !refused) {
-      hear.tell(`${answer && answer.status < 500 ? "Something else answers under this address." : "No connection."} ${pending().length} kept here, trying again …`);
+      hear.tell(`${whyNot(answer, said)} ${pending().length} kept here, trying again …`);
       await pause(delay);
       delay = Math.min(delay * 2, 5000);
       continue;
@@ -85,6 +88,12 @@ async function empty(hear) {
     if (taken) hear.took(said, entry, own.has(name));
   }
   hear.emptied();
+}
+
+// Why an answer was neither taken nor refused: the server says so itself, or it is not there.
+function whyNot(answer, said) {
+  if (answer && answer.status < 500) return "Something else answers under this address.";
+  return said?.error ?? "No connection.";
 }
 
 export function notSent() {

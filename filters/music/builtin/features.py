@@ -88,10 +88,21 @@ def _power_spectrum(wave_T: Array, size: int, hop: int) -> Array:
     return power
 
 
+def mel_power(wave_T: Array, hop: int = _HOP) -> Array:
+    """(N, B) power of mel bands, in windows of 32 ms that begin every `hop` samples."""
+    power: Array = _power_spectrum(wave_T, _SIZE, hop) @ _mel_matrix()
+    return power
+
+
+def decibels(power_NB: Array) -> Array:
+    """Power in dB, down to where 16-bit sound has nothing left to say."""
+    bands: Array = 10 * np.log10(power_NB + np.float32(_FLOOR_POWER))
+    return bands
+
+
 def _log_mel(wave_T: Array) -> Array:
     """(N, B) power of mel bands in dB."""
-    bands: Array = 10 * np.log10(_power_spectrum(wave_T, _SIZE, _HOP) @ _mel_matrix() + np.float32(_FLOOR_POWER))
-    return bands
+    return decibels(mel_power(wave_T))
 
 
 @functools.cache

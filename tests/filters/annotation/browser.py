@@ -78,3 +78,12 @@ def wait_until_sent(page: Page) -> None:
 
 def wait_for_text(page: Page, selector: str, text: str) -> None:
     wait_until(page, lambda: text in (page.text_content(selector) or ""))
+
+
+def press_sign(page: Page, key: str, code: str = "", *, shift: bool = False) -> None:
+    """A key press as a keyboard of any layout has it: its sign and its place. Playwright knows only that of the US."""
+    session = page.context.new_cdp_session(page)
+    event = {"key": key, "code": code, "modifiers": 8 if shift else 0}
+    session.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **event})
+    session.send("Input.dispatchKeyEvent", {"type": "keyUp", **event})
+    session.detach()

@@ -8,6 +8,7 @@ import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import socket
 import time
@@ -18,9 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from filters.annotation import guideline, people, warmup
+from filters.annotation.context import Contexts, When
 from filters.annotation.log import Log
 from filters.annotation.work import add_items
 from schemas.label import LabelItem
+from schemas.run import Run
 from schemas.serving.gate import Address
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -49,10 +52,17 @@ def free_port() -> int:
     return port
 
 
-def _run(db: Path, address: Address, started: Event, exercises: list[warmup.Exercise]) -> None:
+def _run(
+    db: Path, address: Address, started: Event, exercises: list[warmup.Exercise], run: Path | None, when: When
+) -> None:
     from filters.annotation.server import ServerSettings, serve
 
-    settings = ServerSettings(address=address, guideline=guideline.read_guideline(), exercises=exercises)
+    settings = ServerSettings(
+        address=address,
+        guideline=guideline.read_guideline(),
+        exercises=exercises,
+        contexts=Contexts(Run.open(run), when) if run else None,
+    )
     with Log(db) as log:
         serve(log, settings, started.set)
 
@@ -67,16 +77,19 @@ class Server:
         exercises: list[warmup.Exercise] | None = None,
         public_url: str | None = None,
         port: int | None = None,
+        run: Path | None = None,
+        when: When = When.AFTER,
     ) -> None:
         self.db = db
         self.address = Address(host="127.0.0.1", port=port or free_port(), public_url=public_url)
         self._exercises = exercises or []
+        self._run, self._when = run, when
         self.start()
 
     def start(self) -> None:
         started = _CONTEXT.Event()
         self.process = _CONTEXT.Process(
-            target=_run, args=(self.db, self.address, started, self._exercises), daemon=True
+            target=_run, args=(self.db, self.address, started, self._exercises, self._run, self._when), daemon=True
         )
         self.process.start()
         if not started.wait(START_TIMEOUT_S):
@@ -89,6 +102,12 @@ class Server:
     def signal(self, number: signal.Signals) -> None:
         assert self.process.pid is not None
         os.kill(self.process.pid, number)
+
+    def limit_files(self, limit_bytes: int | None) -> None:
+        """What a full disk is like: no file of the server grows beyond that; None takes it back."""
+        assert self.process.pid is not None
+        soft = resource.RLIM_INFINITY if limit_bytes is None else limit_bytes
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
 
     def join(self) -> None:
         self.process.join()
@@ -108,11 +127,13 @@ class Server:
 class Client:
     """One browser's worth of HTTP: a connection that is kept, a cookie, an Origin."""
 
-    def __init__(self, server: Server | Address, name: str | None = None, *, token: str | None = None) -> None:
-        """Signed in as a person of the server's database, or by the token of a link."""
+    def __init__(
+        self, server: Server | Address, name: str | None = None, *, token: str | None = None, through: int | None = None
+    ) -> None:
+        """Signed in as a person of the server's database, or by the token of a link; `through` a port in front."""
         self.address = server if isinstance(server, Address) else server.address
         self.cookie = ""
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.address.port, timeout=30)
+        self.connection = http.client.HTTPConnection("127.0.0.1", through or self.address.port, timeout=30)
         if name is not None:
             assert isinstance(server, Server)
             token = urllib.parse.parse_qs(urllib.parse.urlsplit(server.link(name)).query)["token"][0]

@@ -24,8 +24,8 @@ from tests.filters.annotation.browser import (
     wait_until,
     wait_until_sent,
 )
+from tests.filters.annotation.front import certificate, front
 from tests.filters.annotation.harness import Server, free_port, make_db, make_items
-from tests.filters.annotation.tls_front import certificate, tls_front
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason=MISSING)]
 
@@ -213,13 +213,49 @@ def test_a_killed_server_is_survived_by_the_page(browser: Browser, server: Serve
     assert said(server, "ada") == ["yes", "no", "yes"]
 
 
+def test_a_full_disk_is_said_and_survived(browser: Browser, server: Server) -> None:
+    page = sign_in(browser, server, "ada")
+    wait_for_sentence(page)
+    # Nothing grows any more: the log beside the database neither.
+    server.limit_files(1)
+    page.keyboard.press("1")
+    wait_for_text(page, "#status", "The server cannot write to its disk")
+    assert "1 kept here" in page.inner_text("#status")
+    assert page.inner_text("#sentence bdi"), "the next sentence is there"
+    assert said(server, "ada") == []
+    server.limit_files(None)
+    wait_until_sent(page)
+    assert said(server, "ada") == ["yes"]
+
+
+def test_a_fast_annotator_far_away_waits_for_no_sentence(browser: Browser, quick_path: Path) -> None:
+    """Six answers during each way there and back: what five sentences ahead could not feed."""
+    db = make_db(quick_path / "labels.db", make_items(60), 1, ("ada",))
+    port = free_port()
+    with (
+        Server(db, public_url=f"http://{PUBLIC_NAME}:{port}") as server,
+        front(port, server.address.port, delay_s=0.15),
+    ):
+        page = sign_in(browser, server, "ada")
+        seen = []
+        for _ in range(20):
+            seen.append(wait_for_sentence(page))
+            page.keyboard.press("1")
+            assert page.text_content("#sentence bdi"), f"nothing to answer after {len(seen)}"
+            page.wait_for_timeout(50)
+        assert len(set(seen)) == 20
+        wait_until_sent(page)
+        assert said(server, "ada") == ["yes"] * 20
+        page.context.close()
+
+
 def test_the_page_works_behind_tls_with_a_secure_cookie(browser: Browser, quick_path: Path) -> None:
     db = make_db(quick_path / "labels.db", make_items(10), 1, ("ada",))
     port = free_port()
     context = certificate(quick_path, PUBLIC_NAME)
     with (
         Server(db, public_url=f"https://{PUBLIC_NAME}:{port}") as server,
-        tls_front(port, server.address.port, context),
+        front(port, server.address.port, context=context),
     ):
         page = sign_in(browser, server, "ada", ignore_https_errors=True)
         for key in "10":
@@ -587,7 +623,7 @@ def no_sideways_scroll(page: Page) -> bool:
     return fits
 
 
-PAGES = ("/", "/history", "/guideline", "/keys", "/adjudicate", "/decisions", "/agreement", "/nowhere")
+PAGES = ("/", "/history", "/guideline", "/keys", "/adjudicate", "/decisions", "/agreement", "/team", "/nowhere")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import shutil
 import signal
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from filters.annotation import cli
+from filters.annotation import cli, trouble
 from filters.annotation.exchange import add_bundle, read_labels
 from filters.annotation.frozen import is_frozen
 from filters.annotation.log import Log
@@ -145,6 +146,21 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert reason in message
     assert message.count("\n") == 1
     assert not (tmp_path / "x.db").exists()
+
+
+def test_a_damaged_database_is_one_line_that_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    db = make_db(tmp_path / "labels.db", make_items(400), 1, ("ada",))
+    content = bytearray(db.read_bytes())
+    # All pages but the first, which says whose file it is.
+    content[4096:] = random.Random(0).randbytes(len(content) - 4096)
+    db.write_bytes(content)
+    for command in ("agree", "check", "people"):
+        assert cli.main([command, str(db)]) == 2
+        message = capsys.readouterr().err
+        assert message == f"mulan label: {db}: {trouble.DAMAGED.words}\n", command
+    db.write_bytes(content[:100])
+    assert cli.main(["agree", str(db)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_a_bad_file_is_reported_line_by_line_and_changes_nothing(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from transformers import BertModel
 
 from filters.long_form import cli, model_files
 from filters.long_form.bert_scorer import BertScorer
+from filters.long_form.countdown import Countdown
 from filters.long_form.data import SEED_PATH, read_seed
 from filters.long_form.encoder import FastEncoder, Precision
 from filters.long_form.finetune import SentenceClassifier, Tokenize, load_encoder, parameter_groups, predict
@@ -19,6 +21,7 @@ from filters.long_form.int8 import Kernel
 from filters.long_form.model_files import ModelError
 from filters.long_form.scorer import SentenceScorer, describe_scorer
 from filters.long_form.tuning import FineTuneConfig
+from filters.long_form.unfinished import Unfinished, place_of
 from tests.filters.long_form.tiny_bert import make_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -158,6 +161,71 @@ def test_fit_is_reproducible(checkpoint: Path) -> None:
     assert all(torch.equal(one.state[name], two.state[name]) for name in one.state)
 
 
+class _Break(logging.Handler):
+    """Ends what is under way once the second of six folds is finished."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("fold 1 of 3, seed 1"):
+            raise KeyboardInterrupt
+
+
+def test_a_fit_that_was_cut_off_goes_on_and_makes_the_same_bytes(
+    checkpoint: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="filters")
+    labels = tmp_path / "labels.jsonl"
+    labels.write_text("\n".join(SEED_PATH.read_text(encoding="utf-8").splitlines()[::12]) + "\n", encoding="utf-8")
+
+    def fit_to(name: str) -> int:
+        arguments = ["fit", "--output", str(tmp_path / name), "--labels", str(labels), "--encoder", str(checkpoint)]
+        return cli.main([*arguments, "--epochs=1", "--seeds=2", "--folds=3", "--threads=1"])
+
+    assert fit_to("undisturbed") == 0
+    cut, place = _Break(), place_of(tmp_path / "lf")
+    logging.getLogger("filters.long_form.fit").addHandler(cut)
+    try:
+        assert fit_to("lf") == 3
+    finally:
+        logging.getLogger("filters.long_form.fit").removeHandler(cut)
+    assert {path.stem for path in place.iterdir()} == {"asked", "half", "fold-0-seed-0", "fold-0-seed-1"}
+    # What a kill in the middle of writing leaves.
+    (place / "fold-1-seed-0.part").write_text("[1.0, ", encoding="utf-8")
+    caplog.clear()
+    assert fit_to("lf") == 0
+    assert "going on: 2 of 8 runs were finished before" in [record.getMessage() for record in caplog.records]
+    for path in (tmp_path / "undisturbed").iterdir():
+        assert (tmp_path / "lf" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert not place.exists()
+
+
+def test_another_fit_does_not_go_on_from_this_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="filters")
+    place = tmp_path / "lf.unfinished"
+    for seeds in (1, 2, 2):
+        kept = Unfinished(place, {"seeds": seeds, "threads": 1})
+        assert kept.value("fold", lambda: seeds) == seeds  # noqa: B023
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{place}: was begun with other seeds, and is begun anew"
+    ]
+
+
+def test_progress_is_told_from_the_first_seconds(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step of 2.9 s at a time, 100 of them: after 3, 6, 12, 26 and 55 s, then every half minute."""
+    caplog.set_level("INFO", logger="filters")
+    now = [0.0]
+    monkeypatch.setattr("filters.long_form.countdown.time.monotonic", lambda: now[0])
+    countdown = Countdown()
+    countdown.start(100)
+    for _ in range(30):
+        now[0] += 2.9
+        countdown.step(2.9)
+    said = [int(record.getMessage().split()[1]) for record in caplog.records]
+    assert said == [1, 2, 4, 9, 19, 30]
+    assert caplog.records[0].getMessage() == "step 1 of 100, at most 5 min left"
+
+
 def test_the_learning_rate_follows_the_width_of_the_encoder_unless_given(fitted: Fitted, checkpoint: Path) -> None:
     assert FineTuneConfig().rate(384) == pytest.approx(2e-4)
     assert FineTuneConfig().rate(768) == pytest.approx(1e-4)
@@ -243,6 +311,8 @@ def test_commands(
     # 59 sentences, of which a third is left out once, in batches of 16: 3 steps, and 4 for the model that is kept.
     assert any(line.startswith("training in bfloat16 on 1 threads: at most 7 optimizer steps of ") for line in said)
     assert said[-1].startswith("7 optimizer steps took ")
+    assert said[2] == f"reading the encoder {checkpoint}"
+    assert not place_of(folder).exists(), "what was unfinished goes when the classifier is saved"
     text = tmp_path / "text.txt"
     text.write_text("nice guitar\n\nmail me@example.com &amp; listen\n", encoding="utf-8")
     assert cli.main(["score", str(text), "--lf_model", str(folder)]) == 0

@@ -11,7 +11,7 @@ from filters.music.builtin.features import GRID as BUILTIN_GRID
 from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable
 from filters.music.gate import MusicGateConfig, music_fraction
 from filters.music.load import TFHUB_YAMNET, load_detector
-from filters.music.yamnet import YAMNET_GRID
+from filters.music.yamnet import FIRST_GRID, YAMNET_GRID
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 
 _GRIDS = st.builds(
@@ -22,9 +22,11 @@ _GRIDS = st.builds(
 
 
 def test_grids_of_the_adapters_are_the_stated_ones() -> None:
-    assert (YAMNET_GRID.window_samples, YAMNET_GRID.hop_samples) == (15_600, 7_800)
+    assert (YAMNET_GRID.window_samples, YAMNET_GRID.hop_samples) == (15_600, 15_600)
+    assert (FIRST_GRID.window_samples, FIRST_GRID.hop_samples) == (15_600, 7_800)
     assert (BUILTIN_GRID.window_samples, BUILTIN_GRID.hop_samples) == (48_000, 16_000)
-    assert YAMNET_GRID.frames(30 * CLIP_SAMPLE_RATE_HZ) == 61
+    assert YAMNET_GRID.frames(30 * CLIP_SAMPLE_RATE_HZ) == 31
+    assert FIRST_GRID.frames(30 * CLIP_SAMPLE_RATE_HZ) == 61
     assert BUILTIN_GRID.frames(30 * CLIP_SAMPLE_RATE_HZ) == 28
 
 
@@ -65,12 +67,17 @@ def test_fraction_is_music_seconds_over_clip_seconds() -> None:
     scores_F = np.zeros(61, dtype=np.float32)
     scores_F[10:20] = 0.9
     # Ten frames in the middle own ten hops; the head owns a quarter of a hop and three quarters of a window more.
-    assert music_fraction(scores_F, YAMNET_GRID, threshold=0.3, duration_s=30.0) == pytest.approx(10 * 0.4875 / 30)
+    assert music_fraction(scores_F, FIRST_GRID, threshold=0.3, duration_s=30.0) == pytest.approx(10 * 0.4875 / 30)
     head_F = np.zeros(61, dtype=np.float32)
     head_F[0] = 0.3
-    assert music_fraction(head_F, YAMNET_GRID, threshold=0.3, duration_s=30.0) == pytest.approx(0.73125 / 30)
-    assert music_fraction(np.ones(61, np.float32), YAMNET_GRID, threshold=0.3, duration_s=30.0) == 1.0
-    assert music_fraction(scores_F, YAMNET_GRID, threshold=0.95, duration_s=30.0) == 0.0
+    assert music_fraction(head_F, FIRST_GRID, threshold=0.3, duration_s=30.0) == pytest.approx(0.73125 / 30)
+    assert music_fraction(np.ones(61, np.float32), FIRST_GRID, threshold=0.3, duration_s=30.0) == 1.0
+    assert music_fraction(scores_F, FIRST_GRID, threshold=0.95, duration_s=30.0) == 0.0
+
+
+def test_of_windows_side_by_side_each_frame_owns_its_own_and_the_last_what_is_left() -> None:
+    owned_F = YAMNET_GRID.owned_samples(30 * CLIP_SAMPLE_RATE_HZ)
+    assert owned_F.tolist() == [15_600] * 30 + [12_000]
 
 
 def test_fraction_of_an_odd_clip_length_counts_the_last_short_frame_by_what_it_owns() -> None:
@@ -81,10 +88,10 @@ def test_fraction_of_an_odd_clip_length_counts_the_last_short_frame_by_what_it_o
 
 
 def test_scores_of_another_clip_or_not_finite_are_refused() -> None:
-    with pytest.raises(ValueError, match="61 frames"):
-        music_fraction(np.zeros(60, np.float32), YAMNET_GRID, threshold=0.3, duration_s=30.0)
+    with pytest.raises(ValueError, match="31 frames"):
+        music_fraction(np.zeros(30, np.float32), YAMNET_GRID, threshold=0.3, duration_s=30.0)
     with pytest.raises(ValueError, match="finite"):
-        music_fraction(np.full(61, np.nan, np.float32), YAMNET_GRID, threshold=0.3, duration_s=30.0)
+        music_fraction(np.full(31, np.nan, np.float32), YAMNET_GRID, threshold=0.3, duration_s=30.0)
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from filters.music.detector import DetectorError
 from filters.music.gate import music_fraction
 from filters.music.load import TFHUB_YAMNET, load_detector
 from filters.music.native_log import notes_dropped
-from filters.music.yamnet import MUSIC_MID, YAMNET_GRID, music_index
+from filters.music.yamnet import FIRST_GRID, MUSIC_MID, YAMNET_GRID, music_index
 from filters.music.yamnet_savedmodel import PARITY_BOUND, YamnetSavedModel
 from filters.music.yamnet_tflite import CLASS_MAP_NAME, YamnetTflite
 from tests.filters.music.tiny_yamnet import CLASSES, PUBLISHED_HOP, class_map, music_score, save_savedmodel, save_tflite
@@ -69,9 +69,9 @@ def clip_T(duration_s: float = 6.3) -> Array:
     return clip_T
 
 
-def refusal(spec: str | Path) -> str:
+def refusal(spec: str | Path, hop_s: float | None = None) -> str:
     with pytest.raises(DetectorError) as caught:
-        load_detector(str(spec))
+        load_detector(str(spec), hop_s)
     line = str(caught.value)
     assert "\n" not in line
     return line
@@ -111,9 +111,9 @@ def test_both_adapters_score_each_window_of_the_grid_as_the_plain_reference(
 
 def test_the_bound_tells_the_grid_from_the_model_s_own_hop(savedmodel: Path) -> None:
     """Scored whole, the model gives as many frames, but 7.5 ms further apart with each: not the same numbers."""
-    detector = YamnetSavedModel.from_folder(savedmodel)
+    detector = YamnetSavedModel.from_folder(savedmodel, hop_s=FIRST_GRID.hop_s)
     own_F = detector._model(clip_T())[0].numpy()[:, CLASSES.index("Music")]
-    assert YAMNET_GRID.hop_samples > PUBLISHED_HOP
+    assert FIRST_GRID.hop_samples > PUBLISHED_HOP
     scores_F = detector.scores(clip_T())
     frames = min(len(own_F), len(scores_F))
     assert np.abs(own_F[:frames] - scores_F[:frames]).max() > 10 * PARITY_BOUND
@@ -123,6 +123,45 @@ def test_the_bound_tells_the_grid_from_the_model_s_own_hop(savedmodel: Path) -> 
 def test_a_version_of_an_adapter_scores_as_it_always_did(name: str, request: pytest.FixtureRequest) -> None:
     outputs = of_detector(load_detector(str(request.getfixturevalue(name))))
     assert (said := complaint(f"yamnet-{name}", outputs)) is None, said
+
+
+@pytest.mark.parametrize("name", ["tflite", "savedmodel"])
+def test_on_the_first_grid_an_adapter_is_its_first_version(name: str, request: pytest.FixtureRequest) -> None:
+    path = str(request.getfixturevalue(name))
+    first, now = load_detector(path, FIRST_GRID.hop_s), load_detector(path)
+    assert (first.version, first.grid, now.grid) == (1, FIRST_GRID, YAMNET_GRID)
+    assert now.version > 1
+    assert now.digest not in {first.digest, load_detector(path, 0.65).digest}
+    assert (said := complaint(f"yamnet-{name}", of_detector(first), version=1)) is None, said
+    # A window is scored as ever: those side by side are every second one of the others, and one at the end.
+    apart_F, beside_F = first.scores(clip_T())[::2], now.scores(clip_T())
+    assert len(apart_F) == 6
+    assert np.array_equal(apart_F, beside_F[:6])
+
+
+@pytest.mark.parametrize("hop_s", [0.0, -1.0, 1.0, 0.48751, float("nan"), float("inf")])
+def test_a_hop_that_cannot_be_is_refused(hop_s: float, tflite: Path) -> None:
+    assert refusal(tflite, hop_s).startswith("--music_hop ")
+
+
+@pytest.mark.parametrize("spec", ["builtin", "package.module:factory"])
+def test_windows_of_other_detectors_do_not_move(spec: str) -> None:
+    assert refusal(spec, 0.975).startswith(f"--music_hop 0.975: the windows of '{spec}'")
+
+
+def test_a_run_goes_on_with_the_hop_that_it_began_with(
+    tflite: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    catalogue = tmp_path / "catalog.jsonl"
+    catalogue.write_text('{"recording_id": "a", "audio_uri": "a.wav"}\n')
+    command = ["--catalog", str(catalogue), "--output", str(tmp_path / "run"), "--tokenizer=none", "--quiet"]
+    command += ["--music_detector", str(tflite), "--max_failure_rate=1"]
+    first = "--music_hop=0.4875"
+    assert main([*command, first]) == 0
+    capfd.readouterr()
+    assert main(command) == 2
+    assert "give --music_hop 0.4875, or another --output" in capfd.readouterr().err
+    assert main([*command, first]) == 0
 
 
 def test_a_score_depends_on_its_own_window_alone(tflite: Path, savedmodel: Path) -> None:
@@ -198,7 +237,9 @@ def test_shared_yamnet_scores_music_by_its_mid_and_speech_by_its_own(
     index_of = {row["mid"]: int(row["index"]) for row in rows}
     detector = YamnetTflite.load(yamnet)
     music_F, rain_F = detector.scores(synthesise("jazz trio", 1, 30.0)), detector.scores(synthesise("rain", 1, 30.0))
-    assert music_F.shape == rain_F.shape == (61,)
+    assert music_F.shape == rain_F.shape == (31,)
+    # What runs were made with before windows stood side by side.
+    assert YamnetTflite.load(yamnet, hop_s=FIRST_GRID.hop_s).digest == "57ef5b170b9eab4ec9f5610903896e99"
     assert music_fraction(music_F, detector.grid, threshold=0.3, duration_s=30.0) > 0.9
     assert music_fraction(rain_F, detector.grid, threshold=0.3, duration_s=30.0) < 0.1
     # The same model with a map that calls its first class Music: another class's scores, so the map decides.

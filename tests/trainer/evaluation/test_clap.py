@@ -9,8 +9,8 @@ from safetensors.numpy import load_file, save_file
 import openmulan
 from tests.trainer.evaluation.clap_world import write_clap
 from tests.trainer.test_embed_command import write_music
-from trainer.evaluation.cli import load_model
 from trainer.evaluation.model import JointModel, digest_folder
+from trainer.evaluation.models import load_model
 from trainer.evaluation.peers.clap import Clap
 from trainer.search.index import Index
 

@@ -108,10 +108,10 @@ def test_more_failures_than_are_allowed_are_exit_code_1(
     command = ["random", "--table", str(table), "--bootstrap", "0", "--output", str(tmp_path / "out")]
     assert main(command) == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert "3 clips of zero_shot/table/set could not be measured, 7.5% where --max_failure_rate allows 5.0%" in line
+    assert "3 clips of zero_shot/table/set are there but unusable, 7.5% where --max_unusable allows 5.0%" in line
     assert measured(tmp_path / "out")[0]["units"]["clips"] == CLIPS - 3
-    assert main([*command, "--max_failure_rate", "0.1"]) == 0
-    assert main([*command, "--max_failure_rate", "2"]) == 2
+    assert main([*command, "--max_unusable", "0.1"]) == 0
+    assert main([*command, "--max_unusable", "2"]) == 2
     for i in range(CLIPS):
         garbage(table.parent / f"{i}.flac")
     assert main(command) == 1
@@ -124,7 +124,7 @@ def test_missing_clips_are_named_too_and_are_no_failure(table: Path, tmp_path: P
     folder_of_that_name(table.parent / "4.flac")
     command = ["random", "--table", str(table), "--bootstrap", "0", "--output", str(tmp_path / "out")]
     assert main(command) == 2
-    assert main([*command, "--skip_missing", "--max_failure_rate", "0"]) == 0
+    assert main([*command, "--skip_missing", "--max_unusable", "0"]) == 0
     (result,) = measured(tmp_path / "out")
     assert result["units"] == {"clips": CLIPS - 5, "missing_clips": 5, "failed_clips": 0, "classes": 2}
     assert [entry["clip_id"] for entry in result["unmeasured"]] == [f"{i}.flac" for i in range(5)]
@@ -203,7 +203,7 @@ def test_rows_of_a_shard_that_cannot_be_read_are_counted(
     rows = [{"playlist_id": n, "title": n, "description": f"of {n}", "recording_ids": ids} for n in "ab"]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     command = ["random", "--mined", str(run), "--playlists", str(tmp_path / "p.jsonl"), "--collection", str(run)]
-    assert main([*command, "--bootstrap", "0", "--output", str(tmp_path / "out"), "--max_failure_rate", "0.2"]) == 0
+    assert main([*command, "--bootstrap", "0", "--output", str(tmp_path / "out"), "--max_unusable", "0.2"]) == 0
     found = {(m["task"], m["dataset"]): m for m in measured(tmp_path / "out")}
     tagged = found["zero_shot", "mined/aset"]
     (shard,) = (path.name for path in (run / "shards").iterdir())
@@ -228,7 +228,7 @@ def test_a_row_of_another_rate_or_encoding_is_counted(run: Path, tmp_path: Path)
     rows[4]["audio"] = other.getvalue()
     rows[5]["audio_encoding"] = "speex"
     pq.write_table(pa.Table.from_pylist(rows, pq.read_schema(path)), path, row_group_size=3)
-    command = ["random", "--mined", str(run), "--bootstrap", "0", "--max_failure_rate", "0.1"]
+    command = ["random", "--mined", str(run), "--bootstrap", "0", "--max_unusable", "0.1"]
     assert main([*command, "--output", str(tmp_path / "out")]) == 0
     (result,) = measured(tmp_path / "out")
     assert [entry["clip_id"] for entry in result["unmeasured"]] == ["r04", "r05"]

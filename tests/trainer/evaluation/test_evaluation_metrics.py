@@ -49,6 +49,19 @@ def test_class_without_positive_or_negative_is_left_out_and_counted() -> None:
     assert result.skipped == {"b": "no positive", "c": "no negative"}
 
 
+def test_clips_of_which_nothing_is_known_are_as_if_they_were_not_there() -> None:
+    rng = np.random.default_rng(0)
+    scores, labels, known = rng.random((60, 3)).astype(np.float32), rng.random((60, 3)) < 0.3, rng.random((60, 3)) < 0.5
+    known[:, 2] &= labels[:, 2]
+    result = tagging_scores(scores, labels, ["a", "b", "c"], Bootstrap(resamples=50), known)
+    for column, found in enumerate(result.classes):
+        judged = known[:, column]
+        expected = roc_auc_score(labels[judged, column], scores[judged, column])
+        assert found.roc_auc == pytest.approx(expected)
+        assert found.prevalence == labels[judged, column].mean()
+    assert (len(result.classes), result.skipped) == (2, {"c": "no negative"})
+
+
 def test_mean_is_over_classes_not_over_clips() -> None:
     rng = np.random.default_rng(0)
     scores = rng.random((100, 2)).astype(np.float32)

@@ -126,3 +126,55 @@ def test_the_command_measures_them(
     assert [found["units"]["queries"] for found in result["measurements"] if found["task"] == "retrieval"] == [2, 2]
     assert main(["random", "--playlist_descriptions", "x.csv", "--output", str(output)]) == 2
     assert "--playlist_descriptions" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_several_playlists_and_sets_of_one_name_stay_apart(tmp_path: Path, catalogue: Path, lists: Path) -> None:
+    """Two folders of playlists, JSON lines beside them, and two tables and two captions that are called alike."""
+    again = tmp_path / "again" / "lists"
+    again.mkdir(parents=True)
+    tracks = "".join(f"<track><location>../../audio/{n}.flac</location></track>" for n in range(COUNT))
+    for name in "xy":
+        about = f"<title>{name}</title><annotation>{name}, and the same songs.</annotation>"
+        (again / f"{name}.xspf").write_text(f"<playlist>{about}<trackList>{tracks}</trackList></playlist>")
+    described = tmp_path / "described.jsonl"
+    described.write_text(json.dumps({"title": "A walk", "description": "Music for the evening."}))
+    rows = [{"playlist_id": n, "title": n, "description": f"of {n}"} for n in "ab"]
+    ids = [f"r{number}" for number in range(10)]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({**row, "recording_ids": ids}) + "\n" for row in rows))
+    options = ["--playlist_descriptions", str(described)]
+    for name in ("calm", "loud"):
+        folder = tmp_path / name
+        folder.mkdir()
+        for number in range(2):
+            (folder / f"{number}.flac").write_bytes((tmp_path / "audio" / f"{number}.flac").read_bytes())
+        (folder / "set.csv").write_text(f"path,{name}\n0.flac,1\n1.flac,0\n")
+        (folder / "caps.csv").write_text(f"path,caption\n0.flac,{name}\n")
+        options += ["--table", str(folder / "set.csv"), "--captions", str(folder / "caps.csv")]
+    tables = [{"kind": "table", "file": f"{name}/set.csv"} for name in ("calm", "loud")]
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({"evaluators": [{"task": "zero_shot", "data": table} for table in tables]}))
+    for path in (lists, again, tmp_path / "p.jsonl"):
+        options += ["--playlists", str(path)]
+    options += ["--collection", str(catalogue), "--output", str(tmp_path / "out"), "--config", str(config)]
+    assert main(["random", "--bootstrap", "0", *options]) == 0
+    (result,) = json.loads((tmp_path / "out" / "results.json").read_text())["models"]
+    found = {(m["task"], m["dataset"]): m["units"] for m in result["measurements"]}
+    assert len(found) == len(result["measurements"])
+    first = f"playlists {tmp_path.name}/lists"
+    queries = {name: units["queries"] for (task, name), units in found.items() if task == "retrieval"}
+    assert queries == {
+        **{f"{first}/{query}": 2 for query in ("title", "description")},
+        **{f"playlists again/lists/{query}": 2 for query in ("title", "description")},
+        **{f"playlists p.jsonl/{query}": 2 for query in ("title", "description")},
+    }
+    assert [name for task, name in found if task == "zero_shot"] == [
+        *("table/set", "table/set (2)"),
+        *("table/calm/set", "table/loud/set"),
+    ]
+    assert [name for task, name in found if task == "captions"] == [
+        f"captions/{name}/caps/{way}" for name in ("calm", "loud") for way in ("text_to_music", "music_to_text")
+    ]
+    shown = (tmp_path / "out" / "tables.md").read_text()
+    assert all(name in shown for _, name in found)
+    assert main(["random", "--table", str(tmp_path / "p.jsonl"), "--table", str(tmp_path / "p.jsonl")]) == 2

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, ndcg_score, roc_auc_score
 
 from trainer.evaluation.model import FloatArray
-from trainer.evaluation.ranking import query_scores, rank_relevant
+from trainer.evaluation.ranking import ndcg, query_scores, rank_relevant
 
 
 def coarse(rng: np.random.Generator, rows: int, levels: int) -> FloatArray:
@@ -110,3 +110,14 @@ def test_bad_input_is_named(relevant: list[list[int]], message: str) -> None:
 def test_shapes_that_do_not_fit_are_named(queries: tuple[int, ...], items: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="do not share a dimension"):
         rank_relevant(np.ones(queries, np.float32), np.ones(items, np.float32), [[0], [1]])
+
+
+@pytest.mark.parametrize("levels", [1, 3, 1000])  # all tied, many ties, none
+@pytest.mark.parametrize("k", [1, 5, 10, 60])
+def test_ndcg_equals_scikit_learn_ties_included(levels: int, k: int) -> None:
+    rng = np.random.default_rng(levels)
+    for _ in range(10):
+        scores = (rng.integers(0, levels, 60) / levels).astype(np.float32)
+        grades = rng.choice([0, 0, 0, 0.5, 1, 3], 60)
+        assert ndcg(scores, grades, k) == pytest.approx(ndcg_score([grades], [scores], k=k), abs=1e-12)
+    assert ndcg(np.array([2.0, 1.0], np.float32), np.array([3.0, 1.0]), k) == 1.0

@@ -5,8 +5,8 @@
 - `mu141`: `mu150` without the Bell subtree (9 classes). The paper has 141 classes and does not list them; this is the
   one subtree whose removal gives that number, and `mu150` stands beside it.
 
-A clip is a 10 s segment; its file is found in the audio folder as `YTID.ext`, `YYTID.ext` or with the start in
-milliseconds or seconds behind it (`YTID_30000.ext`, `YTID_30.000.ext`), the names that the usual downloaders give.
+A clip is a 10 s segment; its file is found in the audio folder by the names that the usual downloaders give, as `mulan
+mine` finds it (schemas/segment_files.py).
 The label's text is its display name. Labels are propagated: a clip has a class if it is labelled with the class or
 any descendant of it, since AudioSet's own labels are only partly propagated.
 """
@@ -14,19 +14,27 @@ any descendant of it, since AudioSet's own labels are only partly propagated.
 import csv
 import dataclasses
 import json
+import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-from trainer.evaluation.clips import EvaluationDataError, FileClip
-from trainer.evaluation.readers.tagged import TaggedSet, digest_of, existing, file_split
+from pipeline.media.protocol import MEDIA_SUFFIXES
+from schemas.segment_files import SegmentFiles
+from trainer.evaluation.clips import EvaluationDataError, FileClip, UndecodableError, is_cut_out
+from trainer.evaluation.readers.tagged import TaggedSet, digest_of, distinct_names, existing, file_split
 
 ClassSet = Literal["gen25", "mu141", "mu150"]
 CLASS_SETS: tuple[ClassSet, ...] = ("gen25", "mu141", "mu150")
 
+AudioIs = Literal["told", "segment", "recording"]
+
 _MUSIC, _MUSIC_GENRE, _BELL = "Music", "Music genre", "Bell"
-_AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".m4a", ".opus", ".ogg", ".webm", ".mp4", ".aac"})
+_LOOKED_AT = 8
+_THREE_FILES = "train, validation and test are three files, so that no clip is in two of them"
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +142,8 @@ def read_segments(path: Path) -> list[Segment]:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioSet:
-    """`classes` is one of the paper's class sets; `audio_is` says whether the files are cut to the segment already.
+    """`classes` is one of the paper's class sets. `audio_is` says what the files are: `told` by name and duration, all
+    of them a `segment` that was cut out, or all of them a whole `recording`.
 
     `pool` states which clips are ranked: `labelled` (the default) those with at least one class of the set, `all`
     every segment of the file. `validation_segments` and `train_segments` are needed for probes only.
@@ -146,7 +155,7 @@ class AudioSet:
     audio_folder: Path
     classes: ClassSet = "mu141"
     pool: Literal["labelled", "all"] = "labelled"
-    audio_is: Literal["segment", "recording"] = "segment"
+    audio_is: AudioIs = "told"
     propagate: bool = True
     train_segments: Path | None = None
     validation_segments: Path | None = None
@@ -154,21 +163,23 @@ class AudioSet:
     def __post_init__(self) -> None:
         if self.classes not in CLASS_SETS or self.pool not in ("labelled", "all"):
             raise ValueError(f"audioset: classes is one of {', '.join(CLASS_SETS)}, pool is labelled or all")
-        if self.audio_is not in ("segment", "recording"):
-            raise ValueError("audioset: audio_is is segment or recording")
+        if self.audio_is not in get_args(AudioIs):
+            raise ValueError(f"audioset: audio_is is one of {', '.join(get_args(AudioIs))}")
         files = [path.resolve() for path in (self.segments, self.train_segments, self.validation_segments) if path]
         if len(set(files)) < len(files):
-            raise ValueError("audioset: train, validation and test are three files, so that no clip is in two of them")
+            raise ValueError(f"audioset: {_THREE_FILES}")
 
     def read(self) -> TaggedSet:
         ontology = Ontology.read(self.ontology)
         mids = class_set(self.classes, ontology, read_labelled_classes(self.class_labels))
         carriers = {mid: ontology.subtree(mid) if self.propagate else {mid} for mid in mids}
-        files = {"test": self.segments, "train": self.train_segments, "validation": self.validation_segments}
+        given = {"test": self.segments, "train": self.train_segments, "validation": self.validation_segments}
+        files = {split: existing(path, "an AudioSet segment file") for split, path in given.items() if path is not None}
+        digests = {split: digest_of(path) for split, path in files.items()}
+        if len(set(digests.values())) < len(digests):
+            raise EvaluationDataError(f"{', '.join(map(str, files.values()))}: {_THREE_FILES}; two have one content")
         splits = {}
         for split, path in files.items():
-            if path is None:
-                continue
             segments, tags = [], []
             for segment in read_segments(path):
                 present = {mid for mid, wanted in carriers.items() if wanted & segment.mids}
@@ -182,9 +193,8 @@ class AudioSet:
             class_texts=tuple(ontology.nodes[mid].name for mid in mids),
             splits=splits,
             sources={
-                path.name: digest_of(path)
-                for path in (self.ontology, self.class_labels, *files.values())
-                if path is not None
+                **{path.name: digest_of(path) for path in (self.ontology, self.class_labels)},
+                **{name: digests[split] for split, name in zip(files, distinct_names([*files.values()]), strict=True)},
             },
             notes={
                 "split": "test: the segment file as published",
@@ -195,39 +205,49 @@ class AudioSet:
         )
 
 
-def segment_clips(
-    segments: Sequence[Segment], folder: Path, audio_is: Literal["segment", "recording"]
-) -> list[FileClip]:
+def segment_clips(segments: Sequence[Segment], folder: Path, audio_is: AudioIs) -> list[FileClip]:
     """The clip of each segment, in the folder's file that is named after it; one that is not there has a name that
     could be."""
-    index = _index_audio(folder)
+    files = _segment_files(folder)
     clips = []
     for segment in segments:
-        path = next((index[key] for key in _file_keys(segment) if key in index), folder / f"{segment.ytid}.wav")
+        found = files.find(segment.ytid, segment.start_s)
+        path = folder / f"{segment.ytid}.wav" if found is None else Path(found.path)
         clip = FileClip(clip_id=f"{segment.ytid}_{segment.start_s:g}", path=path, recording_ids=(segment.ytid,))
-        if audio_is == "recording":
-            clip = dataclasses.replace(clip, start_s=segment.start_s, duration_s=segment.end_s - segment.start_s)
+        told = audio_is == "told" and found is not None and not found.cut
+        if told or audio_is == "recording":
+            length_s = segment.end_s - segment.start_s
+            clip = dataclasses.replace(clip, start_s=segment.start_s, duration_s=length_s, or_cut_out=told)
         clips.append(clip)
+    _say_what_they_are(clips)
     return clips
 
 
-def _index_audio(folder: Path) -> dict[str, Path]:
-    """Stem → file, for every audio file below the folder."""
+def _segment_files(folder: Path) -> SegmentFiles:
     if not folder.is_dir():
         raise EvaluationDataError(f"{folder}: not a folder; it should hold the AudioSet audio")
-    return {p.stem: p for p in sorted(folder.rglob("*")) if p.suffix.lower() in _AUDIO_SUFFIXES}
+    files = SegmentFiles(MEDIA_SUFFIXES)
+    for path in folder.rglob("*"):
+        files.add(path.as_posix())
+    return files
 
 
-def _file_keys(segment: Segment) -> list[str]:
-    start_ms = round(segment.start_s * 1000)
-    end_ms = round(segment.end_s * 1000)
-    names = [segment.ytid, f"Y{segment.ytid}"]
-    suffixes = [
-        f"_{start_ms}_{end_ms}",
-        f"_{start_ms}",
-        f"_{segment.start_s:.3f}_{segment.end_s:.3f}",
-        f"_{segment.start_s:.3f}",
-        f"_{segment.start_s:g}",
-        "",
-    ]
-    return [name + suffix for suffix in suffixes for name in names]
+def _say_what_they_are(clips: Sequence[FileClip]) -> None:
+    """A warning where files whose names do not tell are segments by their duration, of a few that are looked at."""
+    unclear = [clip for clip in clips if clip.or_cut_out and clip.start_s and clip.path.is_file()]
+    looked_at = unclear[:: math.ceil(len(unclear) / _LOOKED_AT)] if unclear else []
+    cut_out = []
+    for clip in looked_at:
+        try:
+            if is_cut_out(clip):
+                cut_out.append(clip.path.name)
+        except UndecodableError:
+            continue
+    if cut_out:
+        logger.warning(
+            "%s and %d more of %d files that were looked at are no longer than their segment: such files are taken for "
+            "segments that were cut out, longer ones for whole recordings",
+            cut_out[0],
+            len(cut_out) - 1,
+            len(looked_at),
+        )

@@ -1,13 +1,16 @@
-"""Captioned clips: MusicCaps, Song Describer, and any csv of (path, caption); a clip may have several captions."""
+"""Captioned clips: MusicCaps, Song Describer, and any csv of (path, caption), graded or not; a clip may have several
+captions."""
 
 import csv
+import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, get_args
 
 from trainer.evaluation.clips import EvaluationDataError, FileClip, FileClips
-from trainer.evaluation.readers.audioset import Segment, segment_clips
+from trainer.evaluation.readers.audioset import AudioIs, Segment, segment_clips
 from trainer.evaluation.readers.tagged import digest_of, existing, safe_join
 
 MusicCapsSubset = Literal["all", "eval", "balanced"]
@@ -16,13 +19,14 @@ SongDescriberSubset = Literal["valid", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionedSet:
-    """`captions` are (position of the clip, text)."""
+    """`captions` are (position of the clip, text); `grades`, of a graded set, says how well each text fits its clip."""
 
     name: str
     clips: FileClips
     captions: tuple[tuple[int, str], ...]
     sources: dict[str, str]
     notes: dict[str, str] = field(default_factory=dict)
+    grades: tuple[float, ...] = ()
 
 
 class CaptionReader(Protocol):
@@ -33,20 +37,45 @@ class CaptionReader(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionTable:
-    """A csv of the reader's own user: `path` (relative to it), `caption`, optionally `clip_id`; a row a caption."""
+    """A csv of the reader's own user: `path` (relative to it), `caption`, optionally `clip_id`; a row a caption.
+    `name` tells it from others, by default that of the file."""
+
+    file: Path
+    name: str | None = None
+
+    def read(self) -> CaptionedSet:
+        path = existing(self.file, "a csv of captions")
+        captioned = [(_clip_of(path, where, row), row["caption"]) for where, row in _rows(path, ("path", "caption"))]
+        return _captioned_set(
+            f"captions/{self.name or path.stem}", path, captioned, {"text": "the caption as it stands there"}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradedTable:
+    """The same with `grade`, a number of at least 0: how well a caption (a query, a playlist's title) fits the clip. A
+    pair that has no row has the grade 0."""
 
     file: Path
 
     def read(self) -> CaptionedSet:
-        path = existing(self.file, "a csv of captions")
-        captioned: list[tuple[FileClip, str]] = []
-        for where, row in _rows(path, ("path", "caption")):
-            audio = safe_join(path.parent, row["path"], where)
-            clip_id = row.get("clip_id") or row["path"]
-            captioned.append(
-                (FileClip(clip_id=clip_id, path=audio, recording_ids=(clip_id, audio.stem)), row["caption"])
-            )
-        return _captioned_set(f"captions/{path.stem}", path, captioned, {"text": "the caption as it stands there"})
+        path = existing(self.file, "a csv of graded captions")
+        captioned, grades, seen = [], [], set()
+        for where, row in _rows(path, ("path", "caption", "grade")):
+            try:
+                grade = float(row["grade"])
+            except ValueError:
+                grade = math.nan
+            if not 0 <= grade < math.inf:
+                raise EvaluationDataError(f"{where}: grade is {row['grade'][:20]!r}, not a number of at least 0")
+            clip = _clip_of(path, where, row)
+            if (clip.clip_id, row["caption"]) in seen:
+                raise EvaluationDataError(f"{where}: {clip.clip_id} has a second grade for the same caption")
+            seen.add((clip.clip_id, row["caption"]))
+            captioned.append((clip, row["caption"]))
+            grades.append(grade)
+        found = _captioned_set(f"graded/{path.stem}", path, captioned, {"text": "the caption as it stands there"})
+        return dataclasses.replace(found, grades=tuple(grades))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +87,11 @@ class MusicCaps:
     file: Path
     audio_folder: Path
     subset: MusicCapsSubset = "all"
-    audio_is: Literal["segment", "recording"] = "segment"
+    audio_is: AudioIs = "told"
 
     def __post_init__(self) -> None:
-        if self.subset not in get_args(MusicCapsSubset) or self.audio_is not in ("segment", "recording"):
-            raise ValueError("musiccaps: subset is all, eval or balanced, audio_is is segment or recording")
+        if self.subset not in get_args(MusicCapsSubset) or self.audio_is not in get_args(AudioIs):
+            raise ValueError("musiccaps: subset is all, eval or balanced, audio_is is told, segment or recording")
 
     def read(self) -> CaptionedSet:
         path = existing(self.file, "MusicCaps's musiccaps-public.csv")
@@ -108,6 +137,13 @@ class SongDescriber:
             captioned.append((FileClip(clip_id=track, path=audio, recording_ids=(track, given.stem)), row["caption"]))
         notes = {"subset": self.subset, "text": "the caption as published", "clip": "two minutes, whole"}
         return _captioned_set("song_describer", path, captioned, notes)
+
+
+def _clip_of(path: Path, where: str, row: dict[str, str]) -> FileClip:
+    """Of a csv of the reader's own user."""
+    audio = safe_join(path.parent, row["path"], where)
+    clip_id = row.get("clip_id") or row["path"]
+    return FileClip(clip_id=clip_id, path=audio, recording_ids=(clip_id, audio.stem))
 
 
 def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[str, dict[str, str]]]:

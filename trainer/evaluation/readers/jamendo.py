@@ -1,20 +1,21 @@
 """MTG-Jamendo: `autotagging_*.tsv`, one row a track (TRACK_ID, ARTIST_ID, ALBUM_ID, PATH, DURATION, then its tags).
 
 The tags stand in as many further tab-separated fields as a track has, each `category---tag` with the category genre,
-instrument or mood/theme. Splits are files of the same form (`data/splits/split-0/autotagging_genre-train.tsv` …). The
-label's text is the tag without its category.
+instrument or mood/theme. Each of the five published splits is files of the same form
+(`data/splits/split-0/autotagging_genre-train.tsv` …; `autotagging-train.tsv` has all tags:
+github.com/MTG/mtg-jamendo-dataset). The label's text is the tag without its category; where all categories are in, a
+few tags of two of them have the same text.
 """
 
 import csv
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from trainer.evaluation.arguments import JAMENDO_SUBSETS
 from trainer.evaluation.clips import EvaluationDataError, FileClip
 from trainer.evaluation.readers.tagged import SPLITS, TaggedSet, digest_of, existing, file_split, safe_join
 
-Subset = Literal["top50tags", "genre", "instrument", "moodtheme"]
 _HEADER = ["TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS"]
 _CATEGORIES = ("genre", "instrument", "mood/theme")
 
@@ -23,32 +24,29 @@ _CATEGORIES = ("genre", "instrument", "mood/theme")
 class Jamendo:
     """`folder` is the dataset's repository (or its `data`), `audio_folder` where `NN/NNNNN.mp3` were unpacked.
 
-    `excerpt_s` takes that many seconds from the middle of each track instead of the whole; `low_quality` looks for
-    the files of the dataset's audio-low download (`NNNNN.low.mp3`).
+    `excerpt_s` takes that many seconds from the middle of each track instead of the whole. Files of the dataset's
+    audio-low download (`NNNNN.low.mp3`) are taken where the others are not there, with `low_quality` always.
     """
 
     folder: Path
     audio_folder: Path
-    subset: Subset = "top50tags"
+    subset: str = "top50tags"
     split_number: int = 0
     excerpt_s: float | None = None
     low_quality: bool = False
 
     def __post_init__(self) -> None:
-        if self.subset not in ("top50tags", "genre", "instrument", "moodtheme") or not 0 <= self.split_number <= 4:
-            raise ValueError("jamendo: subset is top50tags, genre, instrument or moodtheme, split_number is 0 to 4")
+        if self.subset not in JAMENDO_SUBSETS or not 0 <= self.split_number <= 4:
+            raise ValueError(f"jamendo: subset is one of {', '.join(JAMENDO_SUBSETS)}, split_number is 0 to 4")
         if self.excerpt_s is not None and self.excerpt_s <= 0:
             raise ValueError("jamendo: excerpt_s must be above 0")
 
     def read(self) -> TaggedSet:
         data = self.folder / "data" if (self.folder / "data").is_dir() else self.folder
-        splits_folder = data / "splits" / f"split-{self.split_number}"
-        read = {
-            split: self._rows(
-                existing(splits_folder / f"autotagging_{self.subset}-{split}.tsv", f"MTG-Jamendo's {split} split")
-            )
-            for split in SPLITS
-        }
+        fold = f"split-{self.split_number}"
+        stem = "autotagging" if self.subset == "all" else f"autotagging_{self.subset}"
+        files = {split: data / "splits" / fold / f"{stem}-{split}.tsv" for split in SPLITS}
+        read = {split: self._rows(existing(path, f"MTG-Jamendo's {split} split")) for split, path in files.items()}
         found = {tag for _, tags in read.values() for present in tags for tag in present}
         classes = sorted(found)
         return TaggedSet(
@@ -56,16 +54,14 @@ class Jamendo:
             class_names=tuple(classes),
             class_texts=tuple(tag.partition("---")[2] for tag in classes),
             splits={split: file_split(clips, tags, classes) for split, (clips, tags) in read.items()},
-            sources={
-                name: digest_of(splits_folder / name)
-                for name in (f"autotagging_{self.subset}-{split}.tsv" for split in SPLITS)
-            },
+            sources={path.name: digest_of(path) for path in files.values()},
             notes={
-                "split": f"the published split-{self.split_number}",
+                "split": f"the published {fold}",
                 "label_text": "the tag without its category",
                 "propagation": "none",
                 "excerpt": "whole tracks" if self.excerpt_s is None else f"the middle {self.excerpt_s:g} s",
             },
+            fold=fold,
         )
 
     def _rows(self, path: Path) -> tuple[list[FileClip], list[set[str]]]:
@@ -89,8 +85,10 @@ class Jamendo:
             duration_s = float(row[4])
         except ValueError as error:
             raise EvaluationDataError(f"{where}: DURATION {row[4]!r} is not a number") from error
-        relative = f"{row[3].removesuffix('.mp3')}.low.mp3" if self.low_quality else row[3]
-        audio = safe_join(self.audio_folder, relative, where)
+        audio = safe_join(self.audio_folder, row[3], where)
+        low = audio.with_suffix(".low.mp3")
+        if self.low_quality or (low.is_file() and not audio.is_file()):
+            audio = low
         whole = FileClip(clip_id=row[0], path=audio, recording_ids=(row[0], Path(row[3]).stem))
         if self.excerpt_s is None or self.excerpt_s >= duration_s:
             return whole

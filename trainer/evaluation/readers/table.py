@@ -16,9 +16,10 @@ _RESERVED = ("clip_id", "path", "split")
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTable:
-    """A csv of the reader's own user."""
+    """A csv of the reader's own user. `name` tells it from others, by default that of the file."""
 
     file: Path
+    name: str | None = None
 
     def read(self) -> TaggedSet:
         path = existing(self.file, "a csv of clips × tags")
@@ -30,6 +31,7 @@ class ClipTable:
                 raise EvaluationDataError(f"{path}:1: the header needs `path` and at least one tag, each name once")
             clips: dict[str, list[FileClip]] = {split: [] for split in SPLITS}
             tags: dict[str, list[set[str]]] = {split: [] for split in SPLITS}
+            split_of: dict[Path, str] = {}
             for line, row in enumerate(reader, start=2):
                 where = f"{path}:{line}"
                 split = row.get("split") or "test"
@@ -38,11 +40,13 @@ class ClipTable:
                         f"{where}: every tag is 0 or 1, and split is one of {', '.join(SPLITS)}, with no further fields"
                     )
                 audio = safe_join(path.parent, row["path"], where)
+                if (other := split_of.setdefault(audio, split)) != split:
+                    raise EvaluationDataError(f"{where}: {row['path']} is in {split} and in {other}")
                 clip_id = row.get("clip_id") or row["path"]
                 clips[split].append(FileClip(clip_id=clip_id, path=audio, recording_ids=(clip_id, audio.stem)))
                 tags[split].append({name for name in classes if row[name] == "1"})
         return TaggedSet(
-            name=f"table/{path.stem}",
+            name=f"table/{self.name or path.stem}",
             class_names=tuple(classes),
             class_texts=tuple(classes),
             splits={split: file_split(clips[split], tags[split], classes) for split in SPLITS if clips[split]},

@@ -1,6 +1,5 @@
 """A tagging set: clips, classes and which clip has which class, whatever file it came from."""
 
-import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,7 +54,11 @@ class TaggedSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class TaggedSet:
-    """`class_texts` is what the text tower reads for each class; `notes` states the choices a table must carry."""
+    """`class_texts` is what the text tower reads for each class; `notes` states the choices a table must carry.
+
+    Of a `single_label` set every clip has exactly one class. `fold` is which of several published splits it is.
+    `synonyms` are classes that the literature takes for one.
+    """
 
     name: str
     class_names: tuple[str, ...]
@@ -63,18 +66,20 @@ class TaggedSet:
     splits: dict[str, TaggedSplit]
     sources: dict[str, str]  # file name → sha256
     notes: dict[str, str] = field(default_factory=dict)
+    single_label: bool = False
+    fold: str = ""
+    synonyms: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.class_names) != len(self.class_texts) or len(set(self.class_names)) != len(self.class_names):
             raise ValueError(f"{self.name}: class names must be distinct and have one text each")
+        if self.single_label and any((split.labels.sum(axis=1) != 1).any() for split in self.splits.values()):
+            raise ValueError(f"{self.name}: every clip of a single-label set has one class")
 
     def split(self, name: str) -> TaggedSplit:
         if name not in self.splits or not self.splits[name].clips.ids:
             raise EvaluationDataError(f"{self.name}: there is no {name} split; there are {', '.join(self.splits)}")
         return self.splits[name]
-
-    def renamed(self, name: str) -> "TaggedSet":
-        return dataclasses.replace(self, name=name)
 
 
 def label_matrix(tags_of_clips: Sequence[set[str]], classes: Sequence[str]) -> BoolArray:
@@ -99,6 +104,22 @@ def digest_of(path: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """A name a path: its own, with as many folders before it as tell it from the others. Raises EvaluationDataError
+    where one is there twice."""
+    whole = [path.resolve() for path in paths]
+    if len(set(whole)) < len(whole):
+        raise EvaluationDataError(f"{next(path for path in whole if whole.count(path) > 1)}: is given twice")
+    names = []
+    for path in whole:
+        others = [other for other in whole if other != path]
+        length = 1
+        while any(other.parts[-length:] == path.parts[-length:] for other in others):
+            length += 1
+        names.append("/".join(path.parts[-length:]))
+    return names
 
 
 def existing(path: Path, what: str) -> Path:

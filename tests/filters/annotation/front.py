@@ -1,4 +1,4 @@
-"""What a proxy with a certificate does in front of the page: ends TLS and passes the bytes on, `Host` as it came."""
+"""What may stand between the page and its people: a proxy that ends TLS, a long way. Bytes pass on as they came."""
 
 import asyncio
 import contextlib
@@ -26,8 +26,8 @@ def certificate(folder: Path, name: str) -> ssl.SSLContext:
 
 
 @contextlib.contextmanager
-def tls_front(port: int, to_port: int, context: ssl.SSLContext) -> Iterator[None]:
-    """Listen on the port of loopback while the block runs."""
+def front(port: int, to_port: int, *, context: ssl.SSLContext | None = None, delay_s: float = 0.0) -> Iterator[None]:
+    """Listen on the port of loopback while the block runs; each direction takes `delay_s` longer."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -35,9 +35,8 @@ def tls_front(port: int, to_port: int, context: ssl.SSLContext) -> Iterator[None
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
             while content := await reader.read(65536):
-                writer.write(content)
-                await writer.drain()
-        writer.close()
+                loop.call_later(delay_s, writer.write, content)
+        loop.call_later(delay_s, writer.close)
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", to_port)

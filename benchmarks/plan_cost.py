@@ -1,0 +1,235 @@
+"""What a plan costs a recording, how that grows, and what a key costs that has far too much.
+
+    python -m benchmarks.plan_cost
+    python -m benchmarks.plan_cost --only skew
+    nice -n 19 python -m benchmarks.plan_cost --paper 1000 10000 --tenth 10000 100000    # reduced
+
+Catalogues with the paper's text a row (benchmarks/plan_text.py) and with a tenth of it are planned by `mulan mine
+--dry_run` with two worker processes. CPU is that of all its processes, less the start-up: that of a plan of 64 rows,
+and what the report's samples take, whose number is bounded. Beside it the filters alone in a bare loop on the same
+text: rules, sentences, gates, keys of duplicates. Peak PSS is of all processes, sampled, and so are the bytes of
+temporary files.
+
+Skew: a million comments of one recording, a playlist of a million recordings, one title in 100,000 playlists, each
+beside the same rows spread evenly. Ratios are of CPU time, which another job on the machine changes least. Exit code 1
+where a bar is missed: 1.15 between the sizes of a pair, 1.5 over the filters alone and over even rows.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.machine import pss_bytes, write_result
+from benchmarks.plan_text import PAPER, TENTH, Texts, Volume, catalogue, identifier, write_lines, write_tables
+from filters.long_form.gates import judge
+from filters.long_form.sentences import duplicate_key, sentences
+from filters.short_form.rules import clean_recording
+from pipeline.mine import SMALL_BYTES
+
+ROOT = Path(__file__).resolve().parents[1]
+SAMPLE_S = 0.5
+START_ROWS, FILTERED_ROWS = 64, 500
+MAX_GROWTH, MAX_OVER_FILTERS, MAX_SKEW = 1.15, 1.5, 1.5
+
+Lines = Iterator[dict[str, Any]]
+
+
+def plan(tables: dict[str, Path], output: Path, workers: int) -> dict[str, float]:
+    """Plan one catalogue in processes of its own; what it took."""
+    command = [sys.executable, "-m", "openmulan", "mine", "--dry_run", "--quiet", "--tokenizer", "none"]
+    command += ["--output", str(output), "--direct_num_workers", str(workers)]
+    command += [part for name, path in tables.items() for part in (f"--{name}", str(path))]
+    before, started = _children_cpu_s(), time.monotonic()
+    peak_bytes = disk_bytes = 0
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            try:
+                peak_bytes = max(peak_bytes, pss_bytes([tree, *tree.children(recursive=True)]))
+            except psutil.Error:  # it has just ended
+                break
+            disk_bytes = max(disk_bytes, _temporary_bytes(output))
+            time.sleep(SAMPLE_S)
+    if process.returncode:
+        raise SystemExit(f"mulan mine left with {process.returncode}")
+    return {
+        "cpu_s": round(_children_cpu_s() - before, 2),
+        "wall_s": round(time.monotonic() - started, 1),
+        "peak_pss_mib": round(peak_bytes / 2**20),
+        "temporary_mib": round(disk_bytes / 2**20),
+    }
+
+
+def _temporary_bytes(output: Path) -> int:
+    total = 0
+    for folder in output.glob("plans/*/attempt-*/exchange"):
+        for entry in os.scandir(folder):
+            total += entry.stat().st_size
+    return total
+
+
+def filters_ms_a_row(tables: dict[str, Path]) -> float:
+    """The filters alone, on the rows that the catalogue begins with and as many comments as those have."""
+    rows = _first(tables["catalog"], FILTERED_ROWS)
+    chosen = {row["recording_id"] for row in rows}
+    texts = [row["description"] for row in rows]
+    with tables["comments"].open(encoding="utf-8") as lines:
+        texts += [comment["text"] for comment in map(json.loads, lines) if comment["recording_id"] in chosen]
+    started = time.process_time()
+    for row in rows:
+        clean_recording(title=row["title"], artist=row["artist"], album=row["album"], tags=row["tags"])
+    for text in texts:
+        for sentence in sentences(text):
+            judge(sentence)
+            duplicate_key(sentence)
+    return (time.process_time() - started) / len(rows) * 1e3
+
+
+def _first(path: Path, count: int) -> list[dict[str, Any]]:
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line, _ in zip(lines, range(count), strict=False)]
+
+
+def measure_pair(folder: Path, sizes: list[int], volume: Volume, workers: int) -> dict[str, Any]:
+    start = folder / "start"
+    start.mkdir()
+    tables = write_tables(start, START_ROWS, volume)
+    with tables["catalog"].open("a", encoding="utf-8") as stream:  # so that worker processes are worth starting
+        stream.writelines(f"{' ' * (1 << 20)}\n" for _ in range(SMALL_BYTES >> 20))
+    starting = plan(tables, folder / "run-start", workers)
+    report_s = report_cpu_s(folder / "run-start")
+    found: dict[int, dict[str, float]] = {}
+    for size in sizes:
+        (folder / str(size)).mkdir()
+        tables = write_tables(folder / str(size), size, volume)
+        output = folder / f"run-{size}"
+        found[size] = plan(tables, output, workers)
+        start_s = starting["cpu_s"] + report_cpu_s(output) - report_s
+        found[size] |= {
+            "start_cpu_s": round(start_s, 1),
+            "cpu_ms_a_row": round((found[size]["cpu_s"] - start_s) / size * 1e3, 3),
+        }
+        sys.stderr.write(f"{size} rows: {found[size]}\n")
+    filters_ms = filters_ms_a_row(tables)
+    a_row = [found[size]["cpu_ms_a_row"] for size in sizes]
+    return {
+        "sizes": found,
+        "filters_ms_a_row": round(filters_ms, 3),
+        "growth": round(a_row[-1] / a_row[0], 3),
+        "over_filters": round(max(a_row) / filters_ms, 3),
+    }
+
+
+def report_cpu_s(output: Path) -> float:
+    """Its samples take as long for any large run."""
+    before = _children_cpu_s()
+    subprocess.run(
+        [sys.executable, "-m", "openmulan", "report", str(output)], cwd=ROOT, check=True, capture_output=True
+    )
+    return _children_cpu_s() - before
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def skewed(count: int, titles: int) -> dict[str, tuple[dict[str, Lines], dict[str, Lines]]]:
+    """By case, the tables with one key that has too much, and those with the same rows spread evenly."""
+    texts, even = Texts(0), max(1, count // 100)
+
+    def bare(recordings: int) -> Lines:
+        return catalogue(recordings, Volume(short_forms=3, described=1), texts)
+
+    def said(recordings: int) -> Lines:
+        return ({"recording_id": identifier(n % recordings), "text": texts.sentences(1)} for n in range(count))
+
+    def lists(of: int) -> Lines:
+        for number in range(count // of):
+            members = [identifier(number * of + member) for member in range(of)]
+            yield {"playlist_id": f"p{number}", "title": texts.title(), "recording_ids": members}
+
+    def titled(is_one: bool) -> Lines:
+        for number in range(titles):
+            title = "evenings" if is_one else f"{texts.title()} {number}"
+            yield {"playlist_id": f"p{number}", "title": title, "recording_ids": [identifier(number % even)]}
+
+    return {
+        "comments_of_one_recording": (
+            {"catalog": bare(even), "comments": said(1)},
+            {"catalog": bare(even), "comments": said(even)},
+        ),
+        "recordings_of_one_playlist": (
+            {"catalog": bare(count), "playlists": lists(count)},
+            {"catalog": bare(count), "playlists": lists(100)},
+        ),
+        "playlists_of_one_title": (
+            {"catalog": bare(even), "playlists": titled(True)},
+            {"catalog": bare(even), "playlists": titled(False)},
+        ),
+    }
+
+
+def measure_skew(folder: Path, count: int, titles: int, workers: int) -> dict[str, Any]:
+    results = {}
+    for name, cases in skewed(count, titles).items():
+        costs = []
+        for kind, tables in zip(("hot", "even"), cases, strict=True):
+            here = folder / f"{name}-{kind}"
+            here.mkdir()
+            paths = {table: write_lines(here / f"{table}.jsonl", rows) for table, rows in tables.items()}
+            costs.append(plan(paths, here / "run", workers))
+            sys.stderr.write(f"{name}, {kind}: {costs[-1]}\n")
+        hot, even = costs
+        ratios = {f"{what}_ratio": round(hot[what] / even[what], 3) for what in ("cpu_s", "wall_s")}
+        results[name] = {"hot": hot, "even": even, **ratios}
+    return results
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.plan_cost",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for name, sizes in (("--paper", [10_000, 100_000]), ("--tenth", [100_000, 1_000_000])):
+        parser.add_argument(name, type=int, nargs=2, default=sizes, metavar="N", help="rows (default: %(default)s)")
+    parser.add_argument("--skew", type=int, default=1_000_000, metavar="N", help="rows of a key (default: %(default)s)")
+    parser.add_argument("--titles", type=int, default=100_000, metavar="N", help="playlists (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
+    parser.add_argument("--only", choices=("paper", "tenth", "skew"), action="append", help="a part; may be repeated")
+    parser.add_argument("--result", default="plan_cost", help="name of the result (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    parts = {
+        "paper": lambda folder: measure_pair(folder, arguments.paper, PAPER, arguments.workers),
+        "tenth": lambda folder: measure_pair(folder, arguments.tenth, TENTH, arguments.workers),
+        "skew": lambda folder: measure_skew(folder, arguments.skew, arguments.titles, arguments.workers),
+    }
+    result: dict[str, Any] = {"workers": arguments.workers}
+    for name in arguments.only or parts:
+        with tempfile.TemporaryDirectory() as folder:
+            result[name] = parts[name](Path(folder))
+        # After each part, since each takes long.
+        write_result(
+            arguments.result,
+            result,
+            packages=("apache-beam", "pyarrow"),
+            command=" ".join(["python -m benchmarks.plan_cost", *argv]),
+        )
+    pairs = [result[name] for name in ("paper", "tenth") if name in result]
+    flat = all(pair["growth"] <= MAX_GROWTH and pair["over_filters"] <= MAX_OVER_FILTERS for pair in pairs)
+    return 0 if flat and all(case["cpu_s_ratio"] <= MAX_SKEW for case in result.get("skew", {}).values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

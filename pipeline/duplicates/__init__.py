@@ -1,0 +1,1 @@
+"""Near-duplicates: one recording under several ids, in other encodings or cut a little elsewhere."""
