@@ -12,6 +12,8 @@
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
 #     make dist         wheel and sdist into dist/, checked by twine
 #     make test-dist    the sdist in a fresh environment of each of PYTHONS: mulan doctor, mulan demo
+#     make docs         the pages as a site, in build/docs; a broken link or a stale page fails it
+#     make test-docs    every page of it opened in Chromium
 #     make venv         everything, for development
 #     make bench-engines BENCH_ARGS='…'   the same bytes on every engine
 #     make bench BENCH=name BENCH_ARGS='…'   a measurement, into benchmarks/results
@@ -23,8 +25,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange dist test-dist
-.PHONY: lint bench bench-engines clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange dist test-dist docs test-docs lint bench bench-engines clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -184,9 +185,20 @@ test-dist: dist
 		(cd $$there && bin/mulan doctor --offline && bin/mulan demo) || exit 1; \
 	done
 
+.venv-docs/.made: constraints.txt pyproject.toml | $(VENV)/.made
+	@$(PYTHON) -m venv .venv-docs
+	@$(BIN)/uv pip install -q --python .venv-docs/bin/python -c constraints.txt --group docs -r pyproject.toml
+	@touch $@
+
+docs: .venv-docs/.made
+	.venv-docs/bin/python -m sphinx -W --keep-going -q -b html -c docs/site -d build/doctrees . build/docs
+
+test-docs: docs $(VENV)/.installed-dev
+	SITE=$(CURDIR)/build/docs $(BIN)/python -m pytest -m site tests/site
+
 bench: $(VENV)/.installed-dev
 	@test -n "$(BENCH)" || { echo "make bench BENCH=NAME, where NAME is one of: $(BENCHES)" >&2; exit 1; }
 	$(BIN)/python -m benchmarks.$(BENCH) $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-label-studio .venv-release .venv-spark .venv-flink .spark .flink build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-label-studio .venv-release .venv-docs .venv-spark .venv-flink .spark .flink build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,12 +1,13 @@
 """How well a music detector tells music from the rest, on recordings whose kind is known.
 
     python -m benchmarks.detectors ../shared/data --detector builtin
-    python -m benchmarks.detectors ../shared/data --detector ../shared/models/yamnet.tflite
+    python -m benchmarks.detectors ../shared/data --detector ../shared/models/yamnet.tflite --other_hop 0.4875
 
 The folder has `catalog.jsonl` and `music_truth.csv` (recording_id, kind, true_music_fraction_30_60s and, where there is
 one, yamnet_fraction_tau0.3). A recording's score is the mean over its clip; ROC-AUC takes `music` and `music_short`
 against `nonmusic`, overall and for the music of each origin against all that is not music. Recordings that are too
-short for the clip at 30 s are judged by their last 30 s, so that each is counted.
+short for the clip at 30 s are judged by their last 30 s, so that each is counted. With `--other_hop` all are judged
+again with YAMNet's windows that far apart, and the result says which decisions differ.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def summarise(judged: list[Judged]) -> dict[str, Any]:
         "largest_distance_from_reference_fraction": round(
             max((abs(entry.fraction - entry.reference_fraction) for entry in judged
                  if entry.reference_fraction is not None and entry.kind != "music_short"), default=0.0), 4),
-        "cpu_ms_per_clip": round(1000 * float(np.median([entry.cpu_s for entry in judged])), 1),
+        "cpu_ms_per_clip": _cpu_ms(judged),
         "by_origin": {
             origin: {
                 "recordings": len(entries),
@@ -127,6 +128,23 @@ def summarise(judged: list[Judged]) -> dict[str, Any]:
             if entry.kept != (entry.kind in MUSIC)
         ],
     }  # fmt: skip
+
+
+def differences(judged: list[Judged], other: list[Judged]) -> dict[str, Any]:
+    """Between two readings of the same recordings."""
+    pairs = list(zip(judged, other, strict=True))
+    apart = [abs(one.fraction - two.fraction) for one, two in pairs]
+    return {
+        "decisions": len(pairs),
+        "moved": [one.recording_id for one, two in pairs if one.kept != two.kept],
+        "fraction_mean_difference": round(float(np.mean(apart)), 4),
+        "fraction_largest_difference": round(max(apart), 4),
+        "cpu_ms_per_clip": _cpu_ms(other),
+    }
+
+
+def _cpu_ms(judged: list[Judged]) -> float:
+    return round(1000 * float(np.median([entry.cpu_s for entry in judged])), 1)
 
 
 def _distance(entry: Judged) -> float:
@@ -148,18 +166,24 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--detector", default="builtin")
     parser.add_argument("--threshold", type=float, default=MusicGateConfig().threshold)
     parser.add_argument("--min_fraction", type=float, default=MusicGateConfig().min_fraction)
+    parser.add_argument("--other_hop", type=float, metavar="S", help="seconds; to compare with")
     arguments = parser.parse_args(argv)
     try:
         gate = MusicGateConfig(threshold=arguments.threshold, min_fraction=arguments.min_fraction)
         detector = load_detector(arguments.detector)
+        other = None if arguments.other_hop is None else load_detector(arguments.detector, arguments.other_hop)
     except (DetectorError, ValueError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    judged = judge_folder(arguments.folder, detector, gate)
     result = {
         "detector": {"name": detector.name, "digest": detector.digest, "demo_grade": detector.demo_grade},
         "gate": {"threshold": gate.threshold, "min_fraction": gate.min_fraction},
-        **summarise(judge_folder(arguments.folder, detector, gate)),
+        **summarise(judged),
     }
+    if other is not None:
+        again = judge_folder(arguments.folder, other, gate)
+        result["other_hop"] = {"hop_s": other.grid.hop_s, **differences(judged, again)}
     packages = ("numpy", "av", "ai-edge-litert") if detector.name == "yamnet-tflite" else ("numpy", "av")
     command = f"python -m benchmarks.detectors {' '.join(argv)}"
     write_result(f"detector_{detector.name.replace('-', '_')}", result, packages=packages, command=command)

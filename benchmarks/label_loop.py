@@ -1,6 +1,6 @@
 """`mulan label loop` on a mined run from its first draw to its curve, with Chromium as the annotator, in one go.
 
-    python -m benchmarks.label_loop RUN --encoder DIR [--count 40 --batch 20 --epochs 1]
+    python -m benchmarks.label_loop RUN --encoder DIR [--count 40 --batch 10 --epochs 1]
 
 The answers come from a word list, so the classifiers are worth nothing: what is shown is that rounds follow each other
 while somebody labels, how long he waits for a sentence, and what the curve looks like. The frozen fold is checked.
@@ -22,7 +22,9 @@ from tests.filters.annotation.browser import CHROMIUM, MISSING, chromium
 from tests.filters.annotation.harness import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
-_SOUNDS_LIKE_MUSIC = re.compile(r"guitar|drum|bass|voice|beat|piano|melod|slow|sad|chill|sing|rap|rock|pop", re.I)
+_SOUNDS_LIKE_MUSIC = re.compile(
+    r"guitar|drum|bass|voice|beat|piano|melod|slow|sad|chill|sing|rap|rock|pop|song|music|sound|album", re.I
+)
 _DEADLINE_S = 3_600
 
 
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("run", type=Path, help="folder of a mined run")
     parser.add_argument("--encoder", default="bert-base-uncased", help="of `mulan lf-filter fit`")
     parser.add_argument("--count", type=int, default=40)
-    parser.add_argument("--batch", type=int, default=20)
+    parser.add_argument("--batch", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--screenshot", type=Path, help="where to keep a picture of the page while it waits")
     arguments = parser.parse_args(argv)
@@ -63,6 +65,7 @@ def main(argv: list[str]) -> int:
         assert not any(is_frozen(item.text) for item in items)
         assert all(item.inclusion_probability for item in items)
         result = {
+            "encoder": Path(arguments.encoder).name,
             "labels": len(labels),
             "batch": arguments.batch,
             "epochs": arguments.epochs,

@@ -226,8 +226,9 @@ def _fixed_settings(
 def _advice(changes: Collection[str], recorded: Mapping[str, Any], detector: DetectorEntry) -> str:
     """How to go on in a run that has other settings."""
     of_detector = {"detector_digest", "versions.detector"}.issuperset(changes)
-    if of_detector and recorded["name"] == detector.name and recorded["hop_s"] != detector.hop_s:
-        return f"give --music_hop {recorded['hop_s']:g}"
+    hop_s = recorded.get("hop_s", detector.hop_s)
+    if of_detector and recorded.get("name") == detector.name and hop_s != detector.hop_s:
+        return f"give --music_hop {hop_s:g}"
     of_code = any(name.startswith("versions.") for name in changes)
     return "use the openmulan that it was mined with" if of_code else "use those"
 

@@ -19,7 +19,7 @@ def load_detector(spec: str, hop_s: float | None = None) -> MusicDetector:
     """`builtin`, a `.tflite` file of YAMNet, a folder with YAMNet as a SavedModel, a TF-Hub handle such as
     https://tfhub.dev/google/yamnet/1, or `package.module:factory`, which is called without arguments.
 
-    `hop_s` is how far apart YAMNet's windows stand, as it is best known if None. Raises DetectorError.
+    `hop_s` is how far apart YAMNet's windows stand, side by side if None. Raises DetectorError.
     """
     if spec.startswith(("https://", "http://")):
         return YamnetSavedModel.from_handle(spec, hop_s=hop_s)

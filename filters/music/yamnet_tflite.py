@@ -1,4 +1,4 @@
-"""YAMNet as a `.tflite` file, run by LiteRT one window at a time on one thread.
+"""YAMNet as a `.tflite` file, run by LiteRT on one thread: a network of integers several windows at a time.
 
 The file takes 15,600 samples (0.975 s) and gives one score a class. It names its classes but not their MIDs, so
 `yamnet_class_map.csv` must lie beside it.
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
 from filters.music.native_log import notes_dropped
 from filters.music.yamnet import import_or_explain, music_index, version_on, yamnet_grid
+from filters.music.yamnet_batches import YamnetBatches
 
 CLASS_MAP_NAME = "yamnet_class_map.csv"
 CLASS_MAP_URL = (
@@ -27,8 +28,11 @@ class YamnetTflite:
     version = 2  # raised when the same weights score otherwise (tests/test_versions.py)
     demo_grade = False
 
-    def __init__(self, interpreter: Any, music: int, grid: FrameGrid, files: list[bytes]) -> None:
+    def __init__(
+        self, interpreter: Any, batches: YamnetBatches | None, music: int, grid: FrameGrid, files: list[bytes]
+    ) -> None:
         self._interpreter = interpreter
+        self._batches = batches
         self._music = music
         self._shape = interpreter.get_input_details()[0]["shape"]
         self._input = interpreter.get_input_details()[0]["index"]
@@ -50,6 +54,7 @@ class YamnetTflite:
             with notes_dropped():
                 interpreter = litert.Interpreter(model_content=model_bytes, num_threads=1)
                 interpreter.allocate_tensors()
+                batches = YamnetBatches.of(litert, model_bytes)
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise DetectorError(f"{model}: not a model that LiteRT can run ({one_line(error)})") from error
@@ -59,10 +64,12 @@ class YamnetTflite:
         classes = int(outputs[0]["shape"].prod())
         if not music < classes:
             raise DetectorError(f"{map_path}: Music has the index {music}, but {model} gives {classes} scores")
-        return cls(interpreter, music, grid, [model_bytes, map_bytes])
+        return cls(interpreter, batches, music, grid, [model_bytes, map_bytes])
 
     def scores(self, wave_T: NDArray[np.float32]) -> NDArray[np.float32]:
         windows_FW = self.grid.windows(judgeable(wave_T))
+        if self._batches is not None:
+            return self._batches.scores(windows_FW)[:, self._music]
         scores_F = np.empty(len(windows_FW), dtype=np.float32)
         for frame, window_W in enumerate(windows_FW):
             self._interpreter.set_tensor(self._input, window_W.reshape(self._shape))

@@ -263,7 +263,8 @@ def render(found: Found, run_dir: str, *, dry_run: bool) -> str:
         lines += [f"  {name}" for name in found.unknown]
     if found.duplicates:
         lines.append(
-            f"{'duplicates':12} {len(found.duplicates)} recordings with the same audio, or a copy, stay; are they meant too?"
+            f"{'duplicates':12} {len(found.duplicates)} recordings with the same audio, or a copy, stay; "
+            "are they meant too?"
         )
         lines += [f"  {name} has the audio of {removed}" for name, removed in found.duplicates]
     for reader in found.readers:

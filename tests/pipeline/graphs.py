@@ -58,26 +58,38 @@ class Run:
 
 def steps_of(run: Run, lf_model: str) -> dict[str, Callable[[Any], None]]:
     """All pipelines of the job, by name."""
-    attempt = run.attempt
-    tables = {**TABLES, "exchange": Exchange()}
+    attempt, tables = run.attempt, TABLES
     config = MineConfig(detector_digest=load_detector(BUILTIN).digest)
-    return {
-        "survey": lambda begin: survey(begin, paths=FILES, limit=10**6, known=run.known, attempt=attempt, **tables),
-        "plan": lambda begin: plan(
+    of_engine, of_files = Exchange(), Exchange(folder=storage.join(attempt.run_dir, "exchange"), partitions=4)
+
+    def surveys(exchange: Exchange) -> Callable[[Any], None]:
+        return lambda begin: survey(
+            begin, paths=FILES, limit=10**6, known=run.known, attempt=attempt, exchange=exchange, **tables
+        )
+
+    def plans(exchange: Exchange) -> Callable[[Any], None]:
+        return lambda begin: plan(
             begin,
             catalogues=FILES,
             comments=FILES,
             playlists=FILES,
-            cutoff=2**63,
+            cutoff=None,
             shards=run.count,
             known=run.known,
             keep_gone=False,
             attempt=attempt,
+            exchange=exchange,
             tokenizer=attempt.tokenizer_path,
             text=TextConfig(),
             lf_model=lf_model,
             **tables,
-        ),
+        )
+
+    return {
+        "survey": surveys(of_engine),
+        "survey through files": surveys(of_files),
+        "plan": plans(of_engine),
+        "plan through files": plans(of_files),
         "rewrite parts": lambda begin: rewrite_parts(
             begin, removed=["gs://run/removed-000.jsonl"], known=run.known, attempt=attempt, first_index=run.count
         ),

@@ -281,6 +281,8 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         for subset in dict.fromkeys(arguments.jamendo_subsets):
             for number in dict.fromkeys(arguments.jamendo_splits):
                 tagging.append(({"kind": "jamendo", **folders, "subset": subset, "split_number": number}, True))
+    if arguments.gtzan_lists:
+        _need(arguments, "gtzan_lists", "gtzan")
     if arguments.gtzan:
         lists = {"lists": str(arguments.gtzan_lists)} if arguments.gtzan_lists else {}
         tagging.append(({"kind": "gtzan", "folder": str(arguments.gtzan), **lists}, True))

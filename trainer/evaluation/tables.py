@@ -189,7 +189,9 @@ def _differences(results: Results, name: str) -> Table | None:
         header=("models", *map(_heading, metrics)),
         rows=tuple(rows),
         own_rows=frozenset(range(len(rows))),
-        notes=("paired: each resample is of the same clips for both; an interval without 0 is a difference",),
+        notes=(
+            "paired: each resample is the same clips, queries or groups of both; an interval without 0 is a difference",
+        ),
     )
 
 

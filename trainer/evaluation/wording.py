@@ -152,12 +152,8 @@ class Synonyms(_Wording):
         groups = groups_of(data)
         text_of = dict(zip(data.class_names, data.class_texts, strict=True))
         names = [name for group in groups for name in group]
-        alike = rank_correlations(clips.rows @ self._texts(model, [text_of[name] for name in names]).T)
-        group = np.repeat(np.arange(len(groups)), [len(group) for group in groups])
-        same = group[:, None] == group
-        pairs = np.triu(np.ones_like(same), 1)
-        within = np.array([alike[pairs & same & (group == g)].mean() for g in range(len(groups))])
-        between = np.array([alike[group == g][:, group != g].mean() for g in range(len(groups))])
+        texts = self._texts(model, [text_of[name] for name in names])
+        within, between = group_correlations(clips.rows @ texts.T, [len(group) for group in groups])
         about = self._about(data, split, clips, model)
         of_groups = {"/".join(words): float(value) for words, value in zip(groups, within, strict=True)}
         return Measurement(
@@ -175,6 +171,18 @@ class Synonyms(_Wording):
         )
 
 
+def group_correlations(scores: FloatArray, sizes: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each group of columns, which stand beside each other: the mean rank correlation over its pairs, and that over
+    pairs of one of its columns and one of another group."""
+    alike = rank_correlations(scores)
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    same = group[:, None] == group
+    pairs = np.triu(np.ones_like(same), 1)
+    within = [alike[pairs & same & (group == g)].mean() for g in range(len(sizes))]
+    between = [alike[group == g][:, group != g].mean() for g in range(len(sizes))]
+    return np.array(within), np.array(between)
+
+
 def rank_correlations(scores: FloatArray) -> NDArray[np.float64]:
     """Spearman's, of every two columns of (clips × texts); ties share their mean rank. A column without any order, of
     one score alone, goes with none: 0."""
@@ -187,4 +195,4 @@ def rank_correlations(scores: FloatArray) -> NDArray[np.float64]:
     return found
 
 
-__all__ = ["Negation", "Synonyms", "denied", "groups_of", "rank_correlations", "with_and_without"]
+__all__ = ["Negation", "Synonyms", "denied", "group_correlations", "rank_correlations"]

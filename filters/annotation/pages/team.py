@@ -72,7 +72,8 @@ def _points(periods: list[lead.Period]) -> list[tuple[float, float, float, float
     def height(share: float) -> float:
         return round((1 - share) * _HEIGHT, 1)
 
+    step = _WIDTH / max(len(periods), 1)
     return [
-        (round((place + 0.5) * _WIDTH / len(periods), 1), *(height(x) for x in (one.value, one.low, one.high)))
+        (round((place + 0.5) * step, 1), height(one.value), height(one.low), height(one.high))
         for place, one in enumerate(period.observed for period in periods)
     ]

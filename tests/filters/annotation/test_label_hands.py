@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -125,7 +126,7 @@ def test_the_page_offers_other_keys_when_keys_do_nothing(browser: Browser, quick
 
 def test_a_long_sentence_scrolls_and_leaves_the_answers_in_sight(browser: Browser, quick_path: Path) -> None:
     items = [LabelItem(item_id="long", text=LONG), LabelItem(item_id="short", text="A slow drum.")]
-    views = {
+    views: dict[str, dict[str, Any]] = {
         "phone": {"viewport": {"width": 390, "height": 780}, "is_mobile": True, "has_touch": True},
         "on its side": {"viewport": {"width": 780, "height": 360}, "is_mobile": True, "has_touch": True},
         "at 200 %": {"viewport": {"width": 640, "height": 400}},
@@ -135,7 +136,7 @@ def test_a_long_sentence_scrolls_and_leaves_the_answers_in_sight(browser: Browse
         for name, view in views.items():
             page = sign_in(browser, server, "ada", **view)
             wait_for_sentence(page, LONG)
-            height = view["viewport"]["height"]  # type: ignore[index]
+            height = view["viewport"]["height"]
             for selector in (".answer.yes", ".answer.no", '[data-action="skip"]', "#cue button"):
                 box = page.locator(selector).bounding_box()
                 assert box is not None, (name, selector)

@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def read() -> Iterator[Candidate]:
     return (Candidate(text=text, score=None, source="made") for text in TEXTS)
 
 
-def make_loop(folder: Path, points: list[curve.Point], **plan: int) -> WordLoop:
+def make_loop(folder: Path, points: list[curve.Point], **plan: Any) -> WordLoop:
     loop = WordLoop(folder / "l.db", read, LoopPlan(output=folder / "out", **plan), points.append)
     loop.calls = []
     loop.prepare()
@@ -154,7 +155,7 @@ def test_weighted_figures_are_those_of_scikit_learn() -> None:
     dice = np.random.default_rng(0)
     for _ in range(20):
         is_yes, weights = dice.random(50) < 0.3, dice.random(50) + 0.1
-        scores = np.round(dice.random(50) + 0.3 * is_yes, 1)
+        scores = np.round(dice.random(50) + 0.3 * is_yes, 1).astype(np.float64)
         auc, ap = (metric(is_yes, scores, weights) for metric in (curve.roc_auc, curve.average_precision))
         assert auc == pytest.approx(roc_auc_score(is_yes, scores, sample_weight=weights))
         assert ap == pytest.approx(average_precision_score(is_yes, scores, sample_weight=weights))

@@ -26,9 +26,18 @@ from filters.music.gate import music_fraction
 from filters.music.load import TFHUB_YAMNET, load_detector
 from filters.music.native_log import notes_dropped
 from filters.music.yamnet import FIRST_GRID, MUSIC_MID, YAMNET_GRID, music_index
+from filters.music.yamnet_batches import BATCH
 from filters.music.yamnet_savedmodel import PARITY_BOUND, YamnetSavedModel
 from filters.music.yamnet_tflite import CLASS_MAP_NAME, YamnetTflite
-from tests.filters.music.tiny_yamnet import CLASSES, PUBLISHED_HOP, class_map, music_score, save_savedmodel, save_tflite
+from tests.filters.music.tiny_yamnet import (
+    CLASSES,
+    PUBLISHED_HOP,
+    class_map,
+    music_score,
+    save_integer_tflite,
+    save_savedmodel,
+    save_tflite,
+)
 from tests.frozen_outputs import complaint, of_detector
 from tests.shared_files import SharedFolder
 
@@ -172,6 +181,23 @@ def test_a_score_depends_on_its_own_window_alone(tflite: Path, savedmodel: Path)
         assert np.array_equal(detector.scores(clip_T()), detector.scores(clip_T()))
 
 
+def test_a_network_of_integers_has_the_same_scores_in_batches_and_one_of_floats_stays_whole(
+    tflite: Path, tmp_path: Path
+) -> None:
+    detector = YamnetTflite.load(save_integer_tflite(tmp_path / "integers.tflite"))
+    assert detector._batches is not None
+    assert YamnetTflite.load(tflite)._batches is None
+    wave_T = clip_T(2.5 * BATCH)
+    for samples in (1, 15_600 * BATCH, len(wave_T)):
+        in_batches_F = detector.scores(wave_T[:samples])
+        alone_F = [float(detector.scores(window_W)[0]) for window_W in detector.grid.windows(wave_T[:samples])]
+        assert in_batches_F.tolist() == alone_F
+    assert len(set(alone_F)) > len(alone_F) / 2
+    batches, detector._batches = detector._batches, None
+    assert batches is not None
+    assert detector.scores(wave_T).tolist() == alone_F, "the whole file, a window at a time"
+
+
 def test_waves_that_are_not_finite_or_not_there_are_refused(tflite: Path, savedmodel: Path) -> None:
     broken_T = clip_T().copy()
     broken_T[7] = np.nan
@@ -240,6 +266,9 @@ def test_shared_yamnet_scores_music_by_its_mid_and_speech_by_its_own(
     assert music_F.shape == rain_F.shape == (31,)
     # What runs were made with before windows stood side by side.
     assert YamnetTflite.load(yamnet, hop_s=FIRST_GRID.hop_s).digest == "57ef5b170b9eab4ec9f5610903896e99"
+    assert detector._batches is not None
+    detector._batches = None
+    assert np.array_equal(detector.scores(synthesise("jazz trio", 1, 30.0)), music_F)
     assert music_fraction(music_F, detector.grid, threshold=0.3, duration_s=30.0) > 0.9
     assert music_fraction(rain_F, detector.grid, threshold=0.3, duration_s=30.0) < 0.1
     # The same model with a map that calls its first class Music: another class's scores, so the map decides.

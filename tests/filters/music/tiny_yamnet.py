@@ -100,3 +100,29 @@ def save_tflite(path: Path, order: tuple[str, ...] = CLASSES, samples: int = WIN
     path.write_bytes(converter.convert())
     path.with_name("yamnet_class_map.csv").write_text(class_map(order), encoding="utf-8")
     return path
+
+
+def save_integer_tflite(path: Path) -> Path:
+    """A file as MediaPipe's is made: spectrum of floats, then a network of int8 with convolutions, for one window."""
+    import tensorflow as tf
+
+    random = np.random.default_rng(5)
+    filters = tf.constant(random.normal(0, 0.5, (3, 3, 1, 8)).astype(np.float32))
+    last = tf.constant(random.normal(0, 0.7, (8, len(CLASSES))).astype(np.float32))
+
+    def one_window(waveform: Any) -> Any:
+        image = tf.math.log(tf.abs(tf.signal.rfft(tf.reshape(waveform, [30, 520])[:, :512]))[:, :256] + 0.01)
+        maps = tf.nn.relu(tf.nn.conv2d(image[None, :, :, None], filters, strides=2, padding="SAME"))
+        return tf.sigmoid(tf.reduce_mean(maps, axis=[1, 2]) @ last)
+
+    def samples() -> Any:
+        for level in np.geomspace(1e-3, 1, 20):
+            yield [(random.standard_normal(WINDOW) * level).astype(np.float32)]
+
+    traced = tf.function(one_window, input_signature=[tf.TensorSpec([WINDOW], tf.float32)])
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([traced.get_concrete_function()])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = samples
+    path.write_bytes(converter.convert())
+    path.with_name("yamnet_class_map.csv").write_text(class_map(CLASSES), encoding="utf-8")
+    return path

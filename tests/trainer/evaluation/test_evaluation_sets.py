@@ -4,6 +4,7 @@
 import csv
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from trainer.evaluation.clips import EvaluationDataError
 from trainer.evaluation.declare import evaluator_from_json
 from trainer.evaluation.embedding import FrozenModel
 from trainer.evaluation.evaluator import Measurement
-from trainer.evaluation.metrics import Bootstrap, accuracy
+from trainer.evaluation.metrics import Bootstrap, accuracy, mean_with_interval
 from trainer.evaluation.model import FloatArray, RandomModel
 from trainer.evaluation.readers import fma, gtzan
+from trainer.evaluation.readers.jamendo import Jamendo
 from trainer.evaluation.readers.magnatagatune import SYNONYMS
-from trainer.evaluation.wording import denied, rank_correlations
+from trainer.evaluation.wording import denied, group_correlations, rank_correlations
 
 pytestmark = pytest.mark.slow
 
@@ -230,7 +232,7 @@ def test_a_model_that_says_the_same_of_everything_has_chance(world: World) -> No
         def embed_text(self, texts: list[str]) -> FloatArray:
             return np.ones((len(texts), 4), np.float32)
 
-        def embed_audio(self, waves: list[FloatArray]) -> FloatArray:
+        def embed_audio(self, waves: Sequence[Any]) -> FloatArray:
             return np.ones((len(waves), 4), np.float32)
 
     same = FrozenModel(Same())
@@ -260,6 +262,22 @@ def test_rank_correlations_are_spearmans() -> None:
     scores = np.random.default_rng(0).integers(0, 5, (40, 4)).astype(np.float32)
     np.testing.assert_allclose(rank_correlations(scores), spearmanr(scores).statistic, atol=1e-12)
     assert rank_correlations(np.ones((5, 2), np.float32)).tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_interval_of_synonyms_holds_chance_as_often_as_it_says() -> None:
+    words = [word for group in SYNONYMS for word in group]
+    sizes = [len(group) for group in SYNONYMS]
+    held = 0
+    for seed in range(60):
+        model = RandomModel(seed)
+        within, _ = group_correlations(
+            model.embed_names([f"clip {i}" for i in range(40)]) @ model.embed_text(words).T, sizes
+        )
+        value = mean_with_interval(within, Bootstrap())
+        assert value.low is not None
+        assert value.high is not None
+        held += value.low <= 0 <= value.high
+    assert 53 <= held < 60
 
 
 def test_accuracy_shares_a_tie() -> None:
@@ -299,6 +317,19 @@ def test_five_splits_in_one_command(tmp_path: Path, tones: Tones, capsys: pytest
     assert main([*asked, "--write_exclude", str(excluded)]) == 0
     ids = {json.loads(line).get("recording_id") for line in excluded.read_text().splitlines()}
     assert ids >= {f"track_{i}" for i in range(12)}  # of the last split too
+
+
+def test_every_tag_of_jamendo_in_one_set(tmp_path: Path) -> None:
+    folder = tmp_path / "splits" / "split-3"
+    folder.mkdir(parents=True)
+    for split in ("train", "validation", "test"):
+        row = f"track_{split}\ta\tb\t0/1.mp3\t9\tgenre---{split}\tmood/theme---calm\n"
+        (folder / f"autotagging-{split}.tsv").write_text(JAMENDO + row)
+    data = Jamendo(folder=tmp_path, audio_folder=tmp_path, subset="all", split_number=3).read()
+    assert (data.name, data.fold, data.notes["split"]) == ("mtg_jamendo/all", "split-3", "the published split-3")
+    assert data.class_texts == ("test", "train", "validation", "calm")
+    with pytest.raises(ValueError, match="split_number is 0 to 4"):
+        Jamendo(folder=tmp_path, audio_folder=tmp_path, split_number=5)
 
 
 def test_a_command_over_all_of_them(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
