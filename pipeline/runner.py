@@ -146,8 +146,9 @@ def _read_options(arguments: list[str]) -> tuple[Any, bool]:
     is_local = _short(runner) in LOCAL_RUNNERS
     options.view_as(StandardOptions).runner = LOCAL_RUNNER if is_local else runner
     options.view_as(SetupOptions).save_main_session = False
-    portable = options.view_as(PortableOptions)
-    portable.environment_cache_millis = portable.environment_cache_millis or WORKERS_KEPT_MS
+    if not is_local:
+        portable = options.view_as(PortableOptions)
+        portable.environment_cache_millis = portable.environment_cache_millis or WORKERS_KEPT_MS
     if _short(runner) == "spark":
         properties = options.view_as(JobServerOptions).job_server_jvm_properties
         options.view_as(JobServerOptions).job_server_jvm_properties = [*properties, ONE_SPARK_APPLICATION]

@@ -37,7 +37,7 @@ def run(command: Sequence[str | Path], cwd: Path) -> "subprocess.CompletedProces
         env=environment,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
 
@@ -141,6 +141,7 @@ def install_lines() -> list[str]:
 
 
 @pytest.mark.image
+@pytest.mark.timeout(3600)
 @pytest.mark.skipif("WITH_IMAGE" not in os.environ, reason="downloads 1 GB: run `make test-image`")
 def test_every_step_is_set_up_by_what_the_image_installs(wheel: Path, tmp_path: Path) -> None:
     """And the detector that the image is given judges there."""
