@@ -15,13 +15,14 @@ import pytest
 from tests.trainer.evaluation.clap_world import write_clap
 from tests.trainer.evaluation.test_evaluation_readers import JAMENDO, write_annotations
 from tests.trainer.evaluation.tone_sets import Tones
-from trainer.evaluation.cli import load_model, main
+from trainer.evaluation.cli import main
 from trainer.evaluation.clips import EvaluationDataError
 from trainer.evaluation.declare import evaluator_from_json
 from trainer.evaluation.embedding import FrozenModel
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.metrics import Bootstrap, accuracy, mean_with_interval
 from trainer.evaluation.model import FloatArray, RandomModel
+from trainer.evaluation.models import load_model
 from trainer.evaluation.readers import fma, gtzan
 from trainer.evaluation.readers.jamendo import Jamendo
 from trainer.evaluation.readers.magnatagatune import SYNONYMS
