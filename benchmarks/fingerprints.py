@@ -62,7 +62,8 @@ def encoded(pcm_T: Pcm, form: str) -> bytes:
     container, codec, bits_per_s, rate_hz, options = FORMS[form]
     file = io.BytesIO()
     with av.open(file, "w", format=container) as output:
-        stream = output.add_stream(codec, rate=rate_hz, layout="stereo", bit_rate=bits_per_s, options=options)
+        # Which kind of stream it is depends on the codec's name, which PyAV's types cannot know.
+        stream: Any = output.add_stream(codec, rate=rate_hz, layout="stereo", bit_rate=bits_per_s, options=options)
         stream.codec_context.open()
         form_of_samples, size = stream.codec_context.format.name, stream.codec_context.frame_size
         resampler = av.AudioResampler(form_of_samples, "stereo", rate_hz, size)
@@ -208,8 +209,8 @@ def recall(audio: Path, limit: int | None, folder: Path, workers: int) -> dict[s
     others = {tuple(sorted(source[pair[one]][0].name for one in ("one", "other"))) for pair in pairs}
     judged = []
     for one, other in sorted(pair for pair in others if pair[0] != pair[1]):
-        clips = [cut(decoded(str(audio / name), END_S + SHIFT_S), START_S) for name in (one, other)]
-        judged.append([one, other, round(correlation(*clips), 3)])
+        of_one, of_other = (cut(decoded(str(audio / name), END_S + SHIFT_S), START_S) for name in (one, other))
+        judged.append((one, other, round(correlation(of_one, of_other), 3)))
     return {
         "recordings": len(files),
         "without_keys": sum(not len(clips["original"][1].keys_K) for clips, _, _ in found),

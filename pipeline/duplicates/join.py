@@ -145,7 +145,7 @@ def _halves(group: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[tuple[str, 
 
 def _compared(group: tuple[str, dict[str, Iterable[Any]]]) -> Iterator[Any]:
     other, found = group
-    words = next(iter(found["words"]), None)
+    words = next(iter(found["words"]))
     compared = copies = 0
     for one, offset, theirs in found["asked"]:
         compared += 1

@@ -13,7 +13,7 @@ from pipeline.catalogues.command import main
 from tests.media import encoded, music_CT, wav
 
 WRITTEN = "822d08ab"
-TAGS = (
+TAGS: tuple[dict[str, str], ...] = (
     {"title": "Ein Lied", "artist": "Jemand", "genre": "(17)", "date": "1999-05-01", "comment": "https://example.org"},
     {"title": "Größe\u3000№ 5", "album": "A/B", "description": "Zwei Zeilen.\nUnd mehr.", "isrc": "de-a12-34-56789"},
     {"artist": "One; Two", "keywords": "a, b", "license": "CC0", "track": "4", "encoder": "none"},
