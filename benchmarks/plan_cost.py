@@ -2,7 +2,7 @@
 
     python -m benchmarks.plan_cost
     python -m benchmarks.plan_cost --only skew
-    nice -n 19 python -m benchmarks.plan_cost --paper 1000 10000 --tenth 10000 100000    # reduced
+    python -m benchmarks.plan_cost --paper 10000 20000 --tenth 100000 200000    # less text has no workers
 
 Catalogues with the paper's text a row (benchmarks/plan_text.py) and with a tenth of it are planned by `mulan mine
 --dry_run` with two worker processes. CPU is that of all its processes, less the start-up: that of a plan of 64 rows,

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from filters.long_form.sentences import duplicate_key
+from pipeline import gathered as gathered_module
 from pipeline import plan as plan_module
 from pipeline.settings import TextConfig
 from pipeline.sketch import Sketch, merge_sketches
@@ -72,7 +73,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, int]:
         return merge_sketches(into, other, cap)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plan_module, "merge_sketches", watched)
+        patch.setattr(gathered_module, "merge_sketches", watched)
         planned(folder / "in", folder / "one", {name: [rows] for name, rows in tables().items()})
         shuffled = {}
         for name, rows in tables().items():
