@@ -38,13 +38,12 @@ def run(folder: Path, options: list[str]) -> None:
     task_file.write(path, range(ELEMENTS))
     with beam.Pipeline(options=PipelineOptions(options)) as pipeline:
         tasks = pipeline | "tasks" >> task_file.ReadTasks(path, int)
-        odd = tasks | "side" >> beam.ParDo(_Side(str(folder / SIDE))).with_outputs("odd", main="even")
-        _ = (
-            (odd["odd"], odd["even"] | beam.Reshuffle())
-            | beam.Flatten()
-            | beam.ParDo(_HoldBack())
-            | beam.Map(_leave, str(folder / LAST))
-        )
+        both = tasks | "side" >> beam.ParDo(_Side(str(folder / SIDE))).with_outputs("odd", main="even")
+        last = str(folder / LAST)
+        _ = both["odd"] | "hold odd" >> beam.ParDo(_HoldBack()) | "leave odd" >> beam.Map(_leave, last)
+        # Behind a shuffle, so that the two outputs are not of one stage.
+        even = both["even"] | beam.Reshuffle()
+        _ = even | "hold even" >> beam.ParDo(_HoldBack()) | "leave even" >> beam.Map(_leave, last)
         _ = tasks | "spread" >> beam.ParDo(_Spread(str(folder / SPREAD)))
 
 
