@@ -77,6 +77,8 @@ PRUNE_POINTS = (
 # Of a job that finds the plan of a dry run.
 DRY_RUN_POINTS = ("dry_run_checked", "dry_run_settled")
 AUDIOSET_POINTS = ("audioset_withdrawn",)
+# Of a job with --fingerprint, once its shards are there.
+FINGERPRINT_POINTS = ("fingerprints_published", "fingerprints_checked", "fingerprints_joined")
 
 # A server that has imported the job once forks each child from a process without threads.
 _processes = multiprocessing.get_context("forkserver")
@@ -644,7 +646,7 @@ def assert_same(output: Path, undisturbed: Path) -> None:
     left_out = sum(sum(counts.values()) for counts in recordings.values() if isinstance(counts, dict))
     assert recordings["read"] == recordings["kept"] + left_out
     assert recordings["pending"] == 0
-    for folder in ("shards", "rejects"):
+    for folder in ("shards", "rejects", "fingerprints"):
         assert _names(output, folder) == _names(undisturbed, folder)
     for folder in ("pieces", "tmp"):
         assert _names(output, folder) == set()

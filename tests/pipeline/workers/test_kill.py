@@ -1,6 +1,7 @@
 """Promise 2: whatever kills the job, the same command gives the same bytes in the end."""
 
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.pipeline.killing import (
     AUDIOSET_POINTS,
     COMMIT_POINTS,
     DRY_RUN_POINTS,
+    FINGERPRINT_POINTS,
     PRUNE_POINTS,
     REMOVE_POINTS,
     Ordeal,
@@ -67,6 +69,16 @@ def test_killed_at_every_commit_point(catalogue: Path, undisturbed: tuple[Path, 
     assert_same(output, undisturbed[0])
 
 
+def test_killed_while_copies_are_looked_for(catalogue: Path, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
+    whole, killed = (shutil.copytree(undisturbed[0], tmp_path / name) for name in ("whole", "killed"))
+    options = (*OPTIONS, "--fingerprint")
+    assert mine(catalogue, whole, *options) == 0
+    for point in FINGERPRINT_POINTS:
+        mine_and_die_at(point, catalogue, killed, options)
+    assert mine(catalogue, killed, *options) == 0
+    assert_same(killed, whole)
+
+
 def test_killed_at_random_moments(catalogue: Path, undisturbed: tuple[Path, float], tmp_path: Path) -> None:
     for number, moment_s in enumerate(random_moments(seed=5, count=5, longest_s=0.8 * undisturbed[1])):
         seconds = moment_s
@@ -99,7 +111,8 @@ def test_what_is_settled_of_a_shard_is_not_decoded_again(
 def test_the_list_of_commit_points_is_whole() -> None:
     folder = Path(pipeline.__file__ or "").parent
     named = {name for file in folder.rglob("*.py") for name in re.findall(r'failpoint\("(\w+)"\)', file.read_text())}
-    assert named == {*COMMIT_POINTS, *REMOVE_POINTS, *PRUNE_POINTS, *AUDIOSET_POINTS, *DRY_RUN_POINTS}
+    of_options = {*AUDIOSET_POINTS, *DRY_RUN_POINTS, *FINGERPRINT_POINTS}
+    assert named == {*COMMIT_POINTS, *REMOVE_POINTS, *PRUNE_POINTS, *of_options}
 
 
 def test_six_kills_of_launcher_workers_and_helpers(tmp_path: Path) -> None:
