@@ -36,6 +36,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.machine import write_result
+from pipeline import task_file
 from pipeline.duplicates.fingerprint import MAX_KEYS, Fingerprint, fingerprint
 from pipeline.duplicates.fingerprints import GROUP_HEX_CHARS, SCHEMA
 from pipeline.duplicates.join import COUNTS, PAIRS, join
@@ -143,7 +144,8 @@ def joined(paths: list[Path], folder: Path) -> tuple[list[dict[str, Any]], dict[
     out = folder / f"joined-{time.monotonic_ns()}"
     out.mkdir()
     start, cpu_s = time.perf_counter(), cpu()
-    step = partial(join, files=[path.name for path in paths], run_dir=str(folder), folder=str(out), parts=1)
+    task_file.write(str(tasks := folder / "tasks.jsonl"), [path.name for path in paths])
+    step = partial(join, files=str(tasks), run_dir=str(folder), folder=str(out), parts=1)
     with beam_run(["--direct_num_workers", "1", "--direct_running_mode", "in_memory"]) as (run, _):
         run("join", step)
     took = {"seconds": round(time.perf_counter() - start, 1), "cpu_s": round(cpu() - cpu_s, 1)}

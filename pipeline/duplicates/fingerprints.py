@@ -16,7 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import storage
+from pipeline import storage, task_file
 from pipeline.duplicates.fingerprint import VERSION, fingerprint
 from pipeline.duplicates.join import COUNTS, PAIRS, PAIRS_SCHEMA, join
 from pipeline.media.encode import decode_clip
@@ -24,6 +24,7 @@ from pipeline.run_folder import layout
 from pipeline.run_folder.lock import Hold
 from pipeline.shard_file import open_shard
 from pipeline.storage import DamagedError
+from pipeline.task_file import ReadTasks
 from schemas.commit import FileEntry, ShardRecord, part_key
 from schemas.digest import digest_json
 from schemas.shard import AudioEncoding
@@ -109,7 +110,8 @@ def fingerprint_run(run_dir: str, records: Iterable[ShardRecord], hold: Hold, ru
     missing = [record for record in shards if Made.read(run_dir, record) is None]
     if missing:
         log.info("fingerprints: %d of %d shards", len(missing), len(shards))
-        run(f"fingerprints of {len(missing)} shards", partial(_make, records=missing, hold=hold))
+        with task_file.written(run_dir, (record.to_json() for record in missing)) as path:
+            run(f"fingerprints of {len(missing)} shards", partial(make, records=path, hold=hold))
     made = [Made.read(run_dir, record) for record in shards]
     files = sorted(found.file.path for found in made if found is not None)
     if len(files) != len(shards):
@@ -129,8 +131,9 @@ def fingerprint_run(run_dir: str, records: Iterable[ShardRecord], hold: Hold, ru
 def _joined(run_dir: str, files: list[str], clips: int, digest: str, hold: Hold, run: RunPipeline) -> Joined:
     folder = layout.joining_dir(run_dir, hold.attempt)
     parts = -(-max(clips, 1) // CLIPS_A_FILE)
-    step = partial(join, files=files, run_dir=run_dir, folder=folder, parts=parts)
-    run(f"join of {clips:,} fingerprints", step, small=clips < SMALL_CLIPS)
+    with task_file.written(run_dir, files) as path:
+        step = partial(join, files=path, run_dir=run_dir, folder=folder, parts=parts)
+        run(f"join of {clips:,} fingerprints", step, small=clips < SMALL_CLIPS)
     entries = [
         FileEntry(**storage.parse_json(info.path, storage.read_bytes(info.path)))
         for info in storage.list_folder(folder)
@@ -143,13 +146,10 @@ def _joined(run_dir: str, files: list[str], clips: int, digest: str, hold: Hold,
     return made
 
 
-def _make(begin: Any, *, records: list[ShardRecord], hold: Hold) -> None:
-    _ = (
-        begin
-        | beam.Create(records, reshuffle=False)
-        | beam.Reshuffle()
-        | "fingerprint shard" >> beam.ParDo(_FingerprintShard(hold))
-    )
+def make(begin: Any, *, records: str, hold: Hold) -> None:
+    """Fingerprints of the shards that a file of tasks has the records of."""
+    shards = begin | "shards" >> ReadTasks(records, ShardRecord.from_json)
+    _ = shards | "fingerprint shard" >> beam.ParDo(_FingerprintShard(hold))
 
 
 class _FingerprintShard(beam.DoFn):

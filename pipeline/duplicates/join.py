@@ -25,6 +25,7 @@ from pipeline import storage
 from pipeline.duplicates.fingerprint import MAX_DISTANCE, distance
 from pipeline.run_folder import layout
 from pipeline.table_steps import WriteTotals
+from pipeline.task_file import ReadTasks
 
 FEW = 8
 MIN_KEYS = 2  # that a pair has in common
@@ -45,13 +46,12 @@ Named = tuple[str, Any]
 Clip = tuple[str, bytes, bytes, bytes]
 
 
-def join(begin: Any, *, files: list[str], run_dir: str, folder: str, parts: int) -> None:
-    """Write the pairs of copies among the fingerprints in `files`, as `parts` files whose records lie in `folder`, and
-    the counts beside them."""
+def join(begin: Any, *, files: str, run_dir: str, folder: str, parts: int) -> None:
+    """Write the pairs of copies among fingerprints, as `parts` files whose records lie in `folder`, and the counts
+    beside them. `files` has a line for each file of fingerprints."""
     clips = (
         begin
-        | beam.Create(files)
-        | beam.Reshuffle()
+        | "files" >> ReadTasks(files, str)
         | "read fingerprints" >> beam.FlatMap(_read, run_dir)
         # Of clips with the same samples one is compared; they are copies as it is.
         | "by audio" >> beam.GroupByKey()

@@ -5,7 +5,9 @@ the launching process (LOOPBACK) or in a pool of workers started beforehand (EXT
 starts the job server itself.
 """
 
+import json
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,9 +20,10 @@ from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
 from tests.engines import traps
 from tests.engines.jobs import JOB_TIMEOUT_S, assert_same, mined
 from tests.engines.servers import SPARK_JAR, job_server, worker_pool
+from tests.pipeline.duplicates.sounds import contents, write_copies
 from tests.pipeline.jobs import running as running_job
 from tests.pipeline.jobs import wait_until
-from tests.pipeline.mining import row, write_catalogue
+from tests.pipeline.mining import manifest, row, write_catalogue
 from tests.pipeline.misbehaving import Misbehaving
 
 pytestmark = [
@@ -63,6 +66,18 @@ def test_the_same_bytes_where_beam_starts_the_job_server(
     assert_same(mined(corpus, tmp_path / "run", *detector, *options), in_memory)
     log = (tmp_path / "run.log").read_text(encoding="utf-8")
     assert "Exception ignored in atexit" not in log, "the job server does not end with the run"
+
+
+def test_the_same_copies_are_found(job_endpoint: str, tmp_path: Path) -> None:
+    write_copies(tmp_path)
+    here = mined(tmp_path, tmp_path / "here")
+    there = shutil.copytree(here, tmp_path / "there")
+    mined(tmp_path, here, "--fingerprint")
+    options = ("--runner=PortableRunner", f"--job_endpoint={job_endpoint}", "--environment_type=LOOPBACK")
+    mined(tmp_path, there, "--fingerprint", *options)
+    assert contents(there / "fingerprints") == contents(here / "fingerprints")
+    assert manifest(there) == manifest(here)
+    assert json.loads((there / "fingerprints" / "joined.json").read_text(encoding="utf-8"))["counts"]["copies"] >= 3
 
 
 def test_no_trap_is_met(job_endpoint: str, tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import apache_beam as beam
 from filters.music.load import BUILTIN, load_detector
 from filters.tokens import load_tokenizer
 from pipeline import build, storage, task_file
+from pipeline.duplicates.fingerprints import make
+from pipeline.duplicates.join import join
 from pipeline.exchange import Exchange
 from pipeline.plan import plan, rewrite_parts
 from pipeline.run_folder.lock import Hold
@@ -95,6 +97,10 @@ def steps_of(run: Run, lf_model: str) -> dict[str, Callable[[Any], None]]:
         ),
         "build": lambda begin: build.build(
             begin, tasks=run.tasks, hold=run.hold, config=config, shards=run.shards, allow_roots=("/music",)
+        ),
+        "fingerprint": lambda begin: make(begin, records=run.tasks, hold=run.hold),
+        "join of fingerprints": lambda begin: join(
+            begin, files=run.tasks, run_dir=attempt.run_dir, folder=attempt.run_dir, parts=44
         ),
         "rewrite shards": lambda begin: rewrite_shards(begin, tasks=run.tasks, hold=run.hold, settings=run.shards),
     }

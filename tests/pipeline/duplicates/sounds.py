@@ -1,10 +1,14 @@
 """Music that the tests of near-duplicates make: a melody over chords and a beat, no two alike, and its copies."""
 
+import hashlib
 import io
+import json
+from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
+import soundfile
 from numpy.typing import NDArray
 
 RATE_HZ = 16_000
@@ -16,6 +20,8 @@ FORMS = {
     "aac": ("adts", "aac", 96_000, 44_100, {}),
     "vorbis": ("ogg", "vorbis", 96_000, 44_100, {"strict": "-2"}),
 }
+# What `write_copies` makes: file → what it is a copy of.
+FILES = {"a.flac": "a", "a.mp3": "a", "a-later.flac": "a", "b.flac": "b", "b.opus": "b", "c.flac": "c"}
 
 
 def music(seed: int, seconds: float = 12.0) -> NDArray[np.int16]:
@@ -60,3 +66,31 @@ def decoded(media: bytes) -> NDArray[np.int16]:
         frames = [part for frame in container.decode(audio=0) for part in resampler.resample(frame)]
     frames += resampler.resample(None)
     return np.concatenate([frame.to_ndarray()[0] for frame in frames])
+
+
+def write_copies(folder: Path) -> Path:
+    """The recordings of FILES, and their catalogue."""
+    sounds = {name: music(seed) for seed, name in enumerate("abc")}
+    for name, of in FILES.items():
+        sound_T = sounds[of][RATE_HZ:] if "later" in name else sounds[of]
+        if name.endswith(".flac"):
+            soundfile.write(folder / name, sound_T, RATE_HZ)
+        else:
+            form = "mp3_64k" if name.endswith("mp3") else "opus"
+            (folder / name).write_bytes(encoded(sound_T, form))
+    return write_catalogue(folder, list(FILES))
+
+
+def write_catalogue(folder: Path, names: list[str]) -> Path:
+    rows = (
+        {"recording_id": name, "audio_uri": name, "start_s": 1, "duration_s": 9, "music_gate": "score_only"}
+        for name in names
+    )
+    path = folder / "catalog.jsonl"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """File → hash."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}

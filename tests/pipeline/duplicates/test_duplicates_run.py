@@ -1,46 +1,21 @@
 """`mulan mine --fingerprint` on music and its copies, through a removal and a growth of the run."""
 
-import hashlib
-import json
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-import soundfile
 
 from beam_runner import prune, remove
 from pipeline.run_folder.verify import report_damage
 from schemas.run import Run
-from tests.pipeline.duplicates.sounds import RATE_HZ, encoded, music
+from tests.pipeline.duplicates.sounds import FILES, contents, write_catalogue, write_copies
 from tests.pipeline.mining import manifest, mine, shard_hashes
 from trainer.split import duplicate_leaders
-
-# File → what it is a copy of.
-FILES = {"a.flac": "a", "a.mp3": "a", "a-later.flac": "a", "b.flac": "b", "b.opus": "b", "c.flac": "c"}
 
 
 @pytest.fixture(scope="module")
 def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("copies")
-    sounds = {name: music(seed) for seed, name in enumerate("abc")}
-    for name, of in FILES.items():
-        sound_T = sounds[of][RATE_HZ:] if "later" in name else sounds[of]
-        if name.endswith(".flac"):
-            soundfile.write(folder / name, sound_T, RATE_HZ)
-        else:
-            form = "mp3_64k" if name.endswith("mp3") else "opus"
-            (folder / name).write_bytes(encoded(sound_T, form))
-    return write(folder, list(FILES))
-
-
-def write(folder: Path, names: list[str]) -> Path:
-    rows = (
-        {"recording_id": name, "audio_uri": name, "start_s": 1, "duration_s": 9, "music_gate": "score_only"}
-        for name in names
-    )
-    path = folder / "catalog.jsonl"
-    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
-    return path
+    return write_copies(tmp_path_factory.mktemp("copies"))
 
 
 def groups(run: Path) -> dict[frozenset[str], str]:
@@ -54,14 +29,10 @@ def copies(names: list[str]) -> set[frozenset[str]]:
     return {frozenset(name for name in names if FILES[name] == of) for of in {FILES[name] for name in names}}
 
 
-def contents(folder: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
-
-
 def test_a_run_groups_copies_and_keeps_doing_so(catalogue: Path, tmp_path: Path) -> None:
     run, options = tmp_path / "run", ("--rows_per_shard", "2", "--on_removed", "tombstone")
     names = [name for name in FILES if name != "a.mp3"]
-    write(catalogue.parent, names)
+    write_catalogue(catalogue.parent, names)
     assert mine(catalogue, run, *options) == 0
     assert len(groups(run)) == len(names)
     shards = {name: sha for name, sha in shard_hashes(run).items() if name.startswith("shards/")}
@@ -90,7 +61,7 @@ def test_a_run_groups_copies_and_keeps_doing_so(catalogue: Path, tmp_path: Path)
 
     # A run that has grown is fingerprinted without being asked again, and what was made is kept.
     names.append("a.mp3")
-    write(catalogue.parent, names)
+    write_catalogue(catalogue.parent, names)
     assert mine(catalogue, run, *options) == 0
     assert groups(run).keys() == copies(names)
     grown = contents(run / "fingerprints")
