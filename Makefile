@@ -111,6 +111,7 @@ test-s3: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS_STORES) tests/object_stores
 
 # Beam's job servers, put together from Maven parts once.
+.PRECIOUS: .%/classpath.txt
 .%/classpath.txt: tests/engines/%.pom.xml
 	@command -v java mvn > /dev/null || { echo "the job server of $* needs java and mvn" >&2; exit 1; }
 	@echo "fetching Beam's job server for $* by Maven: 360 MB the first time"
