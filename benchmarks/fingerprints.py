@@ -44,36 +44,12 @@ from pipeline.media.encode import encode
 from pipeline.runner import beam_run
 from pipeline.storage import read_json
 from schemas.shard import CLIP_SAMPLE_RATE_HZ, AudioEncoding
+from tests.pipeline.duplicates.sounds import FORMS, encoded
 
 START_S, END_S, SHIFT_S = 5.0, 35.0, 1.0
 SAME_CORRELATION = 0.5
-# Container, encoder, bits a second, rate and options.
-FORMS: dict[str, tuple[str, str, int, int, dict[str, str]]] = {
-    "mp3 64k": ("mp3", "libmp3lame", 64_000, 44_100, {}),
-    "mp3 128k": ("mp3", "libmp3lame", 128_000, 44_100, {}),
-    "opus 48k": ("ogg", "libopus", 48_000, 48_000, {}),
-    "aac 96k": ("adts", "aac", 96_000, 44_100, {}),
-    "vorbis 96k": ("ogg", "vorbis", 96_000, 44_100, {"strict": "-2"}),
-}
 SHIFT = "1 s later"
 Pcm = NDArray[np.int16]
-
-
-def encoded(pcm_T: Pcm, form: str) -> bytes:
-    container, codec, bits_per_s, rate_hz, options = FORMS[form]
-    file = io.BytesIO()
-    with av.open(file, "w", format=container) as output:
-        # Which kind of stream it is depends on the codec's name, which PyAV's types cannot know.
-        stream: Any = output.add_stream(codec, rate=rate_hz, layout="stereo", bit_rate=bits_per_s, options=options)
-        stream.codec_context.open()
-        form_of_samples, size = stream.codec_context.format.name, stream.codec_context.frame_size
-        resampler = av.AudioResampler(form_of_samples, "stereo", rate_hz, size)
-        frame = av.AudioFrame.from_ndarray(pcm_T[np.newaxis], format="s16", layout="mono")
-        frame.sample_rate = CLIP_SAMPLE_RATE_HZ
-        for piece in (*resampler.resample(frame), *resampler.resample(None)):
-            output.mux(stream.encode(piece))
-        output.mux(stream.encode(None))
-    return file.getvalue()
 
 
 def decoded(media: Any, seconds: float) -> Pcm:

@@ -107,12 +107,13 @@ class Joined:
 def fingerprint_run(run_dir: str, records: Iterable[ShardRecord], hold: Hold, run: RunPipeline) -> Joined:
     """Make the fingerprints that are missing, and join all of them where they are not. Raises LostLockError."""
     shards = [record for record in records if record.shard is not None]
-    missing = [record for record in shards if Made.read(run_dir, record) is None]
+    made = [Made.read(run_dir, record) for record in shards]
+    missing = [record for record, found in zip(shards, made, strict=True) if found is None]
     if missing:
         log.info("fingerprints: %d of %d shards", len(missing), len(shards))
         with task_file.written(run_dir, (record.to_json() for record in missing)) as path:
             run(f"fingerprints of {len(missing)} shards", partial(make, records=path, hold=hold))
-    made = [Made.read(run_dir, record) for record in shards]
+        made = [found or Made.read(run_dir, record) for record, found in zip(shards, made, strict=True)]
     files = sorted(found.file.path for found in made if found is not None)
     if len(files) != len(shards):
         raise RuntimeError("fingerprints of a shard are missing; run the same command again to make them")
