@@ -63,6 +63,8 @@ endif
 
 # Kernels with one thread each: the tests run side by side.
 export OMP_NUM_THREADS ?= 1
+# Where it is set, each of the hundreds of processes that tests start compiles the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@sed -n 's/^#     //p' Makefile
@@ -98,14 +100,19 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The trainer's tests in processes of their own: beside the native libraries of all the others torch has aborted once.
+# Tests of what is learnt by torch, in processes of their own: beside the native libraries of all the others it has
+# aborted once, and those need not load it.
+TORCH_TESTS := tests/trainer tests/filters/long_form tests/extending tests/schemas/test_hub.py tests/pipeline/demo
+WITHOUT_TORCH := $(addprefix --ignore ,$(TORCH_TESTS) tests/object_stores)
+
 test: lint
-	$(BIN)/python -m pytest $(PYTEST_ARGS) --ignore tests/trainer --ignore tests/object_stores
-	$(BIN)/python -m pytest $(PYTEST_ARGS_TRAINER) tests/trainer
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(WITHOUT_TORCH)
+	$(BIN)/python -m pytest $(PYTEST_ARGS_TRAINER) $(TORCH_TESTS)
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" --ignore tests/object_stores
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" $(WITHOUT_TORCH)
+	$(BIN)/python -m pytest $(PYTEST_ARGS_TRAINER) -m "not slow" $(TORCH_TESTS)
 
 test-s3: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS_STORES) tests/object_stores

@@ -5,11 +5,12 @@ its exit code is read off here, never off a runner's counters. What stands in it
 (`pipeline.report_samples`).
 """
 
+import functools
 import math
 from datetime import UTC, datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from pipeline import storage
 from pipeline.manifest import Published, accounting
@@ -131,7 +132,8 @@ def save_report(run_dir: str, report: dict[str, Any]) -> None:
     storage.write_bytes(storage.join(run_dir, layout.REPORT_HTML), render_html(report).encode())
 
 
-def render_html(report: dict[str, Any]) -> str:
+@functools.cache
+def _page() -> Template:
     environment = Environment(
         loader=PackageLoader("pipeline"),
         autoescape=True,
@@ -140,7 +142,11 @@ def render_html(report: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["decimals"] = lambda number: f"{number:,.2f}"
-    page: str = environment.get_template("report.html").render(
+    return environment.get_template("report.html")
+
+
+def render_html(report: dict[str, Any]) -> str:
+    page: str = _page().render(
         report=report,
         reasons=list(left_out(report["recordings"])),
         explain={str(reason): reason.explanation for reason in Reason},

@@ -13,10 +13,9 @@ from apache_beam.testing.util import assert_that
 
 from filters.long_form import cli
 from filters.long_form.audit import draw, sentences_of_run
-from filters.long_form.bert_scorer import BertScorer
 from filters.long_form.data import DataError
 from filters.long_form.model_files import ModelError
-from filters.long_form.scorer import ScorerEntry, describe_scorer
+from filters.long_form.scorer import ScorerEntry, describe_scorer, load_scorer
 from pipeline.report import UNFILTERED_NOTE
 from pipeline.score import ScoreSentences, SentenceModelHandler, with_scores
 from schemas.run import Run
@@ -55,7 +54,7 @@ def test_with_scores_leaves_the_row_alone() -> None:
 def test_stage_gives_the_scores_of_the_bare_scorer(models: tuple[Path, Path]) -> None:
     folder = str(models[0])
     rows = [planned(i, [f"take {i} has a warm bass", "check my channel"][: i % 3]) for i in range(40)]
-    scorer = BertScorer.load(folder)
+    scorer = load_scorer(folder)
     expected = {
         row["recording_id"]: scorer.score([sentence["text"] for sentence in row["lf"]]).tolist() for row, _, _ in rows
     }
@@ -131,7 +130,7 @@ def scored_run(models: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
 
 def test_mining_with_a_model(scored_run: Path, models: tuple[Path, Path], tmp_path: Path) -> None:
     entry = manifest(scored_run)["long_form"]
-    scorer = BertScorer.load(models[0])
+    scorer = load_scorer(str(models[0]))
     assert (entry["digest"], entry["threshold"]) == (scorer.digest, scorer.threshold)
     run = Run.open(scored_run)
     seen = 0
@@ -182,7 +181,7 @@ def test_another_model_needs_no_audio(
     table = json.loads(capsys.readouterr().out)["table_2"]
     assert table["LF, unfiltered"]["annotations"] >= table["LF"]["annotations"]
     before, after = Run.open(scored_run), Run.open(output)
-    scorer = BertScorer.load(models[1])
+    scorer = load_scorer(str(models[1]))
     assert after.manifest.long_form.digest == scorer.digest
     for old, new in zip(before.row_groups(), after.row_groups(), strict=True):
         one, two = before.read(old), after.read(new)

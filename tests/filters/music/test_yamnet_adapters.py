@@ -7,6 +7,7 @@ import contextlib
 import csv
 import functools
 import http.server
+import importlib.util
 import io
 import os
 import sys
@@ -41,8 +42,10 @@ from tests.filters.music.tiny_yamnet import (
 from tests.frozen_outputs import complaint, of_detector
 from tests.shared_files import SharedFolder
 
-pytest.importorskip("ai_edge_litert")
-pytest.importorskip("tensorflow_hub")
+# Looked for, not imported: every process of the tests collects this file, and few run it.
+pytestmark = pytest.mark.skipif(
+    not all(map(importlib.util.find_spec, ("ai_edge_litert", "tensorflow_hub"))), reason="needs LiteRT and TensorFlow"
+)
 
 Array = NDArray[np.float32]
 SHUFFLED = tuple(reversed(CLASSES))
