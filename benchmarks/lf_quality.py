@@ -9,7 +9,6 @@ both trained on the same seed.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,32 +17,14 @@ import numpy as np
 import torch
 
 from benchmarks.machine import write_result
+from benchmarks.real_labels import read_agreed
 from filters.long_form import model_files
 from filters.long_form.baselines import embedding_scores, ngram_scores
 from filters.long_form.bert_scorer import BertScorer
-from filters.long_form.data import prepare_sentence, read_seed
+from filters.long_form.data import read_seed
 from filters.long_form.encoder import Precision
 from filters.long_form.finetune import SentenceClassifier, Tokenize, frozen_features, load_encoder
 from filters.long_form.metrics import average_precision, bootstrap, paired_gain, roc_auc
-
-
-def read_agreed(folder: Path) -> tuple[list[str], np.ndarray[Any, Any]]:
-    """Texts and labels on which the annotators agree, MusicCaps left out."""
-    labels = [
-        {value["item_id"]: value["label"] for value in _jsonl(folder / f"annotator_{number}.jsonl")}
-        for number in (1, 2)
-    ]
-    texts, is_music = [], []
-    for item in _jsonl(folder / "sentences.jsonl"):
-        one, two = (by_item.get(item["item_id"]) for by_item in labels)
-        if one == two and one in ("yes", "no") and not item["source"].startswith("musiccaps"):
-            texts.append(prepare_sentence(item["text"]))
-            is_music.append(one == "yes")
-    return texts, np.array(is_music)
-
-
-def _jsonl(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
 def evaluate(model: Path, encoder: str, labels: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ mean of several runs' weights in place of one lucky run, and a part of the weigh
 Shapes: B sentences of a batch, T tokens, H hidden, N sentences.
 """
 
+import hashlib
 import logging
 import random
 import time
@@ -272,6 +273,15 @@ def _labels(examples: Sequence[Example]) -> NDArray[np.bool_]:
 
 def _copy(model: nn.Module) -> State:
     return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def weights_digest(state: State) -> str:
+    """Of what a run starts from, but for the head, which every run makes for itself."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(state.items()):
+        if not name.startswith("head."):
+            digest.update(value.contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def interpolate(start: State, tuned: State, share: float) -> State:

@@ -7,7 +7,6 @@ folds, never from sentences that a model was trained on.
 """
 
 import dataclasses
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -43,6 +42,7 @@ from filters.long_form.finetune import (
     mean_state,
     predict,
     seconds_a_step,
+    weights_digest,
 )
 from filters.long_form.metrics import (
     Interval,
@@ -149,14 +149,10 @@ class _Trainer:
 
     def _asked(self, *, folds: bool) -> dict[str, Any]:
         """All that the weights and scores of a run depend on."""
-        weights = hashlib.blake2b(digest_size=16)
-        for name, value in sorted(self.pretrained.items()):
-            if not name.startswith("head."):
-                weights.update(value.contiguous().view(torch.uint8).numpy().tobytes())
         examples = [[one.text, one.is_music, one.group] for one in self.examples]
         return {
             "sentences": digest_json(examples),
-            "encoder": weights.hexdigest(),
+            "encoder": weights_digest(self.pretrained),
             "tokenizer": digest_bytes(self.tokenizer_json.encode()),
             "folds": self.config.folds if folds else 0,
             "seeds": self.config.seeds,
