@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.long_form import model_files
-from filters.long_form.encoder import EncoderError, FastEncoder, Precision
+from filters.long_form.any_encoder import AnyEncoder
+from filters.long_form.encoder import EncoderError, FastEncoder, Precision, knows_layout
 from filters.long_form.int8 import Kernel
 from filters.long_form.model_files import ModelError
 
@@ -43,7 +44,11 @@ class BertScorer:
         from tokenizers import Tokenizer
 
         try:
-            self._encoder = FastEncoder(files.encoder_config, weights, precision, kernel)
+            self._encoder: FastEncoder | AnyEncoder = (
+                FastEncoder(files.encoder_config, weights, precision, kernel)
+                if knows_layout(files.encoder_config)
+                else AnyEncoder(files.encoder_config, weights, precision)
+            )
         except EncoderError as error:
             raise ModelError(f"{files.folder}: {error}") from error
         self._head_weight = weights["head.weight"][0].double()

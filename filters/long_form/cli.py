@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="mulan lf-filter", description=__doc__)
     commands = made.add_subparsers(required=True, metavar="fit|score|audit")
 
-    fit = commands.add_parser("fit", help="fine-tune a BERT on labelled sentences and say how good it is")
+    fit = commands.add_parser("fit", help="fine-tune a text encoder on labelled sentences and say how good it is")
     fit.set_defaults(command=_fit)
     fit.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the classifier goes")
     fit.add_argument(
@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     fit.add_argument("--with_seed", action="store_true", help="train on the packaged seed as well as on --labels")
     fit.add_argument(
-        "--encoder", default="bert-base-uncased", help="a BERT checkpoint: folder or hub name (default: %(default)s)"
+        "--encoder",
+        default="bert-base-uncased",
+        help="a text encoder that transformers' AutoModel loads: folder or hub name (default: %(default)s)",
     )
     fit.add_argument("--name", default="openmulan-lf", help="what the report calls it (default: %(default)s)")
     fit.add_argument("--folds", type=int, default=5, help="outer folds of the cross-validation (default: %(default)s)")
@@ -100,8 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--scoring_precision",
         choices=("float32", "bfloat16", "int8"),
-        default="int8",
-        help="how scores are computed; part of the digest (default: %(default)s)",
+        help="how scores are computed; part of the digest (default: int8 for encoders of BERT's layout, else float32)",
     )
     fit.add_argument(
         "--first_stage_recall",
@@ -162,7 +163,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         precision_aim=arguments.precision,
         keep_rate=arguments.keep_rate,
         first_stage_recall=arguments.first_stage_recall,
-        scoring_precision=Precision(arguments.scoring_precision),
+        scoring_precision=Precision(arguments.scoring_precision) if arguments.scoring_precision else None,
         tuning=FineTuneConfig(
             epochs=arguments.epochs,
             learning_rate=arguments.learning_rate,

@@ -21,6 +21,9 @@ from torch.nn import functional
 from filters.long_form.int8 import MAX_INT8, Kernel, Product, fastest_kernel, product
 
 _MASKED = -1e4
+# Of the same layers under the same names, but that the others count positions from behind their padding id.
+_COUNTED_FROM_0 = ("bert",)
+_COUNTED_FROM_PADDING = ("roberta", "xlm-roberta", "camembert")
 
 
 class Precision(StrEnum):
@@ -31,6 +34,15 @@ class Precision(StrEnum):
 
 class EncoderError(ValueError):
     """A checkpoint that this encoder cannot run: says what is missing."""
+
+
+def knows_layout(config: Mapping[str, Any]) -> bool:
+    """Whether FastEncoder runs it; what it does not know runs by `transformers` (AnyEncoder)."""
+    return (
+        config.get("model_type") in _COUNTED_FROM_0 + _COUNTED_FROM_PADDING
+        and config.get("hidden_act", "gelu") == "gelu"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+    )
 
 
 class _Linear(Protocol):
@@ -79,7 +91,7 @@ class _Layer:
 
 
 class FastEncoder:
-    """A BERT encoder (`model_type` bert, GELU, absolute positions) from the weights of a `transformers` BertModel."""
+    """An encoder of BERT's layout from the weights of `transformers`' BertModel, RobertaModel or XLMRobertaModel."""
 
     def __init__(
         self,
@@ -89,12 +101,8 @@ class FastEncoder:
         kernel: Kernel | None = None,
     ) -> None:
         """`kernel` of int8, the fastest if None, does not change a bit of the result. Raises EncoderError."""
-        if config.get("model_type") != "bert" or config.get("hidden_act", "gelu") != "gelu":
-            raise EncoderError(
-                f"model_type {config.get('model_type')!r} with {config.get('hidden_act')!r}: only BERT with gelu is run"
-            )
-        if config.get("position_embedding_type", "absolute") != "absolute":
-            raise EncoderError("only absolute positions are run")
+        if not knows_layout(config):
+            raise EncoderError(f"model_type {config.get('model_type')!r}: not of BERT's layout")
         self.precision = precision
         self.hidden = int(config["hidden_size"])
         self._heads = int(config["num_attention_heads"])
@@ -103,11 +111,12 @@ class FastEncoder:
         try:
             if precision is Precision.INT8:
                 self.kernel = kernel or fastest_kernel(self.hidden, int(config["intermediate_size"]))
-            self._load(weights, int(config["num_hidden_layers"]))
+            skipped = config["pad_token_id"] + 1 if config["model_type"] in _COUNTED_FROM_PADDING else 0
+            self._load(weights, int(config["num_hidden_layers"]), skipped)
         except KeyError as error:
             raise EncoderError(f"the checkpoint has no weight {error}") from error
 
-    def _load(self, weights: Mapping[str, Tensor], layers: int) -> None:
+    def _load(self, weights: Mapping[str, Tensor], layers: int, skipped_positions: int) -> None:
         def take(name: str) -> Tensor:
             return weights[name].to(torch.float32)
 
@@ -124,7 +133,7 @@ class FastEncoder:
         self._words = take("embeddings.word_embeddings.weight").to(self._type)
         self._positions = (
             take("embeddings.position_embeddings.weight") + take("embeddings.token_type_embeddings.weight")[0]
-        ).to(self._type)
+        ).to(self._type)[skipped_positions:]
         self._embedding_norm = norm("embeddings.LayerNorm")
         self._layers = []
         for number in range(layers):

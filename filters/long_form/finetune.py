@@ -12,6 +12,7 @@ Shapes: B sentences of a batch, T tokens, H hidden, N sentences.
 import hashlib
 import logging
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -81,17 +82,31 @@ def load_encoder(spec: str) -> tuple[nn.Module, str]:
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         check_answers(spec)
-        encoder = AutoModel.from_pretrained(spec, add_pooling_layer=False)
+        try:
+            encoder = AutoModel.from_pretrained(spec, add_pooling_layer=False)
+        except TypeError:  # of a kind that has no pooler
+            encoder = AutoModel.from_pretrained(spec)
         tokenizer = AutoTokenizer.from_pretrained(spec, use_fast=True)
     except (OSError, ValueError, TypeError) as error:
         where = "the folder cannot be read" if Path(spec).is_dir() else "no such folder, and the hub did not give it"
         reason = " ".join(str(error).split())[:200]
         raise DataError(
-            f"encoder {spec!r}: {where}; pass --encoder FOLDER with a BERT checkpoint ({reason})"
+            f"encoder {spec!r}: {where}; pass --encoder FOLDER with a checkpoint of a text encoder ({reason})"
         ) from error
-    if encoder.config.model_type != "bert":
-        raise DataError(f"encoder {spec!r}: model_type {encoder.config.model_type!r}; only BERT is supported")
+    kind = encoder.config.model_type
+    if encoder.config.is_encoder_decoder or encoder.main_input_name != "input_ids":
+        raise DataError(f"encoder {spec!r}: model_type {kind!r} does not encode a text by itself; BERT's kind does")
+    if not any(_depth(name) is not None for name, _ in encoder.named_parameters()):
+        raise DataError(f"encoder {spec!r}: model_type {kind!r} has no layers that are numbered; BERT's kind has")
+    if not tokenizer.is_fast:
+        raise DataError(f"encoder {spec!r}: its tokenizer has no tokenizer.json, which scoring needs")
     return encoder, tokenizer.backend_tokenizer.to_str()
+
+
+def _depth(name: str) -> int | None:
+    """The number of the layer that a parameter is of, by the names that `transformers` gives to layers."""
+    found = re.search(r"\b(?:layer|layers|h|block|blocks)\.(\d+)\.", name)
+    return int(found[1]) if found else None
 
 
 def collate(ids: Sequence[list[int]]) -> tuple[Tensor, Tensor]:
@@ -158,8 +173,7 @@ def parameter_groups(model: SentenceClassifier, config: FineTuneConfig) -> list[
     for name, parameter in model.named_parameters():
         if name.startswith("head."):
             rate = config.head_learning_rate
-        elif ".layer." in name:
-            depth = int(name.split(".layer.")[1].split(".")[0])
+        elif (depth := _depth(name)) is not None:
             rate = top_rate * config.layer_decay ** (layers - 1 - depth)
         else:
             parameter.requires_grad_(False)

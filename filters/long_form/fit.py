@@ -30,8 +30,8 @@ from filters.long_form.calibration import (
 )
 from filters.long_form.card import card
 from filters.long_form.countdown import Countdown, duration
-from filters.long_form.data import Example, check_trainable, examples_digest, grouped_folds
-from filters.long_form.encoder import Precision
+from filters.long_form.data import DataError, Example, check_trainable, examples_digest, grouped_folds
+from filters.long_form.encoder import Precision, knows_layout
 from filters.long_form.finetune import (
     SentenceClassifier,
     State,
@@ -77,7 +77,10 @@ def _final_name(seed: int) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """What is fitted and how it is judged. The threshold's aim is a precision or, if given, a keep-rate."""
+    """What is fitted and how it is judged. The threshold's aim is a precision or, if given, a keep-rate.
+
+    Without a `scoring_precision` scores are computed in int8 where the encoder's layout is known, else in float32.
+    """
 
     encoder: str = "bert-base-uncased"
     name: str = "openmulan-lf"
@@ -87,7 +90,7 @@ class FitConfig:
     precision_aim: float = 0.9
     keep_rate: float | None = None
     first_stage_recall: float | None = None
-    scoring_precision: Precision = Precision.INT8
+    scoring_precision: Precision | None = None
     tuning: FineTuneConfig = field(default_factory=FineTuneConfig)
 
     def __post_init__(self) -> None:
@@ -139,6 +142,7 @@ class _Trainer:
         self.model = SentenceClassifier(encoder, config.tuning.pooling, config.tuning.dropout)
         self.pretrained = {name: value.clone() for name, value in self.model.state_dict().items()}
         self.encoder_config: dict[str, Any] = encoder.config.to_dict()  # type: ignore[union-attr, operator]
+        self.scoring_precision = _scoring_precision(config, self.encoder_config)
         self.unfinished = Unfinished(place, self._asked(folds=folds))
         half = config.tuning.half
         if half is None:
@@ -264,7 +268,7 @@ def fit(
         "encoder": config.encoder if not Path(config.encoder).is_dir() else Path(config.encoder).name,
         "pooling": config.tuning.pooling,
         "max_tokens": config.tuning.max_tokens,
-        "precision": str(config.scoring_precision),
+        "precision": str(trainer.scoring_precision),
         "calibration": calibration.to_json(),
         "threshold": threshold.to_json(),
         "training": {
@@ -296,6 +300,19 @@ def fit(
         suspicious=_suspicious(examples, probabilities, is_music) if cross_validate else [],
         first_stage=first_stage,
     )
+
+
+def _scoring_precision(config: FitConfig, encoder_config: dict[str, Any]) -> Precision:
+    """Raises DataError, before anything is trained."""
+    if knows_layout(encoder_config):
+        return config.scoring_precision or Precision.INT8
+    if config.scoring_precision is Precision.INT8:
+        kind = encoder_config["model_type"]
+        raise DataError(
+            f"encoder {config.encoder!r}: int8 is for encoders of BERT's layout, which {kind!r} is not; "
+            "leave --scoring_precision out, or ask for float32 or bfloat16"
+        )
+    return config.scoring_precision or Precision.FLOAT32
 
 
 def save(fitted: Fitted, folder: Path) -> str:
