@@ -33,7 +33,7 @@ from pipeline.media.protocol import MAX_FACTS_FILES, MEDIA_SUFFIXES
 from pipeline.settings import InputError
 from schemas.reasons import LeftOutError, Reason, legible
 
-VERSION = 1  # raised when other facts come out of the same file
+VERSION = 2  # raised when other facts come out of the same file
 MEDIA = "media"
 LEFT_OUT = "left out"
 PARTIAL = (".part", ".partial", ".crdownload", ".download", ".ytdl", ".tmp", ".temp", ".!qb", "~")
