@@ -27,8 +27,8 @@ from pipeline.catalogues.reader import Item, LeftOut, Recording, find_reader
 from pipeline.catalogues.scan import MEDIA, Found, Scan, shown
 from pipeline.catalogues.tags import describe
 from pipeline.media.look import Facts
-from pipeline.settings import InputError
 from schemas.digest import digest_bytes
+from schemas.exits import InputError
 from schemas.playlist_files.files import SURE_SUFFIXES
 from schemas.reasons import Reason
 

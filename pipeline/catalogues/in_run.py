@@ -22,7 +22,7 @@ from pipeline.catalogues.shown import render
 from pipeline.run_folder.layout import catalogue_path
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.suppression import read_suppression
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.suppression import SuppressionList
 
 log = logging.getLogger(__name__)

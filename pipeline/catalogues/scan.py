@@ -30,7 +30,7 @@ from tqdm import tqdm
 from pipeline.catalogues.reader import LeftOut
 from pipeline.media.look import Facts, FactsReader
 from pipeline.media.protocol import MAX_FACTS_FILES, MEDIA_SUFFIXES
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.reasons import LeftOutError, Reason, legible
 
 VERSION = 2  # raised when other facts come out of the same file

@@ -27,7 +27,7 @@ NOT_KEPT = ("lyrics", "unsyncedlyrics", "metadata_block_picture", "coverart", "a
 # What says in front how long it is. ffmpeg waits for a time stamp in 50 packets of it all the same, and tries all its
 # demuxers on up to 32 that are called PCM, which may be something else: the first says that as well. So a WAV of usual
 # size is read for a tenth of the bytes and a thirtieth of the time.
-_OPTIONS = dict.fromkeys(("wav", "w64", "aiff", "au"), {"max_ts_probe": "1", "max_probe_packets": "1"})
+_OPTIONS = {name: {"max_ts_probe": "1", "max_probe_packets": "1"} for name in ("wav", "w64", "aiff", "au")}
 _BEHIND_TAGS_BYTES = 64 << 10
 _LEAST_WANTED_BYTES = 256 << 10
 
