@@ -171,7 +171,7 @@ def test_the_samples_of_a_long_recording_are_not_asked_for(kind: str) -> None:
     head, tail = 128 << 10, 64 << 10
     sent = Pieces(size=len(media), pieces=((0, head), (len(media) - tail, tail)))
     (answer,) = answer_each([sent], memoryview(media[:head] + media[-tail:]), DecodeConfig())
-    with av.open(io.BytesIO(media)) as whole:
+    with av.open(io.BytesIO(media), "r") as whole:
         assert answer["facts"]["duration_s"] == pytest.approx(12) == pytest.approx((whole.duration or 0) / av.time_base)
         assert answer["facts"]["tags"].items() >= {key.lower(): text for key, text in whole.metadata.items()}.items()
 
