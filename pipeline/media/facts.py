@@ -24,9 +24,9 @@ MAX_KEY_CHARS = 100
 _MOST_OF_A_CHAR = 12  # in JSON's ASCII: a surrogate pair
 # Nobody's description, and long: kept from crowding out what is.
 NOT_KEPT = ("lyrics", "unsyncedlyrics", "metadata_block_picture", "coverart", "acoustid_fingerprint")
-# These say in front how long they are. ffmpeg waits for a time stamp in 50 packets all the same, and tries its demuxers on
-# up to 32 that are called PCM, since they may be something else: the first says that as well, for a small part of the
-# bytes and of the time.
+# These say in front how long they are. ffmpeg waits for a time stamp in 50 packets all the same, and tries its demuxers
+# on up to 32 that are called PCM, since they may be something else: the first says that as well, for a small part of
+# the bytes and of the time.
 _OPTIONS = {name: {"max_ts_probe": "1", "max_probe_packets": "1"} for name in ("wav", "w64", "aiff", "au")}
 _BEHIND_TAGS_BYTES = 64 << 10
 _LEAST_WANTED_BYTES = 256 << 10
