@@ -21,6 +21,7 @@ from pipeline.media.protocol import DECODER_VERSION, DecodeConfig
 from schemas.checks import at_least
 from schemas.digest import canonical_json, digest_json
 from schemas.exclusion import ExclusionList
+from schemas.exits import InputError as InputError
 from schemas.manifest import DetectorEntry
 from schemas.record import record_of
 from schemas.shard import AudioEncoding
@@ -36,10 +37,6 @@ GZIP_RATIO = 6
 
 
 REFUSE, TOMBSTONE, KEEP = "refuse", "tombstone", "keep"
-
-
-class InputError(Exception):
-    """Arguments or input that nothing can be done with; the message is one line for the user."""
 
 
 _Caps: Any = dataclasses.make_dataclass(

@@ -35,6 +35,10 @@ _TOLD = (re.compile(r"(?P<text>[^:(]*)\(os error (?P<number>\d+)\)"), re.compile
 _TOLD_PATH = re.compile(r"\[Errno \d+\] [^:\n]*: '(?P<path>[^'\n]+)'")
 
 
+class InputError(Exception):
+    """Arguments or input that nothing can be done with; the message is one line for the user."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fault:
     """What the operating system refused: `what` names the path, where one is known; `advice` may be empty."""

@@ -34,11 +34,16 @@ def cpu() -> Cpu:
             elif name in ("flags", "Features"):
                 flags = set(value.split())
                 break
-    cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
     return Cpu(
-        model=model, instructions=tuple(name for name in _INSTRUCTIONS if name in flags), cores=cores, usable=usable
+        model=model,
+        instructions=tuple(name for name in _INSTRUCTIONS if name in flags),
+        cores=os.cpu_count() or 1,
+        usable=usable_cores(),
     )
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_bytes() -> int:

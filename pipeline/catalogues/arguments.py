@@ -32,7 +32,7 @@ def parser_of(argv: Sequence[str] = ()) -> argparse.ArgumentParser:
         "--no_guess", action="store_true", help="guess no artist, album and title from the paths of files without tags"
     )
     parser.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="processes that read tags (default: %(default)s)"
+        "--workers", type=int, metavar="N", help="processes that read tags (default: one a core, at most 8)"
     )
     parser.add_argument("--quiet", action="store_true", help="warnings and the result only")
     return parser

@@ -28,10 +28,10 @@ from pipeline.run_folder import layout
 from pipeline.run_folder.generations import RunState
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.suppression import quiet_reject, read_suppression
-from pipeline.settings import InputError
 from schemas.accounting import Account
 from schemas.catalogue import MAX_START_S, CatalogueRow, MusicGate, required_name
 from schemas.cells import RowError
+from schemas.exits import InputError
 from schemas.reasons import LeftOutError, Reason
 from schemas.segment_files import CUT_SLACK_S, SegmentFiles
 from schemas.sources import TextSource

@@ -14,8 +14,7 @@ from pipeline.catalogues.made import Made, Paths, held, make
 from pipeline.catalogues.shown import render
 from pipeline.catalogues.sources import Source, check_readers, read_sources
 from pipeline.media.clip import DecoderUnavailableError
-from pipeline.settings import InputError
-from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, check_output
+from schemas.exits import BAD_INPUT, DONE, INTERRUPTED, InputError, check_output
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -13,8 +13,8 @@ from pathlib import Path
 from pipeline.catalogues.fields import Fields
 from pipeline.catalogues.reader import Item, LeftOut, Recording
 from pipeline.catalogues.tables import each_once, header_and_rows, local_copy, named_file, need_columns, python_list
-from pipeline.settings import InputError
 from schemas.cells import RowError
+from schemas.exits import InputError
 from schemas.fma import HEADER_LINES, TRACKS, audio_name, column_places
 from schemas.playlist_files.text import seconds
 from schemas.reasons import LeftOutError, Reason

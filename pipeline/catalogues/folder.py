@@ -27,8 +27,9 @@ from pipeline.catalogues.reader import Item, LeftOut, Recording, find_reader
 from pipeline.catalogues.scan import MEDIA, Found, Scan, shown
 from pipeline.catalogues.tags import describe
 from pipeline.media.look import Facts
-from pipeline.settings import InputError
 from schemas.digest import digest_bytes
+from schemas.exits import InputError
+from schemas.machine import usable_cores
 from schemas.playlist_files.files import SURE_SUFFIXES
 from schemas.reasons import Reason
 
@@ -40,18 +41,21 @@ SUFFIXES = {".info.json": YT_DLP, **dict.fromkeys(SURE_SUFFIXES, PLAYLIST)}
 _OF_THE_DUMP = ("recording_id", "description", "licence", "source")
 _DIGEST_CHARS = 8
 DATABASE = "files.sqlite"
+MOST_WORKERS = 8  # unless more are asked for: rows are made by one process, which is then what is waited for
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderSettings:
-    """work: a folder that keeps what was found, for a second scan; None: nothing is kept."""
+    """workers: processes that read tags; None: one a core, MOST_WORKERS at most.
+    work: a folder that keeps what was found, for a second scan; None: nothing is kept.
+    """
 
     guesses: bool = True
-    workers: int = 2
+    workers: int | None = None
     work: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
+        if self.workers is not None and self.workers < 1:
             raise ValueError(f"workers is {self.workers}; at least one reads")
 
 
@@ -63,7 +67,8 @@ def read(source: Path, settings: FolderSettings | None = None, counts: Counter[s
         raise InputError(f"{source}: there is no such folder")
     with ExitStack() as stack:
         work = settings.work or Path(stack.enter_context(TemporaryDirectory(prefix="mulan-scan-")))
-        scan = stack.enter_context(Scan(work / DATABASE, SUFFIXES, settings.workers))
+        workers = settings.workers or min(MOST_WORKERS, usable_cores())
+        scan = stack.enter_context(Scan(work / DATABASE, SUFFIXES, workers))
         tree = _Tree(os.fsencode(os.path.realpath(source)), scan, guesses=settings.guesses)
         yield from tree.items()
         if counts is not None:

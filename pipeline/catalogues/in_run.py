@@ -5,7 +5,6 @@ that it has planned by; else the catalogue has grown, as any other may.
 """
 
 import logging
-import os
 import shutil
 import sys
 from collections import Counter
@@ -22,7 +21,7 @@ from pipeline.catalogues.shown import render
 from pipeline.run_folder.layout import catalogue_path
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.suppression import read_suppression
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.suppression import SuppressionList
 
 log = logging.getLogger(__name__)
@@ -39,7 +38,7 @@ def write_catalogue(source: str, run_dir: str) -> None:
     counts: Counter[str] = Counter()
     log.info("a catalogue of %s is made first: %s", source, paths.catalogue)
     with held(paths):
-        settings = FolderSettings(workers=os.cpu_count() or 1, work=paths.scan)
+        settings = FolderSettings(work=paths.scan)
         made = make(folder.read(Path(source), settings, counts), paths, suppressed.__contains__)
     if log.isEnabledFor(logging.INFO):
         sys.stdout.write(render(made, paths, counts) + "\n")

@@ -13,6 +13,7 @@ State lies on disk, and the same input gives the same bytes. A file that would n
 
 import contextlib
 import fcntl
+import functools
 import heapq
 import itertools
 import json
@@ -21,19 +22,20 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json
 import pyarrow.parquet as pq
 
-from pipeline.catalogues.matching import key_of
 from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Recording
-from pipeline.settings import InputError
 from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
 from schemas.cells import RowError
 from schemas.digest import canonical_json, hash64
+from schemas.exits import InputError
 from schemas.playlist_files.matching import Key, Matcher
 from schemas.reasons import Reason, legible
 from schemas.side_tables import Comment, Playlist
@@ -43,7 +45,6 @@ MAX_COMMENTS = 200  # of a row; more stand in the table of comments
 SHOWN_ROWS = 3
 _NUMBERS = ("start_s", "duration_s")
 _BATCH_ROWS = 4_096
-_KEY_FIELDS = tuple(field.name for field in fields(Key))
 _COUNTED = ("title", "artist", "tags", "description", "comments")
 
 
@@ -56,13 +57,18 @@ def _type(name: str) -> pa.DataType:
 # `year` is for those who search; a catalogue's other readers pass over a column that they do not know.
 SCHEMA = pa.schema([*(pa.field(name, _type(name)) for name in FIELDS), pa.field("year", pa.int32())])
 _TABLES = """
-CREATE TABLE recordings (id TEXT PRIMARY KEY, said TEXT NOT NULL, only_named INTEGER) WITHOUT ROWID;
+CREATE TABLE recordings (
+  id TEXT PRIMARY KEY, said TEXT NOT NULL, only_named INTEGER, path TEXT, names TEXT, duration_s REAL
+) WITHOUT ROWID;
 CREATE TABLE playlists (id TEXT, place TEXT, listed TEXT NOT NULL, PRIMARY KEY (id, place)) WITHOUT ROWID;
 CREATE TABLE left_out (number INTEGER PRIMARY KEY, place TEXT, reason TEXT, detail TEXT);
 CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE in_playlists (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-_NEW_RECORDING = "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?)"
+_NEW_RECORDING = "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?, ?, ?, ?)"
+_FULLER = (
+    "UPDATE recordings SET (said, only_named, path, names, duration_s) = (?, ?, ?, ?, ?) WHERE id = ? AND only_named"
+)
 _NEW_PLAYLIST = "INSERT OR IGNORE INTO playlists VALUES (?, ?, ?)"
 
 
@@ -174,14 +180,20 @@ class _Making:
         if is_removed(row.recording_id):
             return
         year = {"year": item.row["year"]} if isinstance(item.row.get("year"), int) else {}
-        said = json.dumps([row.to_json() | year, list(vars(key_of(item)).values())])
+        names = json.dumps(item.names) if item.names else "[]"
+        values = (
+            json.dumps({"comments": [], **row.to_json(), **year}),
+            item.only_named,
+            _plain(str(item.row["audio_uri"])),  # where it is, for the entries of playlists
+            names,
+            item.duration_s,
+        )
         if item.names and not item.only_named:
             self._base.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(_plain(name),) for name in item.names])
-        new = self._base.execute(_NEW_RECORDING, (row.recording_id, said, item.only_named)).rowcount
+        new = self._base.execute(_NEW_RECORDING, (row.recording_id, *values)).rowcount
         if new or item.only_named:
             return
-        fuller = "UPDATE recordings SET said = ?, only_named = 0 WHERE id = ? AND only_named"
-        if not self._base.execute(fuller, (said, row.recording_id)).rowcount:
+        if not self._base.execute(_FULLER, (*values, row.recording_id)).rowcount:
             self._leave_out(_repeated(item.where, f"recording_id {row.recording_id}"))
 
     def _uri(self, audio_uri: str) -> str:
@@ -247,39 +259,70 @@ class _Making:
         made.having["playlists"] = self._base.execute("SELECT count(*) FROM in_playlists").fetchone()[0]
 
     def _keys(self) -> Iterator[Key]:
-        for (said,) in self._base.execute("SELECT said FROM recordings ORDER BY id"):
-            value = dict(zip(_KEY_FIELDS, json.loads(said)[1], strict=True))
-            yield Key(**{**value, "names": tuple(value["names"])})
+        query = "SELECT id, said, path, names, duration_s FROM recordings ORDER BY id"
+        for recording_id, said, path, names, duration_s in self._base.execute(query):
+            row = json.loads(said)
+            yield Key(
+                recording_id=recording_id,
+                path=path,
+                names=tuple(json.loads(names)),
+                artist=row.get("artist"),
+                title=row.get("title"),
+                duration_s=duration_s,
+            )
 
     def _rows(self) -> None:
         made, having = self._made, self._made.having
-        samples: list[tuple[int, str, dict[str, Any]]] = []
-        batch: list[dict[str, Any]] = []
+        samples: list[tuple[int, str, str]] = []
         staged = self._work / "catalogue"
+        rows = self._base.execute("SELECT id, said FROM recordings ORDER BY id")
         with _written(self._paths.comments, self._work) as comments, pq.ParquetWriter(staged, SCHEMA) as writer:
-            for recording_id, text in self._base.execute("SELECT id, said FROM recordings ORDER BY id"):
-                row, _ = json.loads(text)
-                made.recordings += 1
-                said = [name for name in _COUNTED if row.get(name)]
-                for name in said:
-                    having[name] += 1
-                having["no text"] += not (said or row.get("album"))
-                for comment in row.get("comments", ())[MAX_COMMENTS:]:
-                    made.more_comments = True
-                    comments.write(_line(asdict(Comment(recording_id=recording_id, text=comment))))
-                row["comments"] = row.get("comments", ())[:MAX_COMMENTS]
-                sample = -hash64(recording_id), recording_id, row
-                if len(samples) < SHOWN_ROWS:
-                    heapq.heappush(samples, sample)
-                elif sample > samples[0]:
-                    heapq.heapreplace(samples, sample)
-                batch.append(row)
-                if len(batch) == _BATCH_ROWS:
-                    writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
-                    batch = []
-            writer.write_table(pa.Table.from_pylist(batch, SCHEMA))
-        made.samples = [row for _, _, row in sorted(samples, key=lambda sample: sample[1])]
+            while batch := rows.fetchmany(_BATCH_ROWS):
+                texts = []
+                for recording_id, text in batch:
+                    sample = -hash64(recording_id), recording_id, text
+                    if len(samples) < SHOWN_ROWS:
+                        heapq.heappush(samples, sample)
+                    elif sample > samples[0]:
+                        heapq.heapreplace(samples, sample)
+                    has_room = len(text) < MAX_COMMENTS * len('"", ')
+                    texts.append(text if has_room else self._capped(recording_id, text, comments))
+                table = _table(texts)
+                made.recordings += len(texts)
+                has = {name: _has(table[name]) for name in (*_COUNTED, "album")}
+                for name in _COUNTED:
+                    having[name] += has[name].true_count
+                having["no text"] += len(texts) - functools.reduce(pc.or_, has.values()).true_count
+                writer.write_table(table)
+        made.samples = [json.loads(text) for _, _, text in sorted(samples, key=lambda sample: sample[1])]
         _publish(staged, self._paths.catalogue)
+
+    def _capped(self, recording_id: str, text: str, comments: Any) -> str:
+        """A row without the comments that are one too many, which are written."""
+        row = json.loads(text)
+        if len(row["comments"]) <= MAX_COMMENTS:
+            return text
+        self._made.more_comments = True
+        more = (Comment(recording_id=recording_id, text=comment) for comment in row["comments"][MAX_COMMENTS:])
+        comments.writelines(_line(asdict(comment)) for comment in more)
+        return json.dumps({**row, "comments": row["comments"][:MAX_COMMENTS]})
+
+
+def _table(texts: list[str]) -> pa.Table:
+    """Rows of JSON. Not by way of lists, at whose first pyarrow loads pandas where it is installed: half a second."""
+    content = "\n".join(texts).encode()
+    return pyarrow.json.read_json(
+        pa.BufferReader(content),
+        read_options=pyarrow.json.ReadOptions(use_threads=False, block_size=len(content) + 1),
+        parse_options=pyarrow.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error"),
+    ).combine_chunks()
+
+
+def _has(column: pa.ChunkedArray) -> pa.BooleanArray:
+    """Which rows have it."""
+    is_list = pa.types.is_list(column.type)
+    has = pc.fill_null(pc.greater(pc.list_value_length(column), 0), False) if is_list else pc.is_valid(column)
+    return has.combine_chunks()
 
 
 def _repeated(where: str, what: str) -> LeftOut:

@@ -11,8 +11,8 @@ from pathlib import Path
 from pipeline.catalogues.fields import Fields
 from pipeline.catalogues.reader import Item, LeftOut, Recording
 from pipeline.catalogues.tables import each_once, header_and_rows, local_copy, named_file, need_columns
-from pipeline.settings import InputError
 from schemas.cells import RowError
+from schemas.exits import InputError
 from schemas.reasons import LeftOutError, Reason
 
 CLIP_S = 29.0

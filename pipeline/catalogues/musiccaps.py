@@ -12,9 +12,9 @@ from pipeline.catalogues.audioset import LocalCopies, Segment
 from pipeline.catalogues.fields import Fields
 from pipeline.catalogues.reader import Item, LeftOut, Recording
 from pipeline.catalogues.tables import each_once, header_and_rows, need_columns, python_list
-from pipeline.settings import InputError
 from schemas.catalogue import MAX_START_S
 from schemas.cells import RowError
+from schemas.exits import InputError
 from schemas.playlist_files.text import real_folder
 from schemas.reasons import LeftOutError, Reason
 from schemas.youtube_address import video_id

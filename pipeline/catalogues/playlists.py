@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.catalogues.reader import Item
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.playlist_files.files import playlist_files, read_playlists
 
 

@@ -30,10 +30,10 @@ from tqdm import tqdm
 from pipeline.catalogues.reader import LeftOut
 from pipeline.media.look import Facts, FactsReader
 from pipeline.media.protocol import MAX_FACTS_FILES, MEDIA_SUFFIXES
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.reasons import LeftOutError, Reason, legible
 
-VERSION = 1  # raised when other facts come out of the same file
+VERSION = 2  # raised when other facts come out of the same file
 MEDIA = "media"
 LEFT_OUT = "left out"
 PARTIAL = (".part", ".partial", ".crdownload", ".download", ".ytdl", ".tmp", ".temp", ".!qb", "~")
@@ -87,6 +87,7 @@ class Scan:
 
     def __init__(self, database: Path, kinds: Mapping[str, str], workers: int) -> None:
         self._kinds = sorted(kinds.items(), key=lambda pair: -len(pair[0]))
+        self._suffixes = (*kinds, *MEDIA_SUFFIXES)
         self._workers = workers
         self._opened = local()
         self._readers: list[FactsReader] = []
@@ -110,12 +111,15 @@ class Scan:
         last = b""
         # Rows are made of what is known while the next files are read.
         with contextlib.closing(self._look(where)) as looking:
-            for reached in looking:
-                yield from self._known(where, last, reached)
+            for reached, read in looking:
+                yield from self._known(where, last, reached, read)
                 last = reached
-        yield from self._known(where, last, b"\xff" * 4_097)  # behind every path
+        yield from self._known(where, last, b"\xff" * 4_097, {})  # behind every path
 
-    def _known(self, where: bytes, after: bytes, until: bytes) -> Iterator[Found]:
+    def _known(
+        self, where: bytes, after: bytes, until: bytes, read: Mapping[bytes, Facts | LeftOutError]
+    ) -> Iterator[Found]:
+        """`read`: those of which nobody has to ask the database what was found in them."""
         query = (
             "SELECT path, kind, found FROM files WHERE root = ? AND seen = ? AND path > ? AND path <= ? "
             "ORDER BY path LIMIT ?"
@@ -123,7 +127,7 @@ class Scan:
         while rows := self._connection.execute(query, (where, self._number, after, until, _ROWS_AT_ONCE)).fetchall():
             after = rows[-1][0]
             for path, kind, found in rows:
-                yield _found(where, path, kind, found)
+                yield _found(where, path, kind, read.get(path) or _said(found))
 
     def has(self, where: bytes, kind: str) -> bool:
         """Whether the tree, once it was walked, has a file of this kind."""
@@ -165,17 +169,16 @@ class Scan:
                 reason = Reason.PERMISSION_DENIED if isinstance(error, PermissionError) else Reason.READ_FAILED
                 yield folder or b".", LEFT_OUT, None, LeftOutError(reason, f"the folder: {error.strerror}")
                 continue
+            above = os.path.join(folder, b"")
             with listing:
                 for entry in listing:
-                    path = os.path.join(folder, entry.name)
+                    path, name = above + entry.name, os.fsdecode(entry.name).lower()
+                    if self._is_passed_over(name):
+                        continue
                     if entry.is_dir(follow_symlinks=False):
-                        if self._is_passed_over(entry.name):
-                            continue
                         waiting.append(path)
                         continue
-                    if self._is_passed_over(entry.name):
-                        continue
-                    kind = self._kind(entry.name)
+                    kind = self._kind(name)
                     if entry.is_symlink():
                         yield from self._link(root, path, kind)
                         continue
@@ -201,8 +204,7 @@ class Scan:
             detail = f"a link out of the tree, to {legible(os.fsdecode(target))}: name that as a source of its own"
             yield path, LEFT_OUT, None, LeftOutError(Reason.OUTSIDE_ROOT, detail)
 
-    def _is_passed_over(self, name: bytes) -> bool:
-        lower = os.fsdecode(name).lower()
+    def _is_passed_over(self, lower: str) -> bool:
         if lower.startswith(".") or lower in NOT_LOOKED_INTO:
             self.counts["hidden"] += 1
             return True
@@ -211,17 +213,14 @@ class Scan:
             return True
         return False
 
-    def _kind(self, name: bytes) -> str | None:
-        lower = os.fsdecode(name).lower()
-        for suffix, kind in self._kinds:
-            if lower.endswith(suffix):
-                return kind
-        if lower.endswith(MEDIA_SUFFIXES):
-            return MEDIA
-        return None
+    def _kind(self, lower: str) -> str | None:
+        if not lower.endswith(self._suffixes):
+            return None
+        return next((kind for suffix, kind in self._kinds if lower.endswith(suffix)), MEDIA)
 
-    def _look(self, root: bytes) -> Generator[bytes]:
-        """Read the media of which nothing is known, and say again and again up to which path all is known."""
+    def _look(self, root: bytes) -> Generator[tuple[bytes, dict[bytes, Facts | LeftOutError]]]:
+        """Read the media of which nothing is known, and say again and again up to which path all is known, and what was
+        found in the last."""
         unknown = "FROM files WHERE root = ? AND seen = ? AND kind = ? AND found IS NULL"
         key = (root, self._number, MEDIA)
         (total,) = self._connection.execute(f"SELECT count(*) {unknown}", key).fetchone()
@@ -240,17 +239,18 @@ class Scan:
         waiting: deque[tuple[list[bytes], Future[list[Facts | LeftOutError]]]] = deque()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="scan")
 
-        def settle() -> bytes:
+        def settle() -> tuple[bytes, dict[bytes, Facts | LeftOutError]]:
             nonlocal committed
             paths, future = waiting.popleft()
-            rows = [(*_kept(facts), root, path) for path, facts in zip(paths, future.result(), strict=True)]
+            read = dict(zip(paths, future.result(), strict=True))
+            rows = [(*_kept(facts), root, path) for path, facts in read.items()]
             self._connection.executemany("UPDATE files SET found = ?, passing = ? WHERE root = ? AND path = ?", rows)
             if (now := time.monotonic()) - committed > _COMMIT_EVERY_S:
                 self._connection.commit()
                 committed = now
             self.counts["read"] += len(paths)
             progress.advance(len(paths))
-            return paths[-1]
+            return paths[-1], read
 
         try:
             for paths in batches():
@@ -315,15 +315,19 @@ def _kept(facts: Facts | LeftOutError) -> tuple[str, bool]:
     return json.dumps({"reason": facts.reason, "detail": facts.detail}), facts.reason in _PASSING
 
 
-def _found(root: bytes, path: bytes, kind: str, found: str | None) -> Found:
-    value = json.loads(found) if found is not None else None
-    if value is None:
-        return Found(path=path, kind=kind)
-    if "reason" in value:
-        where = shown(os.path.join(root, path))
-        left_out = LeftOut(where=where, reason=Reason.named(value["reason"]), detail=value["detail"])
-        return Found(path=path, kind=kind, left_out=left_out)
-    return Found(path=path, kind=kind, facts=Facts(**value))
+def _said(found: str | None) -> Facts | LeftOutError | None:
+    """What `_kept` made a text of."""
+    if found is None:
+        return None
+    value = json.loads(found)
+    return LeftOutError(Reason.named(value["reason"]), value["detail"]) if "reason" in value else Facts(**value)
+
+
+def _found(root: bytes, path: bytes, kind: str, said: Facts | LeftOutError | None) -> Found:
+    if not isinstance(said, LeftOutError):
+        return Found(path=path, kind=kind, facts=said)
+    where = shown(os.path.join(root, path))
+    return Found(path=path, kind=kind, left_out=LeftOut(where=where, reason=said.reason, detail=said.detail))
 
 
 def shown(path: bytes) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.catalogues import folder
 from pipeline.catalogues.folder import PLAYLIST, SUFFIXES, YT_DLP, FolderSettings
 from pipeline.catalogues.reader import READERS, Item, find_reader
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.lookup import UnknownNameError, is_factory
 from schemas.playlist_files import files
 

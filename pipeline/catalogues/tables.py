@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.catalogue import MAX_LINE_BYTES
 from pipeline.catalogues.reader import Item, LeftOut, Recording
-from pipeline.settings import InputError
 from schemas.digest import hash64
+from schemas.exits import InputError
 from schemas.playlist_files.text import real_folder
 from schemas.reasons import LeftOutError, Reason, legible
 

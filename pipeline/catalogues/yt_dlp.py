@@ -25,8 +25,8 @@ from pipeline.catalogues.fields import Fields, clean_long
 from pipeline.catalogues.reader import Entry, Item, LeftOut, ListedPlaylist, Recording
 from pipeline.catalogues.tags import year_of
 from pipeline.media.protocol import MEDIA_SUFFIXES
-from pipeline.settings import InputError
 from schemas.cells import RowError, as_number, as_text, type_name
+from schemas.exits import InputError
 from schemas.playlist_files.million import parsed_json
 from schemas.playlist_files.text import MAX_ENTRIES, isrc, names_of, real_folder, regular_file, whole
 from schemas.reasons import LeftOutError, Reason, legible

@@ -1,4 +1,4 @@
-"""The facts of a file, in the helper process: its tags, duration, container and codec, without decoding any of it.
+"""The facts of a file, in the helper process: its tags, duration and container, without decoding any of it.
 
 A file is given by pieces, since reading whole recordings for a few hundred bytes of tags would take as long as copying
 the collection. What a demuxer reaches for beyond them is an answer too: the bytes that are wanted, with which the same
@@ -24,6 +24,10 @@ MAX_KEY_CHARS = 100
 _MOST_OF_A_CHAR = 12  # in JSON's ASCII: a surrogate pair
 # Nobody's description, and long: kept from crowding out what is.
 NOT_KEPT = ("lyrics", "unsyncedlyrics", "metadata_block_picture", "coverart", "acoustid_fingerprint")
+# These say in front how long they are. ffmpeg waits for a time stamp in 50 packets all the same, and tries its demuxers
+# on up to 32 that are called PCM, since they may be something else: the first says that as well, for a small part of
+# the bytes and of the time.
+_OPTIONS = {name: {"max_ts_probe": "1", "max_probe_packets": "1"} for name in ("wav", "w64", "aiff", "au")}
 _BEHIND_TAGS_BYTES = 64 << 10
 _LEAST_WANTED_BYTES = 256 << 10
 
@@ -118,12 +122,11 @@ def _facts(size: int, pieces: list[tuple[int, memoryview]], config: DecodeConfig
     # What is whole needs no look at what is there, and most files of a large collection of short ones are.
     whole = len(head) == size and found.start == 0
     try:
-        with open_container(io.BytesIO(head) if whole else file, found.name) as container:
+        with open_container(io.BytesIO(head) if whole else file, found.name, _OPTIONS.get(found.name, {})) as container:
             stream = choose_stream(container, found.name, config)
             length = container.duration
             facts = {
                 "container": found.name,
-                "codec": stream.codec_context.codec.name,
                 "duration_s": length / av.time_base if length is not None and length > 0 else None,
                 # Of Ogg and Matroska the stream has tags too; those of the whole file count where both say something.
                 "tags": _bounded({**stream.metadata, **container.metadata}),

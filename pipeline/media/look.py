@@ -1,4 +1,4 @@
-"""The facts of files on this machine: tags, duration, container and codec, asked of the guarded helper.
+"""The facts of files on this machine: tags, duration and container, asked of the guarded helper.
 
 Small files go as they are, many in a request. Of large ones the beginning and the end go, where nearly all containers
 keep what is asked, and then what the helper says that it lacks; at last the whole file.
@@ -30,7 +30,6 @@ class Facts:
     """tags: names in lower case, as ffmpeg has them; a byte that is no UTF-8 is a lone surrogate."""
 
     container: str
-    codec: str
     duration_s: float | None
     tags: Mapping[str, str]
 
@@ -158,7 +157,6 @@ def _facts(answer: Mapping[str, Any]) -> Facts:
             raise ValueError(f"duration_s {duration_s}")
         if not all(isinstance(text, str) for pair in tags.items() for text in pair):
             raise TypeError("tags that are no texts")
-        container, codec = str(facts["container"])[:20], str(facts["codec"])[:20]
-        return Facts(container=container, codec=codec, duration_s=duration_s, tags=tags)
+        return Facts(container=str(facts["container"])[:20], duration_s=duration_s, tags=tags)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LeftOutError(Reason.DECODER_CRASHED, f"the helper's reply makes no sense ({error})") from error

@@ -8,7 +8,8 @@ from __future__ import annotations  # PyAV's classes are generic in its stubs on
 
 import functools
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeAlias
 
 import av
@@ -116,17 +117,19 @@ def _options(demuxer: str) -> dict[str, str]:
     }
 
 
-def open_container(file: io.RawIOBase | io.BytesIO, name: str) -> av.container.InputContainer:
+def open_container(
+    file: io.RawIOBase | io.BytesIO, name: str, options: Mapping[str, str] = MappingProxyType({})
+) -> av.container.InputContainer:
     """Opens a container of which `sniff` told the name, and of it nothing but what the file has. Raises FFmpegError.
 
-    Bytes of tags that are no UTF-8 are lone surrogates in them.
+    Bytes of tags that are no UTF-8 are lone surrogates in them. options: of the demuxer, besides ours.
     """
     demuxer = DEMUXERS[name]
     return av.open(
         file,
         "r",
         format=demuxer,
-        container_options=dict(_options(demuxer)),
+        container_options={**options, **_options(demuxer)},
         metadata_errors="surrogateescape",
         io_open=_refuse_to_open,
     )

@@ -10,13 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import openmulan
-from pipeline.catalogues.matching import key_of
 from pipeline.catalogues.reader import Item, LeftOut, ListedPlaylist, Recording
 from pipeline.catalogues.yt_dlp import read
 from pipeline.settings import InputError
 from schemas.catalogue import parse_catalogue_row
 from schemas.playlist_files.files import read_playlists
-from schemas.playlist_files.matching import Matcher
+from schemas.playlist_files.matching import Key, Matcher
 from tests.media import music_CT, wav
 
 ID = "dQw4w9WgXcQ"
@@ -273,7 +272,17 @@ def test_every_entry_of_forty_dumps_and_three_kinds_of_playlist_is_matched_or_li
     rows += '"Song 1","Artist 1",900000\n"Nothing","Nobody",1000\n'
     (lists / "names.csv").write_text(f'"Track Name","Artist Name(s)","Duration (ms)"\n{rows}', encoding="utf-8")
     items = list(read(tmp_path))
-    keys = [key_of(recording) for recording in of(items, Recording)]
+    keys = [
+        Key(
+            recording_id=recording.row["recording_id"],
+            path=recording.row["audio_uri"],
+            names=recording.names,
+            artist=recording.row["artist"],
+            title=recording.row["title"],
+            duration_s=recording.duration_s,
+        )
+        for recording in of(items, Recording)
+    ]
     assert len(keys) == 40
     listed = [*of(items, ListedPlaylist), *(p for f in sorted(lists.iterdir()) for p in read_playlists(f))]
     with Matcher(keys) as matcher:

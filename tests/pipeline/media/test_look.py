@@ -1,5 +1,6 @@
 """The facts of files by the guarded helper: every container, large files by pieces, hostile ones, a helper's end."""
 
+import io
 import json
 import os
 import shutil
@@ -8,10 +9,12 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import pytest
 
 from pipeline.media import look
 from pipeline.media.clip import ClipError, DecodeConfig
+from pipeline.media.facts import answer_each
 from pipeline.media.look import Facts, FactsReader
 from pipeline.media.protocol import MAX_FACTS_BYTES, Pieces
 from schemas.reasons import LeftOutError, Reason
@@ -158,6 +161,19 @@ def test_large_files_are_not_sent_whole(
     # A picture of 3 MB in front, and the tag behind it.
     picture = id3((b"APIC", b"\0image/png\0\x03\0" + bytes(3_000_000)), (b"TIT2", b"\x03Slow River"))
     assert looked(reader, tmp_path / "cover.mp3", picture + mp3).tags["title"] == "Slow River"
+
+
+@pytest.mark.parametrize("kind", ["wav", "w64", "aiff", "au"])
+def test_the_samples_of_a_long_recording_are_not_asked_for(kind: str) -> None:
+    codec = "pcm_s16le" if kind.startswith("w") else "pcm_s16be"
+    long = music_CT(1, 48_000, channels=2).repeat(12, axis=1)
+    media = encoded(long, 48_000, kind, codec, layout="stereo", metadata=TAGS)
+    head, tail = 128 << 10, 64 << 10
+    sent = Pieces(size=len(media), pieces=((0, head), (len(media) - tail, tail)))
+    (answer,) = answer_each([sent], memoryview(media[:head] + media[-tail:]), DecodeConfig())
+    with av.open(io.BytesIO(media), "r") as whole:
+        assert answer["facts"]["duration_s"] == pytest.approx(12) == pytest.approx((whole.duration or 0) / av.time_base)
+        assert answer["facts"]["tags"].items() >= {key.lower(): text for key, text in whole.metadata.items()}.items()
 
 
 def test_hostile_tags(reader: FactsReader, mp3: bytes, tmp_path: Path) -> None:
