@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from trainer.evaluation.model import digest_folder
+from trainer.evaluation.model import digest_folder, prompt_of
 from trainer.evaluation.models import load_model
 from trainer.evaluation.peers.peer import Peer
 
@@ -37,6 +37,7 @@ def test_the_documented_factory_is_found_in_the_current_folder(tmp_path: Path, m
     monkeypatch.delitem(sys.modules, "peers", raising=False)
     model, label, digest, manifests = load_model("peers:load(bands=16)")
     assert (label, digest, manifests) == ("peers:load(bands=16)", "sha256 of the weights", ())
+    assert prompt_of(model) == "a {} song"
     assert model.embed_audio([np.ones(16_000, np.float32)]).shape == (1, 16)
     assert load_model("peers:load")[0].embed_text(["a", "bc"]).shape == (2, 8)
     for name, said in (
@@ -53,6 +54,9 @@ def test_the_documented_factory_is_found_in_the_current_folder(tmp_path: Path, m
         with pytest.raises(ValueError, match=said.replace("(", r"\(")):
             load_model(name)
     monkeypatch.delitem(sys.modules, "peers")
+    model.prompt = "a song"
+    with pytest.raises(ValueError, match="prompt is 'a song'; it needs one"):
+        prompt_of(model)
 
 
 @pytest.mark.parametrize("name", ["msclap", "muq"])
@@ -72,9 +76,10 @@ def write_tokenizer(folder: Path, *inputs: str) -> None:
     fast(tokenizer_object=words, model_input_names=names, **special).save_pretrained(folder)
 
 
-def check(name: str, folder: Path, rate_hz: int, window_s: float, dimension: int) -> None:
+def check(name: str, folder: Path, rate_hz: int, window_s: float, dimension: int, prompt: str) -> None:
     model, _, digest, _ = load_model(name, device="cpu")
     assert isinstance(model, Peer)
+    assert prompt_of(model) == prompt
     assert digest == digest_folder(folder)
     assert (model.rate_hz, model.window_s, model.dimension) == (rate_hz, window_s, dimension)
     wave = np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32)
@@ -83,6 +88,10 @@ def check(name: str, folder: Path, rate_hz: int, window_s: float, dimension: int
     texts = model.embed_text(["slow piano", "loud drums"])
     assert texts.shape == (2, dimension)
     assert not np.allclose(texts[0], texts[1])
+
+
+CNN14 = {"audioenc_name": "Cnn14", "fmax": 14_000, "out_emb": 2048}
+HTSAT = {"audioenc_name": "HTSAT", "fmax": 8_000, "out_emb": 768}
 
 
 def write_gpt2(folder: Path) -> None:
@@ -99,10 +108,24 @@ def write_bert(folder: Path) -> None:
 
 @pytest.mark.peers
 @pytest.mark.parametrize(
-    ("version", "text_model", "write_text_model", "audio", "window_s"),
+    ("version", "text_model", "write_text_model", "audio", "window_s", "prompt"),
     [
-        ("2022", "bert-base-uncased", write_bert, {"audioenc_name": "Cnn14", "fmax": 14_000, "out_emb": 2048}, 5.0),
-        ("2023", "gpt2", write_gpt2, {"audioenc_name": "HTSAT", "fmax": 8_000, "out_emb": 768}, 7.0),
+        (
+            "2022",
+            "bert-base-uncased",
+            write_bert,
+            {"audioenc_name": "Cnn14", "fmax": 14_000, "out_emb": 2048},
+            5.0,
+            "this is a sound of {}",
+        ),
+        (
+            "2023",
+            "gpt2",
+            write_gpt2,
+            {"audioenc_name": "HTSAT", "fmax": 8_000, "out_emb": 768},
+            7.0,
+            "this is the sound of {}",
+        ),
     ],
 )
 def test_ms_clap(
@@ -111,6 +134,7 @@ def test_ms_clap(
     write_text_model: Callable[[Path], None],
     audio: dict[str, Any],
     window_s: float,
+    prompt: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -125,7 +149,7 @@ def test_ms_clap(
     folder.mkdir()
     weights = clap.CLAP(**audio, **mels, **text, classes_num=527).state_dict()
     torch.save({"model": weights}, folder / f"CLAP_weights_{version}.pth")
-    check(f"msclap:{folder}", folder, 44_100, window_s, 1024)
+    check(f"msclap:{folder}", folder, 44_100, window_s, 1024, prompt)
     weights.pop("caption_encoder.projection.linear1.weight")
     torch.save({"model": weights}, folder / f"CLAP_weights_{version}.pth")
     with pytest.raises(ValueError, match=r"has no weights for caption_encoder\.projection\.linear1\.weight"):
@@ -159,7 +183,7 @@ def test_muq_mulan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
     folder = tmp_path / "mulan"
     muq.MuQMuLan(config).save_pretrained(folder, config=config)
-    check(f"muq:{folder}", folder, 24_000, 10.0, 8)
+    check(f"muq:{folder}", folder, 24_000, 10.0, 8, "{}")
     config["text_model"]["name"] = "someone/xlm-roberta-base"  # type: ignore[index]
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="its towers are not"):
