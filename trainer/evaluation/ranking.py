@@ -183,8 +183,8 @@ def _count_row(
         fours[near] = start
         near += marks < 0
     found = 0
-    for start in fours[:near]:
-        for i in range(start, start + 4):
+    for four in fours[:near]:
+        for i in range(four, four + 4):
             candidates[found] = i
             found += last_of_bin[np.uint16(bins[i])] != 0
     for i in range(len(bins) - len(bins) % 4, len(bins)):
