@@ -145,7 +145,7 @@ def _classes(name: str, measured: Measured) -> str:
             axes.set_xticks(range(len(first)), [c.name for c in first], rotation=90, fontsize=7)
         else:
             axes.set_xlabel(f"{len(first)} classes, ordered by the first model's ROC-AUC")
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)  # above, where no point is
 
     return _svg(f"ROC-AUC of each class: {name}", 4.5, draw)
 

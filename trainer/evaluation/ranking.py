@@ -181,7 +181,7 @@ def _count_row(
             histogram[np.uint16(bins[i])] = counted
             marks |= counted
         fours[near] = start
-        near += marks < 0
+        near += int(marks < 0)
     found = 0
     for four in fours[:near]:
         for i in range(four, four + 4):
