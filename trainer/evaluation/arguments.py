@@ -36,7 +36,10 @@ _MODEL = (
     "model directory, clap:FOLDER, msclap:FOLDER, muq:FOLDER, package.module:factory or "
     "'package.module:factory(name=value, …)' of another's, or random"
 )
-_FLAGS = ("epochs", "batch_size", "tokenizer", "text_checkpoint", "hold_out", "verify_shards", "skip_corrupt")
+_FLAGS = (
+    *("epochs", "batch_size", "tokenizer", "text_checkpoint", "missing_sources"),
+    *("hold_out", "verify_shards", "skip_corrupt"),
+)
 
 
 def parser_of(argv: Sequence[str]) -> argparse.ArgumentParser:
