@@ -10,6 +10,7 @@
 #     make test-flink   on a session cluster of Flink, of which a TaskManager and the launcher are killed
 #     make test-image   what the Dockerfile installs, in a fresh environment
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
+#     make test-peers   other people's models and benchmarks by their own packages (msclap, muq, mteb)
 #     make dist         wheel and sdist into dist/, checked by twine
 #     make test-dist    the sdist in a fresh environment of each of PYTHONS: mulan doctor, mulan demo
 #     make docs         the pages as a site, in build/docs; a broken link or a stale page fails it
@@ -25,7 +26,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange dist test-dist docs test-docs lint bench bench-engines clean
+.PHONY: help venv demo test test-fast test-s3 test-spark test-spark-cluster test-flink test-image test-exchange test-peers dist test-dist docs test-docs lint bench bench-engines clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
@@ -173,6 +174,22 @@ bench-engines: $(VENV)/.installed-dev .spark/job-server.jar .flink/job-server.ja
 test-exchange: $(VENV)/.installed-dev .venv-label-studio/.made
 	LABEL_STUDIO=$(CURDIR)/.venv-label-studio/bin/label-studio $(BIN)/python -m pytest -m exchange tests/filters/annotation
 
+# Over .venv, whose torch it has. muq has a transformers of its own, which comes first where it is tested.
+.venv-peers/.made: pyproject.toml $(VENV)/.installed-dev
+	@echo "installing what the tests of peers need into .venv-peers: 400 MB"
+	@rm -rf .venv-peers
+	@$(PYTHON) -m venv .venv-peers
+	@echo "import site; site.addsitedir('$(call site_packages,$(VENV))')" > $(call site_packages,.venv-peers)/of-venv.pth
+	@$(BIN)/uv pip install --python .venv-peers/bin/python --no-deps --group peers \
+		2>&1 | tee .venv-peers/install.log | $(SHOW) || { tail -20 .venv-peers/install.log; exit 1; }
+	@$(BIN)/uv pip install -q --python .venv-peers/bin/python --no-deps --group transformers-4 \
+		--target .venv-peers/transformers-4
+	@touch $@
+
+test-peers: .venv-peers/.made
+	.venv-peers/bin/python -m pytest -m peers -k 'not muq' tests/trainer/evaluation
+	PYTHONPATH=.venv-peers/transformers-4 .venv-peers/bin/python -m pytest -m peers -k muq tests/trainer/evaluation
+
 .venv-release/.made: constraints.txt | $(VENV)/.made
 	@$(PYTHON) -m venv .venv-release
 	@$(BIN)/uv pip install -q --python .venv-release/bin/python -c constraints.txt --group release
@@ -209,4 +226,4 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python -m benchmarks.$(BENCH) $(BENCH_ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-label-studio .venv-release .venv-docs .venv-spark .venv-flink .spark .flink build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venv-label-studio .venv-peers .venv-release .venv-docs .venv-spark .venv-flink .spark .flink build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

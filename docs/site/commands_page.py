@@ -16,7 +16,7 @@ from schemas.generated import write_page
 
 DEFAULT_PATH = Path("docs/commands.md")
 # Commands that are told apart by their first word rather than by argparse.
-MORE = (("evaluate", "ablation"),)
+MORE = (("evaluate", "ablation"), ("evaluate", "mteb"))
 
 _HEAD = """# Commands
 

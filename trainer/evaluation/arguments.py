@@ -11,6 +11,7 @@ from trainer.flags import add_recipe_arguments
 from trainer.split import MINED_SPLITS
 
 ABLATION = "ablation"
+MTEB = "mteb"
 JAMENDO_SUBSETS = ("top50tags", "genre", "instrument", "moodtheme", "all")
 
 
@@ -31,12 +32,19 @@ ROWS = (
     *(AblationRow(sources=_ADDED[:count]) for count in range(1, len(_ADDED) + 1)),
     AblationRow(sources=_ADDED, filtered=False),
 )
-_FLAGS = ("epochs", "batch_size", "tokenizer", "text_checkpoint", "hold_out", "verify_shards", "skip_corrupt")
+_MODEL = (
+    "model directory, clap:FOLDER, msclap:FOLDER, muq:FOLDER, package.module:factory or "
+    "'package.module:factory(name=value, …)' of another's, or random"
+)
+_FLAGS = (
+    *("epochs", "batch_size", "tokenizer", "text_checkpoint", "missing_sources"),
+    *("hold_out", "verify_shards", "skip_corrupt"),
+)
 
 
 def parser_of(argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Of what the arguments ask for; those of the ablation come after its name."""
-    return _ablation_parser() if list(argv[:1]) == [ABLATION] else _parser()
+    """Of what the arguments ask for; those of the ablation and of mteb come after its name."""
+    return {ABLATION: _ablation_parser, MTEB: _mteb_parser}.get(argv[0] if argv else "", _parser)()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -44,12 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="mulan evaluate",
         description="The paper's tables for any model, beside published figures; and the leakage check.",
     )
-    parser.add_argument(
-        "models",
-        nargs="*",
-        help="model directories, clap:FOLDER, msclap:FOLDER, muq:FOLDER, package.module:factory or "
-        "'package.module:factory(name=value, …)' of another's, or random",
-    )
+    parser.add_argument("models", nargs="*", help=_MODEL)
     _add_shared_arguments(parser)
     text = parser.add_argument_group("text encoders, for the triplets")
     text.add_argument(
@@ -86,6 +89,26 @@ def _ablation_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _mteb_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mulan evaluate mteb", description="A model in audio tasks of MTEB (MAEB), by the package mteb."
+    )
+    parser.add_argument("model", help=_MODEL)
+    parser.add_argument(
+        "--tasks", nargs="+", required=True, metavar="TASK", help="names of mteb's, or package.module:Task of your own"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="folder for mteb's results")
+    _add_machine_arguments(parser)
+    return parser
+
+
+def _add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", help="where models compute: cpu, cuda … (cuda where there is one)")
+    parser.add_argument(
+        "--workers", type=_count, default=2, help="clips that are decoded at once, each by a process (2)"
+    )
+
+
 def _count(text: str) -> int:
     if (value := int(text)) < 0:
         raise argparse.ArgumentTypeError(f"{text} is below 0")
@@ -106,10 +129,7 @@ def _add_shared_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--bootstrap", type=int, default=200, help="resamples of the intervals (200)")
     parser.add_argument("--seed", type=int, default=0, help="of intervals, triplets and the control (0)")
-    parser.add_argument("--device", help="where models compute: cpu, cuda … (cuda where there is one)")
-    parser.add_argument(
-        "--workers", type=_count, default=2, help="clips that are decoded at once, each by a process (2)"
-    )
+    _add_machine_arguments(parser)
     parser.add_argument(
         "--embeddings",
         type=Path,

@@ -5,6 +5,7 @@
 - `mulan evaluate MODEL --config evaluation.json --check_leakage RUN --output results`
 - `mulan evaluate --playlists FILE --write_exclude exclude.jsonl`
 - `mulan evaluate ablation --recipe tiny --data RUN --steps 500 --mined RUN --output ablation`
+- `mulan evaluate mteb MODEL --tasks GTZANGenre --output mteb`
 """
 
 import argparse
@@ -21,7 +22,7 @@ from schemas.exits import BAD_INPUT, check_output, fault
 from schemas.run import Run, RunError
 from schemas.version import VERSION
 from trainer.evaluation.ablation import config_of, run_ablation, summary
-from trainer.evaluation.arguments import ABLATION, parser_of
+from trainer.evaluation.arguments import ABLATION, MTEB, parser_of
 from trainer.evaluation.captions import DIRECTIONS, Captioned
 from trainer.evaluation.clips import NothingMeasuredError
 from trainer.evaluation.declare import evaluator_from_json, read_evaluators
@@ -58,15 +59,15 @@ FAILURES = 1
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 too many clips could not be measured, 2 bad input (leakage is one), 3
     interrupted."""
-    ablation = argv[:1] == [ABLATION]
+    command = argv[0] if argv[:1] in ([ABLATION], [MTEB]) else None
     parser = parser_of(argv)
     try:
-        arguments = parser.parse_args(argv[1:] if ablation else argv)
+        arguments = parser.parse_args(argv[1:] if command else argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        return _run_ablation(arguments) if ablation else _run(arguments)
+        return {ABLATION: _run_ablation, MTEB: _run_mteb}.get(command or "", _run)(arguments)
     except NothingMeasuredError as error:
         sys.stderr.write(f"mulan evaluate: {error}\n")
         return FAILURES
@@ -150,6 +151,13 @@ def _run_ablation(arguments: argparse.Namespace) -> int:
     write_outputs(results, [*found, *paper_tables(results), *tables(results)], config.output)
     sys.stdout.write(to_terminal(found))
     return _failures(results.models, arguments.max_unusable)
+
+
+def _run_mteb(arguments: argparse.Namespace) -> int:
+    from trainer.evaluation.mteb import run_mteb
+
+    run_mteb(arguments)
+    return 0
 
 
 def write_outputs(results: Results, shown: Sequence[Table], folder: Path) -> None:
@@ -323,6 +331,9 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for query in ("title", "description"):
                 collection = {"kind": kind, kind: arguments.collection}
                 yield {"task": "retrieval", **named, "collection": collection, "query": query}
+        if arguments.triplets is None and len({p.description for p in read_eval_playlists(playlists)}) < 2:
+            logger.info("%s: no text triplets, which need two playlists of different descriptions", playlists)
+            continue
         anchors = {"anchors": arguments.triplets} if arguments.triplets is not None else {}
         yield {"task": "text_triplets", "data": {"kind": "playlists", **named}, **anchors}
     if arguments.ontology:

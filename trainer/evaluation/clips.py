@@ -235,6 +235,11 @@ def decode_file(path: Path, start_s: float = 0.0, duration_s: float | None = Non
     return _decoded(_read(path), path, start_s, duration_s)
 
 
+def decode_media(media: bytes, where: str) -> FloatArray:
+    """As `decode_file`, of a whole file's bytes."""
+    return _decoded(media, where, 0.0, None)
+
+
 def cut_file(path: Path, start_s: float, duration_s: float) -> "Clip":
     """The clip as mining cuts it, padded where the file is too short. Raises UndecodableError where it cannot be."""
     return _cut(_read(path), path, start_s, duration_s)
@@ -269,14 +274,14 @@ def _read(path: Path) -> bytes:
         raise UndecodableError(path, error.strerror or type(error).__name__) from error
 
 
-def _decoded(media: bytes, path: Path, start_s: float, duration_s: float | None) -> FloatArray:
+def _decoded(media: bytes, path: Path | str, start_s: float, duration_s: float | None) -> FloatArray:
     clip = _cut_to_end(media, path, start_s) if duration_s is None else _cut(media, path, start_s, duration_s)
     if clip.padded_samples >= len(clip.pcm_T):
         raise UndecodableError(path, f"the file ends before {start_s:g} s")
     return to_float(clip.pcm_T[: len(clip.pcm_T) - clip.padded_samples])
 
 
-def _cut(media: bytes, path: Path, start_s: float, duration_s: float) -> "Clip":
+def _cut(media: bytes, path: Path | str, start_s: float, duration_s: float) -> "Clip":
     from pipeline.media.clip import ClipError, ClipSpec, DecoderUnavailableError
 
     try:
@@ -290,7 +295,7 @@ def _cut(media: bytes, path: Path, start_s: float, duration_s: float) -> "Clip":
         raise EvaluationDataError(f"{path}: cannot be decoded ({error})") from error
 
 
-def _cut_to_end(media: bytes, path: Path, start_s: float) -> "Clip":
+def _cut_to_end(media: bytes, path: Path | str, start_s: float) -> "Clip":
     from pipeline.media.protocol import LONGEST_CLIP_S
 
     duration_s = _FIRST_CUT_S

@@ -26,7 +26,7 @@ from trainer.evaluation.clips import (
 )
 from trainer.evaluation.evaluator import Unmeasured
 from trainer.evaluation.kept import KeptEmbeddings
-from trainer.evaluation.model import FloatArray, JointModel, RandomModel, unit_rows
+from trainer.evaluation.model import FloatArray, JointModel, RandomModel, prompt_of, unit_rows
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ class FrozenModel:
         self.embed_audio = model.embed_audio
         self.embed_text = model.embed_text
         self.window_s = getattr(model, "window_s", None)
-        self.prompt = getattr(model, "prompt", None)
+        self.prompt = prompt_of(model)
         self.cut_into: Callable[[FloatArray, int], list[FloatArray]] = getattr(model, "cut_into", cut)
         self.workers = max(1, workers)
         self.sounds = Sounds() if sounds is None else sounds

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +36,27 @@ class JointModel(TextModel, Protocol):
     """Embeds audio and text into one space.
 
     One that has `window_s` is given windows of that many seconds, any other of 10. `cut_into(wave, samples)` may make
-    the windows itself, `prompt` stand around the text of a class in zero-shot tagging.
+    the windows itself. In zero-shot tagging one may be Prompted.
     """
 
     def embed_audio(self, waves: Sequence[Any], /) -> FloatArray:
         """(N, D) float32 of N mono waves: float32 arrays at 16 kHz, or paths of files."""
         ...
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """A model whose publishers put something around the name of a class in zero-shot tagging, `{}` being the name."""
+
+    prompt: str
+
+
+def prompt_of(model: TextModel) -> str:
+    """The name alone where the model says nothing. Raises ValueError where its prompt has no place for the name."""
+    prompt = model.prompt if isinstance(model, Prompted) else "{}"
+    if not isinstance(prompt, str) or prompt.count("{}") != 1:
+        raise ValueError(f"the model's prompt is {prompt!r}; it needs one {{}}, where the name of a class stands")
+    return prompt
 
 
 class EmbeddingError(ValueError):

@@ -44,7 +44,7 @@ def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any
 
         return load_on(folder, device), model_label(folder), digest_folder(folder), trained_on(folder)
     place, arguments = _call(name)
-    _look_here_too(place.partition(":")[0].partition(".")[0])
+    look_here_too(place.partition(":")[0].partition(".")[0])
     factory = find_factory(place, {}, "model")
     try:
         made = factory(**arguments)
@@ -85,7 +85,7 @@ def _call(name: str) -> tuple[str, dict[str, Any]]:
         ) from error
 
 
-def _look_here_too(package: str) -> None:
+def look_here_too(package: str) -> None:
     """In the current folder, which is not on the path of an installed command; behind everything else there."""
     here = os.getcwd()
     if here not in sys.path and importlib.util.find_spec(package) is None:

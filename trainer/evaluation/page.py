@@ -21,6 +21,7 @@ p.note{color:#444;font-size:.9rem;margin:.2rem 0}figure{margin:1rem 0}svg{max-wi
 summary{cursor:pointer;color:#444;margin:.5rem 0}
 """
 _MOST_CLASSES_NAMED = 60
+_CLASS_WIDTH = 0.6  # of the room that a class has, for all models together
 _OVERVIEWS = ("accuracy", "roc_auc", "rank_correlation", "ndcg_at_10", "ndcg")
 
 
@@ -105,7 +106,7 @@ def _overview(name: str, measured: Measured) -> str:
             axes.plot([value.value], [place], "o", color="C0")
         axes.axvline(chance, color="grey", linewidth=1)
         axes.set_yticks(range(len(shown)), [model for model, _ in shown])
-        axes.invert_yaxis()
+        axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.set_xlim(min(0, axes.get_xlim()[0]), 1.02)  # a rank correlation may be below 0
 
     height = 0.8 + 0.3 * len(shown)
@@ -121,13 +122,17 @@ def _classes(name: str, measured: Measured) -> str:
     place = {c.name: i for i, c in enumerate(first)}
 
     def draw(axes: Any) -> None:
-        for result, measurement in measured:
+        for number, (result, measurement) in enumerate(measured):
             shown = [c for c in measurement.classes if c.name in place]
-            bars = [(c.roc_auc - (c.low or c.roc_auc), (c.high or c.roc_auc) - c.roc_auc) for c in shown]
+            beside = _CLASS_WIDTH * ((number + 0.5) / len(measured) - 0.5)  # so that no model hides another
+            ends = [(c.roc_auc if c.low is None else c.low, c.roc_auc if c.high is None else c.high) for c in shown]
             axes.errorbar(
-                [place[c.name] for c in shown],
+                [place[c.name] + beside for c in shown],
                 [c.roc_auc for c in shown],
-                yerr=[[max(0.0, bar[end]) for bar in bars] for end in (0, 1)],
+                yerr=[
+                    [max(0.0, c.roc_auc - low) for c, (low, _) in zip(shown, ends, strict=True)],
+                    [max(0.0, high - c.roc_auc) for c, (_, high) in zip(shown, ends, strict=True)],
+                ],
                 fmt=".",
                 elinewidth=0.8,
                 label=result.model,
@@ -135,11 +140,12 @@ def _classes(name: str, measured: Measured) -> str:
         axes.axhline(0.5, color="grey", linewidth=1, label="chance")
         axes.set_ylabel("ROC-AUC")
         axes.set_ylim(0, 1.02)
+        axes.set_xlim(-0.5, len(first) - 0.5)
         if len(first) <= _MOST_CLASSES_NAMED:
             axes.set_xticks(range(len(first)), [c.name for c in first], rotation=90, fontsize=7)
         else:
             axes.set_xlabel(f"{len(first)} classes, ordered by the first model's ROC-AUC")
-        axes.legend(loc="lower right")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3)  # above, where no point is
 
     return _svg(f"ROC-AUC of each class: {name}", 4.5, draw)
 

@@ -2,10 +2,11 @@
 
 For an exact AUC, average precision and rank of a relevant item it is enough to know how many items of the whole
 collection score above it and how many score at least as much. A sort of each row would give that too, but costs more
-than the scores themselves; here each score is put into one of equal bins, and only the items that share a bin with a
-relevant one are compared. A query is multiplied by a power of two first, which changes no digit of a score and makes
-its whole part the bin. So memory is one block of scores a thread, time stays close to the bare matrix product, and ties
-and order are those of the float32 scores, exactly.
+than the scores themselves. Where few items are relevant, as to a caption, all scores are compared with each of theirs.
+Else each score is put into one of equal bins, and only the items that share a bin with a relevant one are compared. A
+query is multiplied by a power of two first, which changes no digit of a score and makes its whole part the bin. So
+memory is one block of scores a thread, time stays close to the bare matrix product, and ties and order are those of the
+float32 scores, exactly.
 """
 
 import functools
@@ -27,6 +28,7 @@ DEFAULT_BLOCK_ROWS = 64
 _HALF = 8_192  # bins on either side of 0
 _INT16S = 1 << 16
 _MARK = np.int32(-(1 << 30))  # of a bin with a relevant item, below 0 whatever is counted in it
+_FEW = 8  # relevant items, up to which comparing all scores with each costs less than the bins
 _UTMOST = 60  # exponent of two; beyond it, digits would be lost
 DEFAULT_RECALL_AT = (1, 5, 10, 50, 100)
 
@@ -71,7 +73,7 @@ def rank_relevant(
     offsets = np.concatenate([[0], np.cumsum([len(wanted) for wanted in relevant])]).astype(np.int64)
     flat = np.fromiter((item for wanted in relevant for item in wanted), dtype=np.int64, count=int(offsets[-1]))
     above, at_least = np.zeros_like(flat), np.zeros_like(flat)
-    count = _compiled_count()
+    compare, count = _compiled()
     scales = _scales(queries, items)
     own = threading.local()
 
@@ -84,13 +86,12 @@ def rank_relevant(
         scale = scales[start : start + block_rows]
         np.matmul(block * np.where(scale, scale, np.float32(1))[:, None], items.T, out=scores)
         for row, values in enumerate(scores):
-            if scale[row]:
-                np.copyto(scratch.bins, values, casting="unsafe")
-            else:
-                scratch.bins[:] = 0
             span = slice(offsets[start + row], offsets[start + row + 1])
-            places = scratch.bins.view(np.uint16)
-            count(values, places, flat[span], above[span], at_least[span], *scratch.counters)
+            if span.stop - span.start <= _FEW:
+                compare(values, flat[span], above[span], at_least[span])
+                continue
+            binned = values if scale[row] else scratch.zeros
+            count(values, binned, flat[span], above[span], at_least[span], *scratch.counters)
 
     # Each thread multiplies for itself: threads of BLAS would wait for each other, and spin meanwhile.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -104,11 +105,13 @@ class _Scratch:
 
     def __init__(self, rows: int, items: int) -> None:
         self.scores = np.empty((rows, items), dtype=np.float32)
-        self.bins = np.empty(items, dtype=np.int16)
+        self.zeros = np.zeros(items, dtype=np.float32)
         self.counters = (
+            np.empty(items, dtype=np.int16),
             np.zeros(_INT16S, dtype=np.int32),
             np.zeros(_INT16S, dtype=np.int32),
-            np.empty(items, dtype=np.int32),
+            np.empty(items // 4 + 1, dtype=np.int32),
+            np.empty(items + 1, dtype=np.int32),
         )
 
 
@@ -116,62 +119,81 @@ def _scales(queries: FloatArray, items: FloatArray) -> FloatArray:
     """The power of two for each query that keeps its scores within the bins, whatever the rounding; 0 where there is
     none, since scores would be lost in it."""
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        longest = np.linalg.norm(items, axis=1).max(initial=0.0)
-        bounds = np.linalg.norm(queries, axis=1).astype(np.float64) * longest * 1.01
+        squares = (np.einsum("nd,nd->n", rows, rows) for rows in (queries, items))  # `norm` copies all items
+        lengths, of_items = (np.sqrt(found.astype(np.float64)) for found in squares)
+        bounds = lengths * of_items.max(initial=0.0) * 1.01
         exponents = np.floor(np.log2((_HALF - 1) / bounds))
     usable = np.abs(exponents) <= _UTMOST  # and finite
     scales: FloatArray = np.where(usable, np.exp2(np.where(usable, exponents, 0.0)), 0.0).astype(np.float32)
     return scales
 
 
+def _compare_row(values: FloatArray, wanted: IntArray, above: IntArray, at_least: IntArray) -> None:
+    """As `_count_row`, by comparing all with each of the `wanted`."""
+    for place in range(len(wanted)):
+        own = values[wanted[place]]
+        more, as_much = np.int32(0), np.int32(0)  # 32 bits all the way, so that many are counted at once
+        for i in range(len(values)):
+            more = np.int32(more + np.int32(values[i] > own))
+            as_much = np.int32(as_much + np.int32(values[i] >= own))
+        above[place] = more
+        at_least[place] = as_much
+
+
 def _count_row(
     values: FloatArray,
-    bins: NDArray[np.uint16],
+    binned: FloatArray,
     wanted: IntArray,
     above: IntArray,
     at_least: IntArray,
+    bins: NDArray[np.int16],
     histogram: NDArray[np.int32],
     last_of_bin: NDArray[np.int32],
+    fours: NDArray[np.int32],
     candidates: NDArray[np.int32],
 ) -> None:
     """Fills `above` and `at_least` of the `wanted` items of one row; compiled, without the interpreter's lock.
 
-    Items of a higher bin score more, those of a lower bin less; only those that share a bin with a wanted item are
-    compared with it. `bins` are int16 read as uint16, so that those below 0 come behind. `last_of_bin` must be zero,
-    and is left so.
+    The whole part of `binned` is an item's bin. Items of a higher bin score more, those of a lower bin less; only those
+    that share a bin with a wanted item are compared with it. Bins are read as uint16, so that those below 0 come
+    behind. `last_of_bin` must be zero, and is left so.
     """
+    for i in range(len(binned)):
+        bins[i] = np.int16(binned[i])
     histogram[:_HALF] = 0
     histogram[_INT16S - _HALF :] = 0
     # The wanted items of a bin are a chain: its last one, and the one before each (0 for none, else place + 1).
     before = np.zeros(len(wanted), np.int32)
     for place in range(len(wanted)):
-        own = bins[wanted[place]]
+        own = np.uint16(bins[wanted[place]])
         before[place] = last_of_bin[own]
         last_of_bin[own] = place + 1
         histogram[own] = _MARK
         above[place] = 0
         at_least[place] = 0
-    found = 0
-    # By fours, of which mostly none shares a bin with a wanted item, so that one look is enough.
-    for start in range(0, len(values) - len(values) % 4, 4):
+    # Which items share a bin cannot be foretold: each is written down, and the next over it where it does not count.
+    # By fours, of which mostly none shares one, so that one look is enough.
+    near = 0
+    for start in range(0, len(bins) - len(bins) % 4, 4):
         marks = np.int32(0)
         for i in range(start, start + 4):
-            counted = histogram[bins[i]] + np.int32(1)
-            histogram[bins[i]] = counted
+            counted = histogram[np.uint16(bins[i])] + np.int32(1)
+            histogram[np.uint16(bins[i])] = counted
             marks |= counted
-        if marks < 0:
-            for i in range(start, start + 4):
-                if last_of_bin[bins[i]]:
-                    candidates[found] = i
-                    found += 1
-    for i in range(len(values) - len(values) % 4, len(values)):
-        histogram[bins[i]] += np.int32(1)
-        if last_of_bin[bins[i]]:
+        fours[near] = start
+        near += int(marks < 0)
+    found = 0
+    for four in fours[:near]:
+        for i in range(four, four + 4):
             candidates[found] = i
-            found += 1
+            found += last_of_bin[np.uint16(bins[i])] != 0
+    for i in range(len(bins) - len(bins) % 4, len(bins)):
+        histogram[np.uint16(bins[i])] += np.int32(1)
+        candidates[found] = i
+        found += last_of_bin[np.uint16(bins[i])] != 0
     for c in range(found):
         score = values[candidates[c]]
-        place = last_of_bin[bins[candidates[c]]]
+        place = last_of_bin[np.uint16(bins[candidates[c]])]
         while place:
             other = values[wanted[place - 1]]
             above[place - 1] += score > other
@@ -193,11 +215,10 @@ def _count_row(
 
 
 @functools.cache
-def _compiled_count() -> Callable[..., Any]:
+def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
     import numba
 
-    compiled: Callable[..., Any] = numba.njit(nogil=True)(_count_row)
-    return compiled
+    return numba.njit(nogil=True)(_compare_row), numba.njit(nogil=True)(_count_row)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from trainer.evaluation.clips import EvaluationDataError, WindowConfig
 from trainer.evaluation.embedding import embed_clips
 from trainer.evaluation.evaluator import Evaluator, Measurement, Unmeasured, failed_clips, own_training
 from trainer.evaluation.metrics import BoolArray, Bootstrap, accuracy, auc_and_ap, tagging_scores
-from trainer.evaluation.model import FloatArray, JointModel, embed_texts
+from trainer.evaluation.model import FloatArray, JointModel, embed_texts, prompt_of
 from trainer.evaluation.readers.mined import MinedRun
 from trainer.evaluation.readers.tagged import TaggedSet, TaggedSplit
 from trainer.trained_on import Training
@@ -53,7 +53,7 @@ class TaggingConfig:
         return [template.replace("{}", text) for text in classes]
 
     def template(self, model: JointModel) -> str:
-        return self.text_template or getattr(model, "prompt", None) or "{}"
+        return self.text_template or prompt_of(model)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -122,7 +122,7 @@ def test_jamendo(tmp_path: Path, tones: Tones) -> None:
             tones.write(tmp_path / "audio" / name, [tag.removeprefix("genre---")])
             rows.append(f"track_{split}{i}\tartist_{i}\talbum_{i}\t{name}\t2.0\t{tag}\n")
         splits[split] = "".join(rows)
-    write_jamendo(tmp_path, "genre", **splits)
+    write_jamendo(tmp_path, "genre", 0, **splits)
     data = {"kind": "jamendo", "folder": str(tmp_path), "audio_folder": str(tmp_path / "audio"), "subset": "genre"}
     oracle, random = FrozenModel(tones.oracle()), FrozenModel(RANDOM)
     for task in ("zero_shot", "linear_probe"):

@@ -124,6 +124,10 @@ def test_the_command_measures_them(
     assert main([*command, "--playlist_descriptions", str(described), "--output", str(output)]) == 0
     (result,) = json.loads((output / "results.json").read_text())["models"]
     assert [found["units"]["queries"] for found in result["measurements"] if found["task"] == "retrieval"] == [2, 2]
+    # One playlist alone is searched with too: it has no other's description for a triplet.
+    assert main([*command, "--output", str(output)]) == 0  # "By name" describes itself, "A walk" has nothing now
+    (result,) = json.loads((output / "results.json").read_text())["models"]
+    assert [found["task"] for found in result["measurements"]] == ["retrieval", "retrieval"]
     assert main(["random", "--playlist_descriptions", "x.csv", "--output", str(output)]) == 2
     assert "--playlist_descriptions" in capsys.readouterr().err
 

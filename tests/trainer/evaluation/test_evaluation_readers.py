@@ -105,8 +105,8 @@ def test_magnatagatune_all188_wants_188(tmp_path: Path) -> None:
 JAMENDO = "TRACK_ID\tARTIST_ID\tALBUM_ID\tPATH\tDURATION\tTAGS\n"
 
 
-def write_jamendo(folder: Path, subset: str, **splits: str) -> None:
-    target = folder / "data" / "splits" / "split-0"
+def write_jamendo(folder: Path, subset: str, number: int = 0, **splits: str) -> None:
+    target = folder / "data" / "splits" / f"split-{number}"
     target.mkdir(parents=True, exist_ok=True)
     for split in ("train", "validation", "test"):
         (target / f"autotagging_{subset}-{split}.tsv").write_text(JAMENDO + splits.get(split, ""))

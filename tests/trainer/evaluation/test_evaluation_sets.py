@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from tests.trainer.evaluation.clap_world import write_clap
-from tests.trainer.evaluation.test_evaluation_readers import JAMENDO, write_annotations
+from tests.trainer.evaluation.test_evaluation_readers import JAMENDO, write_annotations, write_jamendo
 from tests.trainer.evaluation.tone_sets import Tones
 from trainer.evaluation.cli import main
 from trainer.evaluation.clips import EvaluationDataError
@@ -65,6 +65,7 @@ FMA_HEADER = (
     ["track_id", *[""] * 52],
 )
 SPLITS = {"train": 1, "validation": 1, "test": 2}  # clips of each genre
+JAMENDO_TAGS = ("ambient", "blues", "country", "folk", "jazz", "metal", "punk", "soul")
 Declaration = dict[str, Any]
 
 
@@ -121,6 +122,22 @@ def write_mtat(folder: Path, tones: Tones) -> None:
     write_annotations(folder, rows, REAL_TAGS)
 
 
+def write_jamendo_splits(folder: Path, tones: Tones) -> None:
+    """Of each tag's ten tracks every split tests two others and validates on two more."""
+    names = {tag: [f"{place}{track}/{track}.mp3" for track in range(10)] for place, tag in enumerate(JAMENDO_TAGS)}
+    for tag, tracks in names.items():
+        for name in tracks:
+            tones.write(folder / "audio" / name, [tag])
+    row = "track_{0}\tartist\talbum\t{0}\t0.5\tgenre---{1}\n"
+    for number in range(5):
+        order = ("test", "validation", "train", "train", "train")
+        splits = dict.fromkeys(order, "")
+        for tag, tracks in names.items():
+            for track, name in enumerate(tracks):
+                splits[order[(track + number) % 5]] += row.format(name, tag)
+        write_jamendo(folder, "genre", number, **splits)
+
+
 def write_graded(folder: Path, tones: Tones) -> None:
     rows = []
     for query in range(16):
@@ -157,6 +174,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
             rows.append(fma_row(str(track), "training" if split == "train" else split, "small", genre))
     write_fma(folder / "fma", rows)
     write_mtat(folder / "mtat", tones)
+    write_jamendo_splits(folder / "jamendo", tones)
     (folder / "graded").mkdir()
     write_graded(folder / "graded", tones)
     clap = load_model(f"clap:{write_clap(folder / 'clap')}", device="cpu")[0]
@@ -168,6 +186,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 GTZAN: Declaration = {"kind": "gtzan", "folder": "gtzan"}
 FMA: Declaration = {"kind": "fma_small", "folder": "fma"}
 MTAT: Declaration = {"kind": "magnatagatune", "folder": "mtat", "tags": "all188"}
+FIVE_SPLITS: Declaration = {"kind": "jamendo", "folder": "jamendo", "audio_folder": "jamendo/audio", "subset": "genre"}
 GRADED: Declaration = {"kind": "graded_table", "file": "graded/graded.csv"}
 # What is declared; the figures that an oracle has at 1.
 MEASURED: list[tuple[Declaration, tuple[str, ...]]] = [
@@ -175,6 +194,8 @@ MEASURED: list[tuple[Declaration, tuple[str, ...]]] = [
     ({"task": "zero_shot", "data": FMA}, ("accuracy", "roc_auc")),
     ({"task": "linear_probe", "data": GTZAN}, ("accuracy", "roc_auc")),
     ({"task": "linear_probe", "data": FMA}, ("accuracy", "roc_auc")),
+    *(({"task": "zero_shot", "data": {**FIVE_SPLITS, "split_number": n}}, ("roc_auc",)) for n in range(5)),
+    ({"task": "linear_probe", "data": {**FIVE_SPLITS, "split_number": 4}}, ("roc_auc",)),
     ({"task": "negation", "data": MTAT}, ("roc_auc", "roc_auc_of_noun")),
     ({"task": "synonyms", "data": MTAT}, ("rank_correlation",)),
     ({"task": "graded", "data": GRADED}, ("ndcg_at_10", "ndcg")),

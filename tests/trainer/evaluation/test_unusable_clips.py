@@ -12,11 +12,13 @@ import pytest
 import soundfile
 
 from tests.trainer.evaluation.test_evaluation_readers import write_annotations, write_jamendo
+from tests.trainer.evaluation.test_evaluation_sets import fma_row, write_fma
 from tests.trainer.evaluation.tone_sets import RATE_HZ, WriteRun, tone
 from trainer.evaluation.declare import evaluator_from_json
 from trainer.evaluation.embedding import FrozenModel
 from trainer.evaluation.evaluator import Measurement
 from trainer.evaluation.model import RandomModel
+from trainer.evaluation.readers import fma, gtzan
 
 NONE = {"resamples": 0, "seed": 0}
 
@@ -107,6 +109,22 @@ def audioset(folder: Path) -> dict[str, Any]:
     return {"task": "zero_shot", "data": {**data, "audio_folder": "audio", "classes": "gen25", "pool": "all"}}
 
 
+def gtzan_split(folder: Path) -> dict[str, Any]:
+    genres = ["rock" if place == "gone" else gtzan.GENRES[i % 2] for i, place in enumerate(PLACES)]
+    paths = [f"{genre}/{genre}.{i:05d}.wav" for i, genre in enumerate(genres)]
+    for split, name in gtzan.LISTS.items():
+        (folder / name).write_text("\n".join(paths) if split == "test" else "")
+    lay([folder / path for path in paths])
+    return {"task": "zero_shot", "data": {"kind": "gtzan", "folder": "."}}
+
+
+def fma_small(folder: Path) -> dict[str, Any]:
+    ids = [i + (1000 if place == "gone" else 1) for i, place in enumerate(PLACES)]  # a folder a thousand tracks
+    write_fma(folder, [fma_row(str(track), "test", "small", fma.GENRES[i % 2]) for i, track in enumerate(ids)])
+    lay([folder / "fma_small" / f"{track // 1000:03d}" / f"{track:06d}.mp3" for track in ids])
+    return {"task": "zero_shot", "data": {"kind": "fma_small", "folder": "."}}
+
+
 def caption_table(folder: Path) -> dict[str, Any]:
     write_csv(folder / "caps.csv", [("path", "caption"), *((name, f"music {name}") for name in names("wav"))])
     lay([folder / name for name in names("wav")])
@@ -140,7 +158,10 @@ def catalogue(folder: Path) -> dict[str, Any]:
     return {"task": "retrieval", "playlists": "p.jsonl", "collection": collection}
 
 
-READERS = (table, magnatagatune, jamendo, audioset, caption_table, musiccaps, song_describer, catalogue)
+READERS = (
+    *(table, magnatagatune, jamendo, audioset, gtzan_split, fma_small),
+    *(caption_table, musiccaps, song_describer, catalogue),
+)
 
 
 def measured(declared: dict[str, Any], folder: Path) -> Measurement:

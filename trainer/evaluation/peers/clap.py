@@ -6,7 +6,7 @@ repeated, as the checkpoint was trained to see it, not padded with zeros.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Clap(Peer):
     """Raises ValueError where a folder has no such checkpoint, or not all of its weights: what is missing would be
     drawn at random."""
 
-    prompt: ClassVar[str] = "This is a sound of {}."
+    prompt = "This is a sound of {}"  # LAION-AI/CLAP, src/laion_clap/evaluate/eval_zeroshot_classification.py
 
     def __init__(self, folder: Path, device: str | None = None) -> None:
         if not folder.is_dir():

@@ -9,7 +9,7 @@ Legend: N windows, S samples at 16 kHz, D dimensions.
 import abc
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class Peer(abc.ABC):
     rate_hz: int
     window_s: float
     dimension: int
-    prompt: ClassVar[str] = "{}"
+    prompt: str = "{}"
 
     @abc.abstractmethod
     def embed_at_rate(self, waves: Sequence[FloatArray]) -> FloatArray:
