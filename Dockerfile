@@ -3,10 +3,9 @@
 #     python3.11 -m pip wheel --no-deps --wheel-dir dist .
 #     docker build --target train --tag openmulan-train .      # train, evaluate, embed, fit the filter of sentences
 #     docker build --target pages --tag openmulan-pages .      # mulan label, mulan search
-#     docker build --build-arg YAMNET=models/yamnet.tflite --tag REGION-docker.pkg.dev/PROJECT/REPOSITORY/openmulan .
+#     docker build --target mine --tag REGION-docker.pkg.dev/PROJECT/REPOSITORY/openmulan .    # Dataflow's workers
 #
-# docs/containers.md says how they are run, and what was tried of them: `make test-image` runs each RUN line below in a
-# fresh environment.
+# docs/containers.md says how they are run; `make test-image` builds all three and runs them so.
 
 ARG BEAM_VERSION=2.77.0
 
@@ -34,13 +33,12 @@ USER 1000:1000
 EXPOSE 8765 8766
 CMD ["search", "serve", "--help"]
 
-# What Dataflow's workers run: Beam's own image of its SDK, and in it what a mining worker needs. Without --target.
+# What Dataflow's workers run: Beam's own image of its SDK, and in it what a mining worker needs.
 FROM apache/beam_python3.11_sdk:${BEAM_VERSION} AS mine
 # For sentences that are judged on the workers (--lf_model) `mine,litert,gcs,lf`: that has torch, 5 GB.
 ARG EXTRAS=mine,litert,gcs
-# The music detector, a file below this folder; the launcher names it by the path that it has in the image.
-ARG YAMNET
 COPY constraints.txt dist/openmulan-*.whl /tmp/openmulan/
 RUN python -m pip install --no-cache-dir -c /tmp/openmulan/constraints.txt "$(ls /tmp/openmulan/*.whl)[${EXTRAS}]"
-COPY ${YAMNET} /models/yamnet.tflite
+# The music detector, yamnet.tflite with its class map; the launcher names it by the path that it has in the image.
+COPY models /models
 RUN python -c "from filters.music.load import load_detector; print(load_detector('/models/yamnet.tflite').digest)"
