@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from http.cookiejar import CookieJar
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.filters.annotation.harness import free_port
@@ -69,6 +70,10 @@ class Images:
         options = ("--isolation", "chroot", "--network", "host", "--volume", f"{self.data}:/data")
         return self.words("run", *options, target, "--", *words)
 
+    def remove(self, target: str) -> None:
+        self.do("rm", target)
+        self.do("rmi", f"localhost/{target}")
+
     def mulan(self, target: str, *words: str | Path) -> str:
         return done(self.in_container(target, "mulan", *words), self.folder)
 
@@ -119,6 +124,7 @@ def test_every_step_of_the_job_is_set_up_on_a_worker(images: Images) -> None:
     loaded = images.in_container("mine", "python", "/data/load_setups.py", *graphs)
     assert "pipeline.build._BuildShard" in done(loaded, images.folder).split()
     assert "nothing is broken" in images.mulan("mine", "doctor", "--offline")
+    images.remove("mine")
 
 
 def test_a_model_is_trained_and_served(images: Images) -> None:
@@ -131,7 +137,7 @@ def test_a_model_is_trained_and_served(images: Images) -> None:
     images.mulan("train", "train", "--data", "run", "--output", "trained", "--missing_sources", "reweight", *recipe)
     assert "nothing is broken" in images.mulan("train", "doctor", "--offline")
     assert (images.data / "trained" / "model").stat().st_uid == USER
-    images.do("rm", "train")
+    images.remove("train")
 
     images.build("pages")
     assert "nothing is broken" in images.mulan("pages", "doctor", "--offline")
@@ -157,7 +163,7 @@ class Page:
         self.address = f"http://localhost:{port}"
         options = ("--host", "0.0.0.0", "--port", port, "--public_url", self.address)
         command = images.in_container("pages", "mulan", *words, *options)
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         told, found = "", None
         for line in self.process.stdout:
@@ -172,7 +178,10 @@ class Page:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.killpg(self.process.pid, signal.SIGTERM)
+        # As `docker stop` signals it; buildah itself would pass nothing on.
+        started = psutil.Process(self.process.pid).children(recursive=True)
+        (served,) = [process for process in started if Path(process.cmdline()[0]).name.startswith("python")]
+        served.send_signal(signal.SIGTERM)
         assert self.process.wait(timeout=60) == 0
 
     def opened(self, address: str) -> str:
