@@ -65,9 +65,9 @@ class Images:
         self.do("build", *options, "--target", target, "--tag", target, self.context)
         self.do("from", "--pull-never", "--name", target, f"localhost/{target}")
 
-    def in_container(self, target: str, *words: str | Path) -> list[str]:
+    def in_container(self, target: str, *words: str | Path, place: str | Path = "/data") -> list[str]:
         """As `docker run -v DATA:/data IMAGE …` does."""
-        options = ("--isolation", "chroot", "--network", "host", "--volume", f"{self.data}:/data")
+        options = ("--isolation", "chroot", "--network", "host", "--volume", f"{self.data}:{place}")
         return self.words("run", *options, target, "--", *words)
 
     def remove(self, target: str) -> None:
@@ -119,9 +119,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Images]:
 
 def test_every_step_of_the_job_is_set_up_on_a_worker(images: Images) -> None:
     images.build("mine")
-    graphs = [f"/data/{path.name}" for path in write_graphs(images.data)]
-    shutil.copy(ROOT / "tests" / "load_setups.py", images.data)
-    loaded = images.in_container("mine", "python", "/data/load_setups.py", *graphs)
+    # The graphs name files of the run by the paths that they have here.
+    graphs = write_graphs(images.data)
+    script = shutil.copy(ROOT / "tests" / "load_setups.py", images.data)
+    loaded = images.in_container("mine", "python", script, *graphs, place=images.data)
     assert "pipeline.build._BuildShard" in done(loaded, images.folder).split()
     assert "nothing is broken" in images.mulan("mine", "doctor", "--offline")
     images.remove("mine")
