@@ -8,7 +8,7 @@
 #     make test-spark   the mining job on a real Spark (Java and Maven)
 #     make test-spark-cluster   on a standalone cluster of Spark, of which a worker is killed
 #     make test-flink   on a session cluster of Flink, of which a TaskManager and the launcher are killed
-#     make test-image   what the Dockerfile installs, in a fresh environment
+#     make test-image   the images of the Dockerfile, built by buildah and used (root, buildah, debootstrap)
 #     make test-exchange   labels there and back through a real Label Studio, in an environment of its own
 #     make test-peers   other people's models and benchmarks by their own packages (msclap, muq, mteb)
 #     make dist         wheel and sdist into dist/, checked by twine
@@ -158,7 +158,7 @@ test-flink: $(VENV)/.installed-dev .flink/job-server.jar .venv-flink/.made
 	$(ON_FLINK) $(BIN)/python -m pytest -m flink tests/engines
 
 test-image: $(VENV)/.installed-dev
-	WITH_IMAGE=1 $(BIN)/python -m pytest -m image tests/test_wheel.py
+	WITH_IMAGE=1 $(BIN)/python -m pytest -m image tests/test_images.py
 
 # Each of them beside the memory of one process, on the outside recordings: one sha256 a line.
 bench-engines: $(VENV)/.installed-dev .spark/job-server.jar .flink/job-server.jar .venv-spark/.made .venv-flink/.made

@@ -3,9 +3,10 @@
 Only the first, small file has to come in that time; what it gives then may take as long as it takes.
 """
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -33,13 +34,26 @@ def ask(download: Callable[[], Given], within_s: float = WITHIN_S) -> Given:
             raised.append(error)
 
     thread = threading.Thread(target=run, daemon=True, name="hub")
-    thread.start()
-    thread.join(within_s)
+    with _client_silent():
+        thread.start()
+        thread.join(within_s)
     if raised:
         raise raised[0]
     if not given:
         raise HubSilentError(f"the hub does not answer within {within_s:g} s")
     return given[0]
+
+
+@contextlib.contextmanager
+def _client_silent() -> Iterator[None]:
+    """The hub's own client tells each of its tries, twice; what came of them is said once, by who asked."""
+    told = logging.getLogger("huggingface_hub")
+    level = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        told.setLevel(level)
 
 
 def check_answers(name: str) -> None:

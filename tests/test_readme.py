@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 import openmulan
+from filters.annotation.cli import _parser as label_parser
 from filters.long_form.cli import _parser as lf_filter_parser
 from pipeline.catalogues.arguments import parser_of as catalog_parser
 from pipeline.catalogues.made import Paths
 from pipeline.options import parser as mine_parser
 from tests.trainer.fixture_runs import shard_row, write_run
+from trainer.evaluation.arguments import _parser as evaluate_parser
 from trainer.search.arguments import parser_of as search_parser
 from trainer.train import _parser as train_parser
 
@@ -66,3 +68,19 @@ def test_the_commands_that_mine_are_taken_as_they_stand() -> None:
         assert of_beam == []
         assert (arguments.catalog, arguments.playlists) == ([str(made.catalogue)], [str(made.playlists)])
         assert arguments.lf_model == str(fit.output)
+
+
+def test_what_a_container_is_told_is_taken() -> None:
+    """With the ports that the containers pass on."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "containers.md").read_text(encoding="utf-8")
+    told = re.findall(r"^docker run (.*) openmulan-(train|pages) \\\n +(.*)$", page, re.MULTILINE)
+    parsers = {"train": train_parser, "evaluate": evaluate_parser, "label": label_parser, "search": search_parser}
+    assert {image for _, image, _ in told} == {"train", "pages"}
+    assert len(told) == 5
+    for options, _, words in told:
+        name, *rest = shlex.split(words)
+        arguments = parsers[name]().parse_args(rest)
+        if "-p" in shlex.split(options):
+            passed_on = f"127.0.0.1:{arguments.port}:{arguments.port}"
+            assert f"-p {passed_on} " in options
+            assert (arguments.host, arguments.public_url) == ("0.0.0.0", f"http://localhost:{arguments.port}")

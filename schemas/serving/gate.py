@@ -28,6 +28,7 @@ POLICY = (
     "base-uri 'none'",
     "frame-ancestors 'none'",
 )
+_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - refused without a name
 _TOO_LARGE = (413, f"At most {MAX_BODY_BYTES} bytes are taken.")
 HEADERS: dict[bytes, bytes] = {
     b"x-content-type-options": b"nosniff",
@@ -50,7 +51,13 @@ class Address:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ValueError(f"port {self.port} is not in 0..65535")
-        if self.public_url is not None:
+        if self.public_url is None:
+            if self.host in _EVERYWHERE:
+                raise ValueError(
+                    f"--host {self.host}: give the address that visitors type by --public_url "
+                    f"http://NAME:{self.port}; requests under other names are refused"
+                )
+        else:
             parts = urlsplit(self.public_url)
             if parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/") or parts.query:
                 raise ValueError(f"public_url {self.public_url!r}: expected https://NAME or https://NAME:PORT")

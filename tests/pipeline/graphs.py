@@ -16,7 +16,7 @@ from pipeline.exchange import Exchange
 from pipeline.plan import plan, rewrite_parts
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.withdraw import rewrite_shards
-from pipeline.settings import MineConfig, ShardSettings, TextConfig
+from pipeline.settings import NONE, MineConfig, ShardSettings, TextConfig
 from pipeline.survey import survey
 from pipeline.table_steps import Attempt, write_known
 from schemas.commit import FileEntry, PartRecord
@@ -110,3 +110,12 @@ def graph(steps: Callable[[Any], None]) -> Any:
     pipeline = beam.Pipeline(runner="FnApiRunner")
     steps(pipeline)
     return pipeline.to_runner_api()
+
+
+def write_graphs(folder: Path) -> list[Path]:
+    """A file for each pipeline of a job without a sentence classifier, for the Python of another environment."""
+    written = []
+    for number, steps in enumerate(steps_of(Run(folder), lf_model=NONE).values()):
+        written.append(folder / f"{number}.graph")
+        written[-1].write_bytes(graph(steps).SerializeToString())
+    return written

@@ -1,5 +1,6 @@
 """A hub that does not answer costs seconds, whatever is loaded from it by name."""
 
+import logging
 import socket
 import subprocess
 import sys
@@ -43,6 +44,13 @@ def test_what_it_gives_and_what_it_raises() -> None:
         ask(lambda: time.sleep(20), 0.1)
     assert time.monotonic() - begun < 10
     assert WITHIN_S <= 5
+
+
+def test_each_try_of_its_client_is_not_told(caplog: pytest.LogCaptureFixture) -> None:
+    client = logging.getLogger("huggingface_hub.utils._http")
+    ask(lambda: client.warning("Retrying in 1s [Retry 1/5]."))
+    client.warning("what others ask it")
+    assert caplog.messages == ["what others ask it"]
 
 
 def test_a_folder_is_no_name_on_the_hub(tmp_path: Path) -> None:

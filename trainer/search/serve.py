@@ -8,18 +8,6 @@ from pathlib import Path
 
 from schemas.serving.gate import Address
 
-_EVERYWHERE = ("0.0.0.0", "::", "")  # noqa: S104 - refused without a name
-
-
-def address_of(arguments: argparse.Namespace) -> Address:
-    """Raises ValueError."""
-    if arguments.host in _EVERYWHERE and arguments.public_url is None:
-        raise ValueError(
-            f"--host {arguments.host}: give the address that visitors type by --public_url "
-            f"http://NAME:{arguments.port}; requests under other names are refused"
-        )
-    return Address(host=arguments.host, port=arguments.port, public_url=arguments.public_url)
-
 
 def index_beside(name: str) -> Path:
     """Where the index of a folder, run or file is made if nobody says it. Raises ValueError."""
@@ -31,7 +19,7 @@ def index_beside(name: str) -> Path:
 
 def run(folder: Path, arguments: argparse.Namespace) -> int:
     """Serve until Ctrl-C. Raises ValueError where the index, its model or the address cannot be used."""
-    address = address_of(arguments)
+    address = Address(host=arguments.host, port=arguments.port, public_url=arguments.public_url)
     from schemas.serving.server import serve
     from trainer.search.index import Index
     from trainer.search.page.app import create_app

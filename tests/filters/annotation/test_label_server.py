@@ -295,7 +295,7 @@ def test_leaving_ends_the_session(server: Server) -> None:
 
 def test_others_reach_the_server_only_with_links_of_their_own() -> None:
     for address in (
-        Address(host="0.0.0.0", port=1),
+        Address(host="0.0.0.0", port=1, public_url="http://localhost:1"),
         Address(host="192.0.2.1", port=1),
         Address(host="127.0.0.1", port=1, public_url="https://label.example.org"),
     ):
@@ -328,6 +328,9 @@ def test_behind_tls_the_cookie_is_secure_and_the_name_is_allowed() -> None:
     for bad in ("label.example.org", "ftp://x", "https://x/path", "https://"):
         with pytest.raises(ValueError, match="public_url"):
             Address(host="127.0.0.1", port=1, public_url=bad)
+    for every in ("0.0.0.0", "::", ""):
+        with pytest.raises(ValueError, match="--public_url http://NAME:1"):
+            Address(host=every, port=1)
 
 
 @pytest.fixture

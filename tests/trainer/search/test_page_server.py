@@ -33,7 +33,6 @@ from tests.filters.annotation.harness import Client
 from tests.trainer.fixture_runs import shard_row, write_run
 from tests.trainer.search.page_server import LENGTH_S, MARKUP, RATE_HZ, STRANGE_ID, PageServer, write_collection
 from tests.trainer.search.worlds import KnowingModel, near, write_index
-from trainer.search.arguments import parser_of
 from trainer.search.entries import Entry as Indexed
 from trainer.search.entries import ShardPlace
 from trainer.search.index import Index
@@ -41,7 +40,6 @@ from trainer.search.page.app import create_app
 from trainer.search.page.playlists import FORMATS, Entry
 from trainer.search.page.ranges import OutOfRangeError, part_of
 from trainer.search.page.site import PageSettings
-from trainer.search.serve import address_of
 
 HOSTILE_TEXTS = (
     MARKUP,
@@ -269,16 +267,6 @@ def test_beyond_this_machine_a_link_lets_in_and_nothing_else(collection: Path) -
     saved = client.post("/api/playlist", json=order).text
     assert "http://music.example:1/audio?recording_id=id+1" in saved
     assert str(collection.parent) not in saved
-
-
-def test_an_address_that_means_every_address_needs_a_name() -> None:
-    def given(*words: str) -> Address:
-        return address_of(parser_of().parse_args(["serve", "INDEX", *words]))
-
-    with pytest.raises(ValueError, match="--public_url"):
-        given("--host", "0.0.0.0")
-    assert given("--host", "0.0.0.0", "--public_url", "http://music.example").url == "http://music.example"
-    assert given().loopback
 
 
 ENTRIES = [
