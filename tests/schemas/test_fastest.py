@@ -20,7 +20,7 @@ def spend(monkeypatch: pytest.MonkeyPatch) -> Spend:
         nonlocal now_s
         now_s += seconds
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: now_s))
+    monkeypatch.setattr(module, "time", SimpleNamespace(process_time=lambda: now_s))
     return pass_by
 
 
