@@ -38,7 +38,7 @@ from filters.short_form.rules import clean_recording
 from pipeline.mine import SMALL_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE_S = 0.5
+SAMPLE_S = 2.0
 START_ROWS, FILTERED_ROWS = 64, 500
 MAX_GROWTH, MAX_OVER_FILTERS, MAX_SKEW = 1.15, 1.5, 1.5
 
