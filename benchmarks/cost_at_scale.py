@@ -44,12 +44,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def units() -> Iterator[Unit]:
+    planned = _result("plan_cost")
+    sizes = planned["paper"]["sizes"]
+    yield Unit(
+        step="plan: read, join and filter as much text as the paper's",
+        result="plan_cost",
+        seconds=sizes[max(sizes, key=int)]["cpu_ms_a_row"] / 1000,
+        machine=_machine(planned["machine"]),
+    )
     mined = _result("mine")
     kernels = mined["kernels"]
     yield Unit(
-        step="build: fetch, decode, YAMNet, encode",
+        step="build: fetch, decode, YAMNet, encode, on AVX-512",
         result="mine",
         seconds=kernels["whole_cpu_s"] / kernels["recordings"],
+        machine=_machine(mined["machine"]),
+    )
+    mined = _result("detector_cost_avx2")
+    yield Unit(
+        step="build: the same, on AVX2 alone",
+        result="detector_cost_avx2",
+        seconds=mined["before"]["cpu_ms_a_recording"]["now"]["whole"] / 1000,
         machine=_machine(mined["machine"]),
     )
     for name in ("lf_speed_avx512", "lf_speed_avx2"):

@@ -2,13 +2,14 @@
 
     python -m benchmarks.plan_cost
     python -m benchmarks.plan_cost --only skew
+    python -m benchmarks.plan_cost --resume    # only what the result file lacks: the whole takes hours
     python -m benchmarks.plan_cost --paper 10000 20000 --tenth 100000 200000    # less text has no workers
 
 Catalogues with the paper's text a row (benchmarks/plan_text.py) and with a tenth of it are planned by `mulan mine
 --dry_run` with two worker processes. CPU is that of all its processes, less the start-up: that of a plan of 64 rows,
 and what the report's samples take, whose number is bounded. Beside it the filters alone in a bare loop on the same
 text: rules, sentences, gates, keys of duplicates. Peak PSS is of all processes, sampled, and so are the bytes of
-temporary files.
+temporary files. The filters run once before and once after each plan, so that the ratio is of one state of the machine.
 
 Skew: a million comments of one recording, a playlist of a million recordings, one title in 100,000 playlists, each
 beside the same rows spread evenly. Ratios are of CPU time, which another job on the machine changes least. Exit code 1
@@ -23,13 +24,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.machine import pss_bytes, write_result
+from benchmarks.machine import RESULTS, pss_bytes, write_result
 from benchmarks.plan_text import PAPER, TENTH, Texts, Volume, catalogue, identifier, write_lines, write_tables
 from filters.long_form.gates import judge
 from filters.long_form.sentences import duplicate_key, sentences
@@ -37,7 +38,7 @@ from filters.short_form.rules import clean_recording
 from pipeline.mine import SMALL_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]
-SAMPLE_S = 0.5
+SAMPLE_S = 2.0
 START_ROWS, FILTERED_ROWS = 64, 500
 MAX_GROWTH, MAX_OVER_FILTERS, MAX_SKEW = 1.15, 1.5, 1.5
 
@@ -100,34 +101,50 @@ def _first(path: Path, count: int) -> list[dict[str, Any]]:
         return [json.loads(line) for line, _ in zip(lines, range(count), strict=False)]
 
 
-def measure_pair(folder: Path, sizes: list[int], volume: Volume, workers: int) -> dict[str, Any]:
-    start = folder / "start"
-    start.mkdir()
-    tables = write_tables(start, START_ROWS, volume)
-    with tables["catalog"].open("a", encoding="utf-8") as stream:  # so that worker processes are worth starting
-        stream.writelines(f"{' ' * (1 << 20)}\n" for _ in range(SMALL_BYTES >> 20))
-    starting = plan(tables, folder / "run-start", workers)
-    report_s = report_cpu_s(folder / "run-start")
-    found: dict[int, dict[str, float]] = {}
-    for size in sizes:
-        (folder / str(size)).mkdir()
-        tables = write_tables(folder / str(size), size, volume)
-        output = folder / f"run-{size}"
-        found[size] = plan(tables, output, workers)
-        start_s = starting["cpu_s"] + report_cpu_s(output) - report_s
-        found[size] |= {
+def measure_pair(
+    sizes: list[int], volume: Volume, workers: int, found: dict[str, Any], finished: Callable[[], None]
+) -> None:
+    """Fill `found` with what it lacks; `finished` is called after each size."""
+    if "start" not in found:
+        found["start"] = measure_start(volume, workers)
+    measured = found.setdefault("sizes", {})
+    for size in map(str, sizes):
+        if size not in measured:
+            measured[size] = measure_size(int(size), volume, workers, found["start"])
+            sys.stderr.write(f"{size} rows: {measured[size]}\n")
+        if all(str(other) in measured for other in sizes):
+            costs = [measured[str(other)]["cpu_ms_a_row"] for other in sizes]
+            found["growth"] = round(costs[-1] / costs[0], 3)
+        found["over_filters"] = max(one["over_filters"] for one in measured.values())
+        finished()
+
+
+def measure_start(volume: Volume, workers: int) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tables = write_tables(folder, START_ROWS, volume)
+        with tables["catalog"].open("a", encoding="utf-8") as stream:  # so that worker processes are worth starting
+            stream.writelines(f"{' ' * (1 << 20)}\n" for _ in range(SMALL_BYTES >> 20))
+        starting = plan(tables, folder / "run", workers)
+        return {"cpu_s": starting["cpu_s"], "report_cpu_s": round(report_cpu_s(folder / "run"), 2)}
+
+
+def measure_size(size: int, volume: Volume, workers: int, start: dict[str, float]) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tables = write_tables(folder, size, volume)
+        filters_ms = filters_ms_a_row(tables)
+        found = plan(tables, folder / "run", workers)
+        filters_ms = (filters_ms + filters_ms_a_row(tables)) / 2
+        start_s = start["cpu_s"] + report_cpu_s(folder / "run") - start["report_cpu_s"]
+        cpu_ms = (found["cpu_s"] - start_s) / size * 1e3
+        return {
+            **found,
             "start_cpu_s": round(start_s, 1),
-            "cpu_ms_a_row": round((found[size]["cpu_s"] - start_s) / size * 1e3, 3),
+            "cpu_ms_a_row": round(cpu_ms, 3),
+            "filters_ms_a_row": round(filters_ms, 3),
+            "over_filters": round(cpu_ms / filters_ms, 3),
         }
-        sys.stderr.write(f"{size} rows: {found[size]}\n")
-    filters_ms = filters_ms_a_row(tables)
-    a_row = [found[size]["cpu_ms_a_row"] for size in sizes]
-    return {
-        "sizes": found,
-        "filters_ms_a_row": round(filters_ms, 3),
-        "growth": round(a_row[-1] / a_row[0], 3),
-        "over_filters": round(max(a_row) / filters_ms, 3),
-    }
 
 
 def report_cpu_s(output: Path) -> float:
@@ -146,20 +163,23 @@ def _children_cpu_s() -> float:
 
 def skewed(count: int, titles: int) -> dict[str, tuple[dict[str, Lines], dict[str, Lines]]]:
     """By case, the tables with one key that has too much, and those with the same rows spread evenly."""
-    texts, even = Texts(0), max(1, count // 100)
+    even = max(1, count // 100)
 
     def bare(recordings: int) -> Lines:
-        return catalogue(recordings, Volume(short_forms=3, described=1), texts)
+        return catalogue(recordings, Volume(short_forms=3, described=1), Texts(0))
 
     def said(recordings: int) -> Lines:
+        texts = Texts(1)
         return ({"recording_id": identifier(n % recordings), "text": texts.sentences(1)} for n in range(count))
 
     def lists(of: int) -> Lines:
+        texts = Texts(2)
         for number in range(count // of):
             members = [identifier(number * of + member) for member in range(of)]
             yield {"playlist_id": f"p{number}", "title": texts.title(), "recording_ids": members}
 
     def titled(is_one: bool) -> Lines:
+        texts = Texts(3)
         for number in range(titles):
             title = "evenings" if is_one else f"{texts.title()} {number}"
             yield {"playlist_id": f"p{number}", "title": title, "recording_ids": [identifier(number % even)]}
@@ -180,20 +200,20 @@ def skewed(count: int, titles: int) -> dict[str, tuple[dict[str, Lines], dict[st
     }
 
 
-def measure_skew(folder: Path, count: int, titles: int, workers: int) -> dict[str, Any]:
-    results = {}
+def measure_skew(count: int, titles: int, workers: int, found: dict[str, Any], finished: Callable[[], None]) -> None:
     for name, cases in skewed(count, titles).items():
+        if name in found:
+            continue
         costs = []
         for kind, tables in zip(("hot", "even"), cases, strict=True):
-            here = folder / f"{name}-{kind}"
-            here.mkdir()
-            paths = {table: write_lines(here / f"{table}.jsonl", rows) for table, rows in tables.items()}
-            costs.append(plan(paths, here / "run", workers))
+            with tempfile.TemporaryDirectory() as folder:
+                paths = {table: write_lines(Path(folder) / f"{table}.jsonl", rows) for table, rows in tables.items()}
+                costs.append(plan(paths, Path(folder) / "run", workers))
             sys.stderr.write(f"{name}, {kind}: {costs[-1]}\n")
         hot, even = costs
         ratios = {f"{what}_ratio": round(hot[what] / even[what], 3) for what in ("cpu_s", "wall_s")}
-        results[name] = {"hot": hot, "even": even, **ratios}
-    return results
+        found[name] = {"hot": hot, "even": even, **ratios}
+        finished()
 
 
 def main(argv: list[str]) -> int:
@@ -208,26 +228,30 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--titles", type=int, default=100_000, metavar="N", help="playlists (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
     parser.add_argument("--only", choices=("paper", "tenth", "skew"), action="append", help="a part; may be repeated")
+    parser.add_argument("--resume", action="store_true", help="keep what the result file has already")
     parser.add_argument("--result", default="plan_cost", help="name of the result (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    parts = {
-        "paper": lambda folder: measure_pair(folder, arguments.paper, PAPER, arguments.workers),
-        "tenth": lambda folder: measure_pair(folder, arguments.tenth, TENTH, arguments.workers),
-        "skew": lambda folder: measure_skew(folder, arguments.skew, arguments.titles, arguments.workers),
-    }
+    kept = RESULTS / f"{arguments.result}.json"
     result: dict[str, Any] = {"workers": arguments.workers}
-    for name in arguments.only or parts:
-        with tempfile.TemporaryDirectory() as folder:
-            result[name] = parts[name](Path(folder))
-        # After each part, since each takes long.
-        write_result(
-            arguments.result,
-            result,
-            packages=("apache-beam", "pyarrow"),
-            command=" ".join(["python -m benchmarks.plan_cost", *argv]),
-        )
+    if arguments.resume and kept.exists():
+        before = json.loads(kept.read_text(encoding="utf-8"))
+        if before["workers"] != arguments.workers:
+            parser.error(f"{kept.name} is of {before['workers']} workers; measure it anew, or under another --result")
+        result |= {part: before[part] for part in ("paper", "tenth", "skew") if part in before}
+
+    def finished() -> None:
+        command = " ".join(["python -m benchmarks.plan_cost", *argv])
+        write_result(arguments.result, result, packages=("apache-beam", "pyarrow"), command=command)
+
+    for part in arguments.only or ("paper", "tenth", "skew"):
+        found = result.setdefault(part, {})
+        if part == "skew":
+            measure_skew(arguments.skew, arguments.titles, arguments.workers, found, finished)
+        else:
+            sizes, volume = (arguments.paper, PAPER) if part == "paper" else (arguments.tenth, TENTH)
+            measure_pair(sizes, volume, arguments.workers, found, finished)
     pairs = [result[name] for name in ("paper", "tenth") if name in result]
-    flat = all(pair["growth"] <= MAX_GROWTH and pair["over_filters"] <= MAX_OVER_FILTERS for pair in pairs)
+    flat = all(pair.get("growth", 1) <= MAX_GROWTH and pair["over_filters"] <= MAX_OVER_FILTERS for pair in pairs)
     return 0 if flat and all(case["cpu_s_ratio"] <= MAX_SKEW for case in result.get("skew", {}).values()) else 1
 
 

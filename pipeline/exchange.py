@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import orjson
 import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
@@ -24,6 +25,8 @@ from schemas.digest import hash64
 BUFFER_BYTES = 32 << 20
 CODEC = "zstd"
 _SIZES = struct.Struct("<II")
+# Before a value that orjson does not take: texts with lone surrogates, whole numbers beyond 64 bits.
+_PLAIN = b" "
 
 # Where values of one partition lie: a file, its first byte there, how many bytes, and how many they unpack to.
 Segment = tuple[str, int, int, int]
@@ -65,7 +68,7 @@ class _Spill(beam.DoFn):
     def process(self, element: tuple[str, Any]) -> Iterator[tuple[int, Segment]]:
         key, value = element
         name = _to_bytes(key)
-        content = _to_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":"), check_circular=False))
+        content = _encoded(value)
         buffer = self._buffers.setdefault(self._exchange.partition(key), bytearray())
         buffer += _SIZES.pack(len(name), len(content))
         buffer += name
@@ -111,7 +114,7 @@ class _Meet(beam.DoFn):
             for name, content in _read(segment):
                 contents.setdefault(name, []).append(content)
         for name in sorted(contents):
-            yield _to_text(name), [self._decode(json.loads(_to_text(content))) for content in contents.pop(name)]
+            yield _to_text(name), [self._decode(_decoded(content)) for content in contents.pop(name)]
 
 
 def _read(segment: Segment) -> Iterator[tuple[bytes, memoryview]]:
@@ -126,6 +129,17 @@ def _read(segment: Segment) -> Iterator[tuple[bytes, memoryview]]:
         end = at + name_bytes
         yield bytes(plain[at:end]), plain[end : end + content_bytes]
         at = end + content_bytes
+
+
+def _encoded(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+    except orjson.JSONEncodeError:
+        return _PLAIN + _to_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":"), check_circular=False))
+
+
+def _decoded(content: memoryview) -> Any:
+    return json.loads(_to_text(content)) if content[:1] == _PLAIN else orjson.loads(content)
 
 
 # Names of files and JSON's `\ud800` may hold lone surrogates.

@@ -80,13 +80,11 @@ class Gather(beam.CombineFn):
         return accumulator
 
     def _merge(self, one: Gathered, other: Gathered) -> Gathered:
-        rows = [row for row in (one[0], other[0]) if row is not None]
-        return (
+        row = one[0] or other[0]
+        if one[0] is not None and other[0] is not None:
             # Rows with one digest can still come from files in two folders; the folder settles it.
-            min(rows, key=lambda row: (row[0], storage.parent(row[2])), default=None),
-            one[1] or other[1],
-            self._merge_sketches(one[2], other[2]),
-        )
+            row = min(one[0], other[0], key=lambda row: (row[0], storage.parent(row[2])))
+        return row, one[1] or other[1], self._merge_sketches(one[2], other[2])
 
     def _merge_sketches(self, into: dict[str, Sketch], other: dict[str, Sketch]) -> dict[str, Sketch]:
         for source in SOURCES:

@@ -69,14 +69,14 @@ def plan(
     here: recordings are left out when their shard is built. Where the exchange has a folder, catalogue and earlier
     generations lie there since the survey.
     """
-    said = []
+    said = {}
     for table, paths, stage in (
         (COMMENTS, comments, _CommentText(tokenizer, text, cutoff)),
         (PLAYLISTS, playlists, _PlaylistText(tokenizer, text, cutoff, excluded_titles or ExclusionList())),
     ):
         if paths:
             read = begin | f"read {table.kind}" >> ReadTables(table, paths, columns, suppressed_in=attempt.run_dir)
-            said.append(read[ROWS] | f"{table.kind} text" >> beam.ParDo(stage))
+            said[table.kind] = read[ROWS] | f"{table.kind} text" >> beam.ParDo(stage)
             _ = read[REJECTS] | f"{table.kind} rejects" >> WriteLines(attempt, f"rejects-{table.kind}")
     gather = Gather(text)
     if exchange.folder is None:
@@ -85,11 +85,10 @@ def plan(
         )
         earlier = begin | "known" >> ReadKnown(attempt.run_dir, known) | "earlier" >> beam.MapTuple(known_of)
         kept = rows[ROWS] | "rows" >> beam.FlatMap(_row_within, cutoff)
-        gathered = (kept, earlier, *said) | beam.Flatten() | beam.CombinePerKey(gather)
+        gathered = (kept, earlier, *said.values()) | beam.Flatten() | beam.CombinePerKey(gather)
     else:
         segments = [begin | beam.Create([attempt.totals_path(SEGMENTS)]) | beam.FlatMap(read_segments)]
-        if said:
-            segments.append(said | "text" >> beam.Flatten() | "spill text" >> Spill(exchange))
+        segments += [texts | f"spill {kind}" >> Spill(exchange) for kind, texts in said.items()]
         met = segments | beam.Flatten() | "meet" >> Meet(gathered_of)
         gathered = met | "gather" >> beam.FlatMap(_gather_within, gather, cutoff)
     planned = gathered | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(

@@ -46,8 +46,11 @@ def leave_out(sketch: Sketch, reason: Reason, tokens: int) -> None:
 
 def merge_sketches(into: Sketch, other: Sketch, cap: int) -> Sketch:
     """`into`, with all of `other` added."""
-    for key, entry in other[0].items():
-        _merge_entry(into[0], key, entry)
+    if into[0]:
+        for key, entry in other[0].items():
+            _merge_entry(into[0], key, entry)
+    else:
+        into[0].update(other[0])
     _prune(into[0], cap)
     for reason, count in other[1].items():
         into[1][reason] = into[1].get(reason, 0) + count

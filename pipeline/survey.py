@@ -5,11 +5,13 @@ depend on the order of lines or files), rows that repeat an id, what is within `
 gone since the generation before.
 """
 
+import collections
 import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import storage
 from pipeline.catalogue import CATALOGUE
@@ -83,7 +85,7 @@ def survey(
     else:
         rows = tables[ROWS] | "rows" >> beam.Map(row_of)
         parts = earlier | "earlier" >> beam.MapTuple(known_of)
-        spilled = (rows, parts) | beam.Flatten() | Spill(exchange)
+        spilled = (rows | "spill rows" >> Spill(exchange), parts | "spill parts" >> Spill(exchange)) | beam.Flatten()
         _ = spilled | WriteSegments(attempt.totals_path(SEGMENTS))
         met = spilled | Meet(_choice) | "choose" >> beam.MapTuple(_choose)
     chosen = met | beam.ParDo(_Classify(attempt.run_dir), beam.pvalue.AsSingleton(cutoff)).with_outputs(
@@ -161,24 +163,32 @@ class ChooseRow(beam.CombineFn):
 
 
 class _Classify(beam.DoFn):
+    """Counts are added up within a bundle, since a runner may hold what it flattens: else one dictionary a row."""
+
     def __init__(self, run_dir: str) -> None:
         self._run_dir = run_dir
 
     def setup(self) -> None:
         self._suppressed = read_suppression(self._run_dir)
 
+    def start_bundle(self) -> None:
+        self._counts: collections.Counter[str] = collections.Counter()
+
+    def finish_bundle(self) -> Iterator[Any]:
+        yield GlobalWindows.windowed_value(dict(self._counts))
+
     def process(self, element: tuple[str, Choice], cutoff: int | None) -> Iterator[Any]:
         recording_id, (candidates, seen, known) = element
         if candidates and not within_limit(recording_id, cutoff):
             count_left_out_row(CATALOGUE.kind, Reason.OVER_LIMIT, seen)
-            yield {"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen}
+            self._counts.update({"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen})
             if known is None:
                 return
             candidates = []
         if not candidates:
             # What was removed for good and is still there leaves, whatever becomes of what is merely gone.
             removed = self._suppressed is not None and recording_id in self._suppressed
-            yield {"removed" if removed else "gone": 1}
+            self._counts["removed" if removed else "gone"] += 1
             return
         counts = {"rows": seen, "recordings": 1, f"reason:{Reason.REPEATED_ID}": seen - 1}
         count_left_out_row(CATALOGUE.kind, Reason.REPEATED_ID, seen - 1)
@@ -187,7 +197,7 @@ class _Classify(beam.DoFn):
             counts["new"] = 1
         else:
             counts["unchanged" if known[0] == row_digest else "changed"] = 1
-        yield {**counts, **digest_counts(recording_id, row_digest)}
+        self._counts.update({**counts, **digest_counts(recording_id, row_digest)})
         for _, file, line in candidates[1:]:
             yield beam.pvalue.TaggedOutput(
                 REJECTS,

@@ -49,15 +49,21 @@ def _fields_of(source: Source) -> Iterator[pa.Field]:
         yield pa.field(f"max_{source.key}_score", pa.float32())  # null where no sentence is scored
 
 
+_OF_SOURCES = tuple(field for source in SOURCES for field in _fields_of(source))
 # The text columns, which plan and shard share.
 TEXT_FIELDS = [
-    *(field for source in SOURCES for field in _fields_of(source)),
+    *_OF_SOURCES,
     # A source's bit is set where the row has any text of it: for SF before the rules, for LF whatever the score.
     pa.field("text_sources", pa.uint8(), nullable=False),
     pa.field("counts", COUNTS, nullable=False),
     pa.field("licence", pa.string()),
     pa.field("source", pa.string()),
 ]
+
+# What `no_texts` is made of, once for each recording.
+_COUNTS = tuple(field.name for field in COUNTS)
+_TEXT_COLUMNS = tuple(field.name for field in _OF_SOURCES if not field.nullable)
+_NO_SCORES = {field.name: None for field in _OF_SOURCES if field.nullable}
 
 SHARD_SCHEMA = pa.schema(
     [
@@ -76,10 +82,8 @@ SHARD_SCHEMA = pa.schema(
 
 def no_texts() -> dict[str, Any]:
     """The text columns of a row of which nothing is said."""
-    said: dict[str, Any] = {
-        field.name: None if field.nullable else [] for source in SOURCES for field in _fields_of(source)
-    }
-    return {**said, "text_sources": 0, "counts": {field.name: 0 for field in COUNTS}}
+    said: dict[str, Any] = {name: [] for name in _TEXT_COLUMNS}
+    return {**said, **_NO_SCORES, "text_sources": 0, "counts": dict.fromkeys(_COUNTS, 0)}
 
 
 def shard_of(recording_id: str, shards: int) -> int:

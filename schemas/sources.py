@@ -7,6 +7,7 @@ texts are read: its reader in `pipeline/text.py`. `docs/extending.md` adds a fif
 
 from dataclasses import dataclass
 from enum import IntFlag
+from functools import cached_property
 
 
 class TextSource(IntFlag):
@@ -38,7 +39,7 @@ class CatalogueText:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What is known of a source before any text of it is read."""
+    """What is known of a source before any text of it is read. Its names are asked for several times a recording."""
 
     bit: TextSource
     texts: str  # what its texts are called, in the plural
@@ -52,16 +53,16 @@ class Source:
     in_table_2: bool = True
     seats: int = 0  # in the default mixture
 
-    @property
+    @cached_property
     def key(self) -> str:
         return self.bit.key
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """Those that hold texts: its own, then its unfiltered twin."""
         return (self.key,) if self.unfiltered in (None, self.key) else (self.key, str(self.unfiltered))
 
-    @property
+    @cached_property
     def cap_name(self) -> str:
         """Of the field of `TextConfig` and of the option."""
         return f"max_{self.key}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.engines.jobs import JOB_TIMEOUT_S, RECORDINGS, Launch, write_corpus
+from tests.engines.jobs import JOB_TIMEOUT_S, RECORDINGS, Launch, launched, write_corpus
 from tests.pipeline.mining import write_chord
 from tests.pipeline.misbehaving import Misbehaving
 
@@ -17,20 +17,20 @@ class Held:
     def __init__(self, server: Misbehaving, corpus: Path) -> None:
         self._server = server
         self._gate = threading.Event()
-        self._asked = 0
         self.corpus = corpus
         self.options = ("--allow_private_hosts", server.host_and_port)
         server.before = lambda path: (self._gate.wait(JOB_TIMEOUT_S), None)[1]
 
-    def hold(self) -> None:
+    @contextmanager
+    def in_mid_build(self, output: Path, *options: str) -> Iterator[Launch]:
+        """A job that has asked for the recording and waits for it, until it is let go."""
         self._gate.clear()
-        self._asked = self._server.requests[PATH]
-
-    def wait_until_asked(self, launch: Launch) -> None:
-        """Since it is held; fails where the job ends without."""
-        while self._server.requests[PATH] == self._asked:
-            launch.assert_runs()
-            time.sleep(0.02)
+        asked = self._server.requests[PATH]
+        with launched(self.corpus, output, *self.options, *options) as launch:
+            while self._server.requests[PATH] == asked:
+                launch.assert_runs()
+                time.sleep(0.02)
+            yield launch
 
     def let_go(self) -> None:
         self._gate.set()

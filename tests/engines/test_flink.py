@@ -9,7 +9,7 @@ import pytest
 
 from tests.engines import traps
 from tests.engines.held import Held
-from tests.engines.jobs import JOB_TIMEOUT_S, assert_same, launched, mined
+from tests.engines.jobs import JOB_TIMEOUT_S, assert_same, mined
 from tests.engines.servers import FLINK_HOME, Cluster, flink_cluster, flink_options, worker_pool
 from tests.pipeline.jobs import wait_until
 
@@ -33,10 +33,8 @@ def test_the_same_bytes_with_a_task_manager_killed_in_mid_build(
     held: Held, held_in_memory: Path, detector: tuple[str, str], cluster: Cluster, tmp_path: Path
 ) -> None:
     with worker_pool(tmp_path) as pool:
-        options = (*flink_options(cluster.master), *pool, *held.options, *detector)
-        held.hold()
-        with launched(held.corpus, tmp_path / "run", *options) as launch:
-            held.wait_until_asked(launch)
+        options = (*flink_options(cluster.master), *pool, *detector)
+        with held.in_mid_build(tmp_path / "run", *options) as launch:
             cluster.workers[0].kill()
             held.let_go()
             launch.end()
@@ -49,13 +47,11 @@ def test_the_same_bytes_with_the_launcher_killed_in_mid_build(
 ) -> None:
     """Its job lives on in the cluster, beside that of the next launcher, and may commit nothing more."""
     with worker_pool(tmp_path) as pool:
-        options = (*flink_options(cluster.master), *pool, *held.options, *detector)
-        held.hold()
-        with launched(held.corpus, tmp_path / "run", *options) as launch:
-            held.wait_until_asked(launch)
+        options = (*flink_options(cluster.master), *pool, *detector)
+        with held.in_mid_build(tmp_path / "run", *options) as launch:
             launch.kill()
             held.let_go()
-            mined(held.corpus, tmp_path / "run", *options)
+            mined(held.corpus, tmp_path / "run", *held.options, *options)
     assert_same(tmp_path / "run", held_in_memory)
 
 

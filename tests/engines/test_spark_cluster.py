@@ -8,7 +8,7 @@ import pytest
 
 from tests.engines import traps
 from tests.engines.held import Held
-from tests.engines.jobs import JOB_TIMEOUT_S, assert_same, launched
+from tests.engines.jobs import JOB_TIMEOUT_S, assert_same
 from tests.engines.servers import SPARK_HOME, Cluster, spark_cluster, spark_options, worker_pool
 
 pytestmark = [
@@ -31,10 +31,8 @@ def test_the_same_bytes_with_a_worker_killed_in_mid_build(
 ) -> None:
     """And all steps of the run are one application of the cluster."""
     with worker_pool(tmp_path) as pool:
-        options = (*spark_options(cluster.master), *pool, *held.options, *detector)
-        held.hold()
-        with launched(held.corpus, tmp_path / "run", *options) as launch:
-            held.wait_until_asked(launch)
+        options = (*spark_options(cluster.master), *pool, *detector)
+        with held.in_mid_build(tmp_path / "run", *options) as launch:
             cluster.workers[0].kill()
             held.let_go()
             launch.end()

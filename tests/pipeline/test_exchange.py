@@ -83,7 +83,7 @@ def test_files_and_a_shuffle_give_one_plan(
 def test_values_come_back_as_they_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange_module, "BUFFER_BYTES", 100)
     keys = ["", "\0", "\ud800", "é", unicodedata.normalize("NFD", "é"), "k" * 3_000]
-    values = [["\udfff", None, 0.1, 2**63], {"-1": ["\0"]}, "", []]
+    values = [["\udfff", None, 0.1, 2**63], {"-1": ["\0"]}, "", [], [-(2**70)]]
     spill = exchange_module._Spill(Exchange(folder=str(tmp_path / "exchange"), partitions=3))
     spill.setup()
     spill.start_bundle()
