@@ -7,10 +7,11 @@ import pytest
 
 from tests.shared_files import SharedFolder
 
-# A shell that starts the tests in the background has them ignore Ctrl-C, and every command that they start would: what
-# is ignored stays ignored.
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell that starts the tests in the background has them ignore Ctrl-C, nohup a hang-up, and every command that they
+# start would: what is ignored stays ignored.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 # What takes longest is begun first, so that no process is left alone with it at the end.
