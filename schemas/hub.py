@@ -3,13 +3,14 @@
 Only the first, small file has to come in that time; what it gives then may take as long as it takes.
 """
 
-import contextlib
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
+
+from schemas.quiet import errors_alone
 
 WITHIN_S = 5.0
 _FIRST_FILE = "config.json"
@@ -34,7 +35,8 @@ def ask(download: Callable[[], Given], within_s: float = WITHIN_S) -> Given:
             raised.append(error)
 
     thread = threading.Thread(target=run, daemon=True, name="hub")
-    with _client_silent():
+    # The hub's own client tells each of its tries, twice; what came of them is said once, by who asked.
+    with errors_alone("huggingface_hub"):
         thread.start()
         thread.join(within_s)
     if raised:
@@ -42,18 +44,6 @@ def ask(download: Callable[[], Given], within_s: float = WITHIN_S) -> Given:
     if not given:
         raise HubSilentError(f"the hub does not answer within {within_s:g} s")
     return given[0]
-
-
-@contextlib.contextmanager
-def _client_silent() -> Iterator[None]:
-    """The hub's own client tells each of its tries, twice; what came of them is said once, by who asked."""
-    told = logging.getLogger("huggingface_hub")
-    level = told.level
-    told.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        told.setLevel(level)
 
 
 def check_answers(name: str) -> None:

@@ -8,7 +8,6 @@ Legend: B examples, S samples of a window, L WordPieces, D embedding size.
 """
 
 import contextlib
-import logging
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
+from schemas.quiet import errors_alone
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 from trainer.cuts import CUTS_VERSION
 from trainer.towers import MuLan
@@ -62,12 +62,6 @@ def _save(program: Any, path: Path, notes: dict[str, int]) -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what torch says of packages that it does not need here."""
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(before)
+    with errors_alone("torch.onnx"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

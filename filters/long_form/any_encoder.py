@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from filters.long_form.encoder import EncoderError, Precision
+from schemas.run import one_line
 
 
 class AnyEncoder:
@@ -23,7 +24,7 @@ class AnyEncoder:
         try:
             self._network = AutoModel.from_config(AutoConfig.for_model(kind, **rest))  # type: ignore[no-untyped-call]
         except (ValueError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)[:200]
             raise EncoderError(f"model_type {kind!r}: transformers does not run it ({reason})") from error
         absent, _ = self._network.load_state_dict(weights, strict=False)
         lacking = sorted(set(absent) & {name for name, _ in self._network.named_parameters() if "pooler." not in name})

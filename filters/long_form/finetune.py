@@ -27,6 +27,7 @@ from filters.long_form.augment import augment
 from filters.long_form.data import DataError, Example
 from filters.long_form.tuning import FineTuneConfig
 from schemas.hub import check_answers
+from schemas.run import one_line
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ def load_encoder(spec: str) -> tuple[nn.Module, str]:
         tokenizer = AutoTokenizer.from_pretrained(spec, use_fast=True)
     except (OSError, ValueError, TypeError) as error:
         where = "the folder cannot be read" if Path(spec).is_dir() else "no such folder, and the hub did not give it"
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise DataError(
             f"encoder {spec!r}: {where}; pass --encoder FOLDER with a checkpoint of a text encoder ({reason})"
         ) from error

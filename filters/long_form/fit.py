@@ -220,7 +220,7 @@ class _Trainer:
         step_s = seconds_a_step(self.model, self.tokenize, self.examples, tuning)
         log.info(
             "training in %s on %d threads: at most %d optimizer steps of %.2f s, about %s",
-            _precision(tuning),
+            tuning.precision,
             torch.get_num_threads(),
             steps,
             step_s,
@@ -278,7 +278,7 @@ def fit(
             "examples_digest": examples_digest(examples),
             "seeds": config.seeds,
             "epochs": final_epochs,
-            "precision": _precision(trainer.tuning),
+            "precision": trainer.tuning.precision,
             "tuning": {**asdict(trainer.tuning), "learning_rate": config.tuning.rate(trainer.model.hidden_size)},
         },
         "cross_validation": figures,
@@ -483,10 +483,6 @@ def _suspicious(
         for i in np.argsort(of_label, kind="stable")[:SUSPICIOUS]
         if of_label[i] < 0.5
     ]
-
-
-def _precision(tuning: FineTuneConfig) -> str:
-    return "bfloat16" if tuning.half else "float32"
 
 
 def use_threads(threads: int) -> None:

@@ -43,6 +43,11 @@ class FineTuneConfig:
         if self.learning_rate is not None and not self.learning_rate > 0:
             raise ValueError("learning_rate must be above 0")
 
+    @property
+    def precision(self) -> str:
+        """What a run is trained in, once it is known."""
+        return "bfloat16" if self.half else "float32"
+
     def rate(self, hidden_size: int) -> float:
         """The top layer's learning rate for an encoder of this width."""
         return RATE_TIMES_WIDTH / hidden_size if self.learning_rate is None else self.learning_rate

@@ -59,7 +59,7 @@ FAILURES = 1
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0 done, 1 too many clips could not be measured, 2 bad input (leakage is one), 3
     interrupted."""
-    command = argv[0] if argv[:1] in ([ABLATION], [MTEB]) else None
+    command = {ABLATION: _run_ablation, MTEB: _run_mteb}.get(argv[0] if argv else "")
     parser = parser_of(argv)
     try:
         arguments = parser.parse_args(argv[1:] if command else argv)
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
         return int(stop.code or 0)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", stream=sys.stderr)
     try:
-        return {ABLATION: _run_ablation, MTEB: _run_mteb}.get(command or "", _run)(arguments)
+        return (command or _run)(arguments)
     except NothingMeasuredError as error:
         sys.stderr.write(f"mulan evaluate: {error}\n")
         return FAILURES

@@ -44,8 +44,7 @@ def load_model(name: str, seed: int = 0, device: str | None = None) -> tuple[Any
 
         return load_on(folder, device), model_label(folder), digest_folder(folder), trained_on(folder)
     place, arguments = _call(name)
-    look_here_too(place.partition(":")[0].partition(".")[0])
-    factory = find_factory(place, {}, "model")
+    factory = find_here(place, "model")
     try:
         made = factory(**arguments)
     except TypeError as error:
@@ -85,8 +84,10 @@ def _call(name: str) -> tuple[str, dict[str, Any]]:
         ) from error
 
 
-def look_here_too(package: str) -> None:
-    """In the current folder, which is not on the path of an installed command; behind everything else there."""
-    here = os.getcwd()
+def find_here(place: str, what: str) -> Any:
+    """`package.module:factory`, in the current folder too, which is not on the path of an installed command; behind
+    everything else there. Raises ValueError."""
+    here, package = os.getcwd(), place.partition(":")[0].partition(".")[0]
     if here not in sys.path and importlib.util.find_spec(package) is None:
         sys.path.append(here)
+    return find_factory(place, {}, what)

@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 
 from schemas.exits import check_output
-from schemas.lookup import find_factory, is_factory
+from schemas.lookup import is_factory
 from trainer.evaluation.clips import ClipAudio, EvaluationDataError, UndecodableError, WindowConfig, decode_media
 from trainer.evaluation.embedding import FrozenModel, embed_clips
 from trainer.evaluation.kept import NAME as KEPT_NAME
 from trainer.evaluation.kept import KeptEmbeddings
 from trainer.evaluation.model import FloatArray, JointModel, embed_texts
-from trainer.evaluation.models import load_model, look_here_too
+from trainer.evaluation.models import find_here, load_model
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,8 +132,7 @@ def _task(name: str) -> Any:
     import mteb
 
     if is_factory(name):
-        look_here_too(name.partition(":")[0].partition(".")[0])
-        return find_factory(name, {}, "task")()
+        return find_here(name, "task")()
     try:
         return mteb.get_task(name)
     except KeyError as error:
