@@ -31,9 +31,9 @@ from pipeline.options import (
 )
 from pipeline.progress.metrics_file import MetricsFile
 from pipeline.run_folder.options import add_prune_options, add_remove_options
-from pipeline.settings import InputError, JobSettings, LockConfig, MineConfig
+from pipeline.settings import JobSettings, LockConfig, MineConfig
 from pipeline.workers.watch import WorkerLostError
-from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, check_output, fault, leave
+from schemas.exits import BAD_INPUT, DONE, FAILURES, INTERRUPTED, InputError, check_output, fault, leave
 
 # Beam takes seconds to import; --help and bad arguments need not wait for it, so that it is loaded in functions.
 if TYPE_CHECKING:

@@ -24,13 +24,13 @@ from apache_beam.io.filesystem import BeamIOError
 
 from pipeline import storage
 from pipeline.json_arrays import ARRAY_START, ArrayError, array_elements
-from pipeline.settings import InputError
 from pipeline.stores.store import StoreError
 from pipeline.table_folders import FORMATS, format_of, is_part, partition_values, table_folder
 from pipeline.table_splits import Piece, open_piece
 from pipeline.table_streams import HEAD_BYTES, EncodingError, as_utf8
 from schemas.catalogue import FIELDS, LIST_FIELDS, parse_catalogue_row
 from schemas.cells import RowError, as_text
+from schemas.exits import InputError
 from schemas.reasons import Reason
 from schemas.side_tables import COMMENT_FIELDS, PLAYLIST_FIELDS, PLAYLIST_LIST_FIELDS, parse_comment, parse_playlist
 

@@ -34,7 +34,6 @@ from pipeline.settings import (
     NONE,
     REFUSE,
     TOMBSTONE,
-    InputError,
     JobSettings,
     MineConfig,
     RunRecord,
@@ -48,6 +47,7 @@ from schemas.accounting import Account
 from schemas.commit import PartRecord
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList
+from schemas.exits import InputError
 from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
 from schemas.sources import SOURCES, TextSource

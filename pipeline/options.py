@@ -24,7 +24,6 @@ from pipeline.settings import (
     NONE,
     REFUSE,
     TOMBSTONE,
-    InputError,
     JobSettings,
     LockConfig,
     MineConfig,
@@ -33,6 +32,7 @@ from pipeline.settings import (
 )
 from schemas.digest import digest_json
 from schemas.exclusion import ExclusionList, read_exclusions
+from schemas.exits import InputError
 from schemas.lookup import is_factory
 from schemas.manifest import DetectorEntry
 from schemas.shard import AudioEncoding

@@ -24,9 +24,9 @@ def main(argv: list[str]) -> int:
     from pipeline.report import build_report, render_text, save_report
     from pipeline.run_folder import layout
     from pipeline.run_folder.verify import report_damage
-    from pipeline.settings import InputError
     from pipeline.storage import DamagedError
     from pipeline.stores.store import StoreError
+    from schemas.exits import InputError
 
     run_dir = arguments.run.rstrip("/")
     if storage.is_local(run_dir):

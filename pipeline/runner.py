@@ -29,9 +29,9 @@ from apache_beam.runners.runner import create_runner
 from apache_beam.utils.subprocess_server import pick_port
 
 from pipeline.progress.watching import View
-from pipeline.settings import InputError
 from pipeline.workers.watch import Watch, hush, job_folder, readers_hushed
 from pipeline.workers.worker import HOOK, HOOK_NAME, JOB_FOLDER
+from schemas.exits import InputError
 from schemas.signals import held_back
 
 if TYPE_CHECKING:

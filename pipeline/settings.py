@@ -21,7 +21,7 @@ from pipeline.media.protocol import DECODER_VERSION, DecodeConfig
 from schemas.checks import at_least
 from schemas.digest import canonical_json, digest_json
 from schemas.exclusion import ExclusionList
-from schemas.exits import InputError as InputError
+from schemas.exits import InputError
 from schemas.manifest import DetectorEntry
 from schemas.record import record_of
 from schemas.shard import AudioEncoding

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.progress.snapshot import STAGES, Snapshot
-from pipeline.settings import InputError
+from schemas.exits import InputError
 
 PREFIX = "mulan_mine_"
 MODE = 0o644  # the exporter is another user

@@ -28,11 +28,12 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.run_folder import layout
-from pipeline.settings import InputError, LockConfig
+from pipeline.settings import LockConfig
 from pipeline.storage import DamagedError
 from pipeline.stores.store import StoreError
 from pipeline.workers.faults import MachineFaultError
 from pipeline.workers.processes import state_of
+from schemas.exits import InputError
 
 LOOK_EVERY_S = 2.0
 COUNTDOWN_EVERY_S = 10.0

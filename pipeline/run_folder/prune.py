@@ -33,11 +33,11 @@ from pipeline.run_folder.options import DEFAULT_GRACE_HOURS, DEFAULT_KEEP
 from pipeline.run_folder.remove import describe, read_reader_records
 from pipeline.run_folder.suppression import quiet_reject, read_suppression
 from pipeline.run_folder.withdraw import RunFolder, publish, withdraw
-from pipeline.settings import InputError, LockConfig
+from pipeline.settings import LockConfig
 from pipeline.stores.store import FileInfo
 from pipeline.table_steps import publish_lines
 from schemas.commit import FileEntry
-from schemas.exits import DONE, INTERRUPTED
+from schemas.exits import DONE, INTERRUPTED, InputError
 from schemas.manifest import manifest_name
 from schemas.readers import ReaderRecord
 from schemas.suppression import SuppressionList

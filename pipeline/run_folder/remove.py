@@ -23,10 +23,10 @@ from pipeline.run_folder import layout
 from pipeline.run_folder.lock import locked
 from pipeline.run_folder.suppression import lift, read_suppression, suppress
 from pipeline.run_folder.withdraw import RunFolder, live_recordings, publish, withdraw
-from pipeline.settings import InputError, LockConfig
+from pipeline.settings import LockConfig
 from schemas.catalogue import MAX_ID_BYTES, required_name
 from schemas.cells import RowError
-from schemas.exits import DONE
+from schemas.exits import DONE, InputError
 from schemas.readers import FOLDER as READERS
 from schemas.readers import ReaderRecord
 from schemas.suppression import SuppressionList

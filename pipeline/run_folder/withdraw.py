@@ -28,11 +28,12 @@ from pipeline.run_folder.generations import Plan, RunState
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.records import committed_shard, read_part_records
 from pipeline.run_folder.suppression import read_suppression
-from pipeline.settings import InputError, RunRecord, ShardSettings
+from pipeline.settings import RunRecord, ShardSettings
 from pipeline.storage import DamagedError
 from pipeline.survey import catalogue_digest, digest_counts
 from pipeline.table_steps import Attempt, publish_lines, write_known
 from schemas.commit import PartRecord
+from schemas.exits import InputError
 from schemas.manifest import DetectorEntry, Manifest
 from schemas.reasons import Reason
 from schemas.suppression import SuppressionList

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.catalogue import CATALOGUE, COMMENTS, MAX_LINE_BYTES, PLAYLISTS, Reject, find_tables, read_table
-from pipeline.settings import InputError
 from schemas.catalogue import CatalogueRow, parse_catalogue_row, row_json_schema
 from schemas.cells import RowError
+from schemas.exits import InputError
 from schemas.reasons import Reason
 
 ROW: dict[str, Any] = {

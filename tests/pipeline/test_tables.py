@@ -18,11 +18,12 @@ from pipeline import json_arrays
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS, Reject, find_tables, read_table
 from pipeline.json_arrays import ArrayError, array_elements
 from pipeline.media.fetch import FetchError, resolve
-from pipeline.settings import InputError, JobSettings
+from pipeline.settings import JobSettings
 from pipeline.table_preview import preview, previews
 from pipeline.table_streams import HEAD_BYTES, EncodingError, as_utf8
 from schemas.catalogue import parse_catalogue_row
 from schemas.cells import RowError, as_number, as_text, as_texts
+from schemas.exits import InputError
 from schemas.reasons import Reason
 from tests.pipeline.mining import mine, write_catalogue
 from tests.pipeline.mining import row as made_row

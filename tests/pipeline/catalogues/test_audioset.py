@@ -18,7 +18,7 @@ from pipeline.catalogues.audioset import (
     write_catalogue,
 )
 from pipeline.media.fetching.config import FetchConfig, YouTubeConfig
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.run import Run
 from tests.pipeline.mining import report, write_chord
 from tests.pipeline.misbehaving import Misbehaving

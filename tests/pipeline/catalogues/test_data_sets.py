@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.catalogues.reader import Item, LeftOut, Recording, find_reader
 from pipeline.catalogues.tables import python_list
-from pipeline.settings import InputError
 from schemas.catalogue import parse_catalogue_row
+from schemas.exits import InputError
 
 
 def table(path: Path, *rows: list[Any], delimiter: str = ",") -> None:

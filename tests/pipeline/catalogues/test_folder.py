@@ -14,7 +14,7 @@ from pipeline.catalogues import scan
 from pipeline.catalogues.folder import FolderSettings, read
 from pipeline.catalogues.reader import Item, LeftOut, ListedPlaylist, Recording
 from pipeline.media.look import Facts, FactsReader
-from pipeline.settings import InputError
+from schemas.exits import InputError
 from schemas.reasons import LeftOutError, Reason
 from tests.media import encoded, music_CT, wav
 

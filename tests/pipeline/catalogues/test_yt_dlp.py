@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import openmulan
 from pipeline.catalogues.reader import Item, LeftOut, ListedPlaylist, Recording
 from pipeline.catalogues.yt_dlp import read
-from pipeline.settings import InputError
 from schemas.catalogue import parse_catalogue_row
+from schemas.exits import InputError
 from schemas.playlist_files.files import read_playlists
 from schemas.playlist_files.matching import Key, Matcher
 from tests.media import music_CT, wav
