@@ -331,9 +331,10 @@ def _declared(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
             for query in ("title", "description"):
                 collection = {"kind": kind, kind: arguments.collection}
                 yield {"task": "retrieval", **named, "collection": collection, "query": query}
-        if arguments.triplets is None and len({p.description for p in read_eval_playlists(playlists)}) < 2:
-            logger.info("%s: no text triplets, which need two playlists of different descriptions", playlists)
-            continue
+            # Without a collection the triplets are all that a leakage check knows the playlists by.
+            if arguments.triplets is None and len({p.description for p in read_eval_playlists(playlists)}) < 2:
+                logger.info("%s: no text triplets, which need two playlists of different descriptions", playlists)
+                continue
         anchors = {"anchors": arguments.triplets} if arguments.triplets is not None else {}
         yield {"task": "text_triplets", "data": {"kind": "playlists", **named}, **anchors}
     if arguments.ontology:
