@@ -34,12 +34,15 @@ PYTHONS ?= python3.11 python3.12 python3.13
 TORCH_INDEX ?=
 DEMO_EXTRAS ?= mine
 DEMO_ARGS ?=
+# A process that dies ends the tests with the name of the one that it was at: with another begun in its place, those
+# that share files out among processes (pytest-xdist 3.8.0) may wait for ever.
+FAIL_AT_ONCE := --max-worker-restart 0
 # More processes than cores: many tests wait for servers, jobs and deadlines.
-PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder $(FAIL_AT_ONCE)
 # Those of torch do not wait.
-PYTEST_ARGS_TRAINER ?= -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST_ARGS_TRAINER ?= -n 2 --dist loadfile --no-loadscope-reorder $(FAIL_AT_ONCE)
 # Most of it is one file, whose tests need nothing of one another.
-PYTEST_ARGS_STORES ?= -n 2
+PYTEST_ARGS_STORES ?= -n 2 $(FAIL_AT_ONCE)
 BENCH ?=
 BENCH_ARGS ?=
 BENCHES := $(basename $(notdir $(shell grep -l __main__ benchmarks/*.py)))

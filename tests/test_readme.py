@@ -1,13 +1,16 @@
 """What the README says to type: lines that read a run with other tools are run, commands that mine are parsed."""
 
-import glob
+import importlib.util
+import json
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import openmulan
 from filters.annotation.cli import _parser as label_parser
 from filters.long_form.cli import _parser as lf_filter_parser
 from pipeline.catalogues.arguments import parser_of as catalog_parser
@@ -22,19 +25,29 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding=
 
 
 @pytest.mark.parametrize("module", ["pandas", "duckdb", "datasets", "pyarrow.dataset"])
-def test_each_recording_is_read_once(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_recording_is_read_once(module: str, tmp_path: Path) -> None:
+    """In a process of its own, as a reader of the README has it: beside the native libraries of all other tests, one
+    such import has ended theirs."""
     (line,) = re.findall(rf"^{module}\..*$", README, re.MULTILINE)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))  # before `datasets` is imported, which reads it once
-    library = pytest.importorskip(module, reason=f"{module} is not installed")
+    name = module.partition(".")[0]
+    if importlib.util.find_spec(name) is None:
+        pytest.skip(f"{name} is not installed")
     # `datasets` and DuckDB take patterns, so that the folder's name has one.
     run = write_run(tmp_path / "run [1]", [shard_row(f"r{i}", sf=["slow"]) for i in range(8)])
     (run / "shards" / "g0000-00000.parquet").write_bytes((run / "shards" / "g0001-00000.parquet").read_bytes())
-    name = module.partition(".")[0]
-    names = {name: __import__(name), "glob": glob, "files": openmulan.Run.open(run).files()}
-    assert library is not None
-    rows = eval(line, names)
-    ids = rows["recording_id"] if name != "duckdb" else [row[0] for row in rows.fetchall()]
-    assert sorted(map(str, ids)) == [f"r{i}" for i in range(8)]
+    ids = "[row[0] for row in rows.fetchall()]" if name == "duckdb" else "rows['recording_id']"
+    lines = (
+        f"import glob, json, {module}, openmulan",
+        f"files = openmulan.Run.open({str(run)!r}).files()",
+        f"rows = {line}",
+        f"print(json.dumps(sorted(map(str, {ids}))))",
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [f"r{i}" for i in range(8)]
 
 
 def test_the_way_from_a_folder_to_the_page_is_five_commands() -> None:
