@@ -293,7 +293,7 @@ def _json_values(path: str, lines: Lines) -> Iterator[tuple[int, Mapping[str, An
             yield number, _reject(path, number, Reason.NOT_UTF8, _not_utf8(error), line)
             continue
         try:
-            value = json.loads(text, parse_constant=_constant)
+            value = _JSON.decode(text)
         except (ValueError, RecursionError) as error:
             hint = "; an object stands on one line, or in an array" if line.strip() == b"{" else ""
             yield number, _reject(path, number, Reason.NOT_JSON, f"not JSON: {error}{hint}", line)
@@ -535,6 +535,9 @@ def _constant(name: str) -> float:
     return math.nan
 
 
+_JSON = json.JSONDecoder(parse_constant=_constant)  # one for all rows: `json.loads` makes one a call
+
+
 def _not_utf8(error: UnicodeDecodeError) -> str:
     return f"byte {error.start} is not UTF-8; save the file as UTF-8 (iconv -f WINDOWS-1252 -t UTF-8)"
 
@@ -543,7 +546,7 @@ def _list_from_cell(field: str, cell: str, separator: str) -> list[Any]:
     if not cell.lstrip().startswith("["):
         return [text.strip() for text in cell.split(separator) if text.strip()]
     try:
-        value = json.loads(cell, parse_constant=_constant)
+        value = _JSON.decode(cell)
     except (ValueError, RecursionError) as error:
         written = "is written as Python does" if is_python_list(cell) else "starts like a JSON array and is none"
         advice = f"write it by json.dumps, or texts with {separator} between them"

@@ -39,7 +39,6 @@ from schemas.shard import shard_of
 from schemas.sources import TextSource
 
 REMOVED, ORPHANS = "removed", "orphans"
-ROWS_PER_READ = 64
 MAX_HELD = 50_000  # bags and texts of a bundle, before they go on
 
 
@@ -256,7 +255,7 @@ class _PlanRow(_TextStage):
             **texts.columns,
         }
         count_planned()
-        yield plan_row, {source: account.to_json() for source, account in texts.accounts.items()}, texts.rule_hits
+        yield plan_row, {source: account.counts() for source, account in texts.accounts.items()}, texts.rule_hits
 
 
 class _WritePart(beam.DoFn):
@@ -267,14 +266,15 @@ class _WritePart(beam.DoFn):
 
     def process(self, group: tuple[str, Iterable[PlannedRow]]) -> Iterator[int]:
         index, planned = int(group[0]), group[1]
-        accounts: dict[str, Account] = {}
+        counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
         rows = []
         hits: collections.Counter[str] = collections.Counter()
-        for row, row_accounts, row_hits in planned:
+        for row, row_counts, row_hits in planned:
             rows.append(row)
             hits.update(row_hits)
-            for source, account in row_accounts.items():
-                accounts.setdefault(source, Account()).add(Account.from_json(account))
+            for source, more in row_counts.items():
+                counts[source].update(more)
+        accounts = {source: Account.from_counts(total) for source, total in counts.items()}
         rows.sort(key=row_order)
         count_annotations(accounts)
         table = pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
@@ -299,7 +299,7 @@ def write_part(
     """Write and commit a plan part; `table` has the rows in their final order."""
     run_dir, generation = attempt.run_dir, attempt.generation
     with storage.staged(run_dir) as staged:
-        pq.write_table(table, staged, compression="zstd", row_group_size=ROWS_PER_READ)
+        pq.write_table(table, staged, compression="zstd")
         storage.failpoint("part_written")
         entry = storage.file_entry(staged, layout.part_name_pattern(generation, index), table.num_rows)
         storage.publish(staged, storage.join(run_dir, entry.path))

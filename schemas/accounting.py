@@ -44,6 +44,20 @@ class Account:
     def total(self, *outcomes: Outcome) -> int:
         return sum(count for reason, count in self.left_out.items() if reason.outcome in outcomes)
 
+    def counts(self) -> dict[str, int]:
+        """By name alone, as `from_counts` takes them: sums of many are one account."""
+        return {str(Outcome.KEPT): self.kept, **{str(reason): count for reason, count in self.left_out.items()}}
+
+    @classmethod
+    def from_counts(cls, counts: Mapping[str, int]) -> "Account":
+        account = cls()
+        for name, count in counts.items():
+            if name == Outcome.KEPT:
+                account.kept = count
+            else:
+                account.leave_out(Reason.named(name), count)
+        return account
+
     def to_json(self) -> dict[str, Any]:
         by_outcome: dict[str, dict[str, int]] = {}
         for reason, count in sorted(self.left_out.items()):

@@ -19,5 +19,6 @@ PLAN_SCHEMA = pa.schema(
     ]
 )
 
-# A row on its way to its part: the accounts of its annotations and the hits of short-form rules come with it.
-PlannedRow = tuple[dict[str, Any], dict[str, Any], dict[str, int]]
+# A row on its way to its part: by source what `Account.counts` says of its annotations, and the hits of short-form
+# rules, come with it.
+PlannedRow = tuple[dict[str, Any], dict[str, dict[str, int]], dict[str, int]]
