@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
 from filters.music.native_log import notes_dropped
 from filters.music.yamnet import import_or_explain, music_index, version_on, yamnet_grid
+from schemas.native import before_tensorflow
 
 # On one grid, with the same weights, the two adapters' scores differ by no more than this: the same float32 network,
 # its spectrogram and convolutions summed in another order.
@@ -38,6 +39,7 @@ class YamnetSavedModel:
     @classmethod
     def from_handle(cls, handle: str, *, hop_s: float | None = None) -> "YamnetSavedModel":
         """A TF-Hub handle; downloaded once and kept under TFHUB_CACHE_DIR. Raises DetectorError."""
+        before_tensorflow()
         hub = import_or_explain("tensorflow_hub", "tensorflow")
         try:
             folder = hub.resolve(handle)
@@ -57,6 +59,7 @@ class YamnetSavedModel:
         grid = yamnet_grid(hop_s)
         if not (folder / "saved_model.pb").is_file():
             raise DetectorError(f"{folder}: no saved_model.pb in it, so it is not a SavedModel")
+        before_tensorflow()
         tensorflow = import_or_explain("tensorflow", "tensorflow")
         _use_one_thread(tensorflow)
         try:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from schemas.hub import check_answers
+from schemas.native import before_tensorflow
 from trainer.evaluation.clips import EvaluationDataError
 from trainer.evaluation.model import FloatArray
 
@@ -91,6 +92,7 @@ class UniversalSentenceEncoder:
     """USE by tensorflow-hub: a handle or a SavedModel directory."""
 
     def __init__(self, handle: str) -> None:
+        before_tensorflow()
         try:
             import tensorflow_hub
         except ImportError as error:

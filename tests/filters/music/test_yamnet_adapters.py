@@ -10,6 +10,7 @@ import http.server
 import importlib.util
 import io
 import os
+import subprocess
 import sys
 import tarfile
 import threading
@@ -34,6 +35,7 @@ from tests.filters.music.tiny_yamnet import (
     CLASSES,
     PUBLISHED_HOP,
     class_map,
+    loaded_tensorflow,
     music_score,
     save_integer_tflite,
     save_savedmodel,
@@ -373,10 +375,23 @@ def test_wrong_files_are_named(tmp_path: Path) -> None:
 
 
 def test_a_savedmodel_of_something_else_is_named(tmp_path: Path) -> None:
-    import tensorflow as tf
+    tf = loaded_tensorflow()
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "other"))
     assert "a SavedModel with class_map_path()" in refusal(tmp_path / "other")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton, which torch brings for GPUs")
+def test_torch_may_compile_after_a_savedmodel_was_loaded(savedmodel: Path) -> None:
+    """A worker that judges audio by TensorFlow scores sentences by torch."""
+    lines = (
+        "from pathlib import Path",
+        "from filters.music.yamnet_savedmodel import YamnetSavedModel",
+        f"YamnetSavedModel.from_folder(Path({str(savedmodel)!r}))",
+        "import triton._C.libtriton",
+    )
+    done = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

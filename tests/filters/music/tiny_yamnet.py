@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from filters.music.yamnet import MUSIC_MID, YAMNET_GRID
+from schemas.native import before_tensorflow
 
 Array = NDArray[np.float32]
 
@@ -58,8 +59,15 @@ def _window_scores(tensorflow: Any, windows_FW: Any, order: tuple[str, ...]) -> 
     return tf.sigmoid((energy - CENTRE) / SPREAD @ tf.constant(weights(order))), energy
 
 
+def loaded_tensorflow() -> Any:
+    before_tensorflow()
+    import tensorflow
+
+    return tensorflow
+
+
 def save_savedmodel(folder: Path, order: tuple[str, ...] = CLASSES) -> Path:
-    import tensorflow as tf
+    tf = loaded_tensorflow()
 
     map_path = folder.with_name(f"{folder.name}_map.csv")
     map_path.write_text(class_map(order), encoding="utf-8")
@@ -89,7 +97,7 @@ def save_savedmodel(folder: Path, order: tuple[str, ...] = CLASSES) -> Path:
 
 def save_tflite(path: Path, order: tuple[str, ...] = CLASSES, samples: int = WINDOW) -> Path:
     """The same network as a `.tflite` file for one window, with its class map beside it."""
-    import tensorflow as tf
+    tf = loaded_tensorflow()
 
     def one_window(waveform: Any) -> Any:
         return _window_scores(tf, waveform[None, :], order)[0]
@@ -104,7 +112,7 @@ def save_tflite(path: Path, order: tuple[str, ...] = CLASSES, samples: int = WIN
 
 def save_integer_tflite(path: Path) -> Path:
     """A file as MediaPipe's is made: spectrum of floats, then a network of int8 with convolutions, for one window."""
-    import tensorflow as tf
+    tf = loaded_tensorflow()
 
     random = np.random.default_rng(5)
     filters = tf.constant(random.normal(0, 0.5, (3, 3, 1, 8)).astype(np.float32))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from schemas.native import before_tensorflow
 from trainer.evaluation.clips import EvaluationDataError
 from trainer.evaluation.encoders import EncoderConfig, Pooling, TransformersEncoder, UniversalSentenceEncoder
 from trainer.evaluation.model import FloatArray, RandomModel
@@ -147,6 +148,7 @@ def test_encoder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
 
 
 def test_universal_sentence_encoder_is_any_saved_model(tmp_path: Path) -> None:
+    before_tensorflow()
     tensorflow = pytest.importorskip("tensorflow")
     pytest.importorskip("tensorflow_hub")
 
