@@ -72,7 +72,7 @@ def save_savedmodel(folder: Path, order: tuple[str, ...] = CLASSES) -> Path:
     map_path = folder.with_name(f"{folder.name}_map.csv")
     map_path.write_text(class_map(order), encoding="utf-8")
 
-    class Tiny(tf.Module):
+    class Tiny(tf.Module):  # type: ignore[name-defined] # tensorflow is imported at run time
         def __init__(self) -> None:
             super().__init__()
             self.asset = tf.saved_model.Asset(str(map_path))
