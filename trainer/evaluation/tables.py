@@ -122,8 +122,12 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
         chance = {metric: Value(value=value) for metric, value in first.chance.items()}
         rows.append(("chance", *(_cell(chance, metric) for metric in metrics)))
     notes = [_basis(first)]
+    same_fold = {model: m for model, m in reversed(measured) if m.fold == first.fold}
+    for model in dict.fromkeys(model for model, _ in measured):
+        if model in same_fold and (otherwise := _otherwise(same_fold[model], first)):
+            notes.append(f"{model}: {otherwise}")
     if any(m.fold != first.fold for _, m in measured):
-        notes = [f"{first.fold}: {notes[0]}", "± is the standard deviation over the splits"]
+        notes = [f"{first.fold}: {notes[0]}", *notes[1:], "± is the standard deviation over the splits"]
     for model, m in measured:
         if m.skipped:
             reasons = sorted(set(m.skipped.values()))
@@ -206,9 +210,20 @@ def _heading(metric: str) -> str:
 
 
 def _basis(measurement: Measurement) -> str:
-    units = ", ".join(f"{count:,} {unit.replace('_', ' ')}" for unit, count in sorted(measurement.units.items()))
-    notes = "; ".join(f"{key.replace('_', ' ')}: {value}" for key, value in sorted(measurement.notes.items()))
-    return f"{measurement.split} split; {units}" + (f"; {notes}" if notes else "")
+    return f"{measurement.split} split; {_counts_and_choices(measurement.units, measurement.notes)}"
+
+
+def _otherwise(measurement: Measurement, first: Measurement) -> str:
+    """What of a model's basis is not that of the first: its prompt, how many clips it could not use."""
+    units = {unit: count for unit, count in measurement.units.items() if first.units.get(unit) != count}
+    notes = {key: value for key, value in measurement.notes.items() if first.notes.get(key) != value}
+    return _counts_and_choices(units, notes)
+
+
+def _counts_and_choices(units: Mapping[str, int], notes: Mapping[str, str]) -> str:
+    counted = ", ".join(f"{count:,} {unit.replace('_', ' ')}" for unit, count in sorted(units.items()))
+    choices = (f"{key.replace('_', ' ')}: {value}" for key, value in sorted(notes.items()))
+    return "; ".join((*([counted] if counted else []), *choices))
 
 
 def format_value(value: Value, *, signed: bool = False) -> str:

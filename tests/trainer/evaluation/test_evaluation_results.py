@@ -95,6 +95,20 @@ def test_table_puts_published_figures_below_with_their_source(tmp_path: Path, re
         assert "0.710 [0.700, 0.720]" in text
 
 
+def test_a_model_that_was_asked_otherwise_has_a_note_of_its_own(results: Results) -> None:
+    mine, control = results.models
+    (measured,) = control.measurements
+    other = dataclasses.replace(
+        measured, units={"clips": 4330, "classes": 49}, notes={"propagation": "none", "text_template": "a {} song"}
+    )
+    models = (mine, dataclasses.replace(control, measurements=(other,)))
+    (table, *_) = tables(dataclasses.replace(results, models=models), ())
+    assert table.notes[0] == "test split; 49 classes, 4,332 clips; propagation: none"
+    assert table.notes[1] == "random (control): 4,330 clips; text template: a {} song"
+    (table, *_) = tables(results, ())
+    assert not any(note.startswith("random (control)") for note in table.notes)
+
+
 def test_figures_on_other_sets_stand_in_a_table_of_their_own(results: Results) -> None:
     table = published_elsewhere(results)
     assert table is not None
