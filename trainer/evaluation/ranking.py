@@ -3,10 +3,10 @@
 For an exact AUC, average precision and rank of a relevant item it is enough to know how many items of the whole
 collection score above it and how many score at least as much. A sort of each row would give that too, but costs more
 than the scores themselves. Where few items are relevant, as to a caption, all scores are compared with each of theirs.
-Else each score is put into one of equal bins, and only the items that share a bin with a relevant one are compared. A
-query is multiplied by a power of two first, which changes no digit of a score and makes its whole part the bin. So
-memory is one block of scores a thread, time stays close to the bare matrix product, and ties and order are those of the
-float32 scores, exactly.
+Else each score is put into one of equal bins, and only the items that share a bin with a relevant one are compared: a
+higher score never has a lower bin, so bins decide about all others, wherever their limits are. So memory is one block
+of scores a thread, time stays close to the bare matrix product, and ties and order are those of the float32 scores,
+exactly.
 """
 
 import functools
@@ -25,11 +25,12 @@ from trainer.evaluation.model import FloatArray
 IntArray = NDArray[np.int64]
 
 DEFAULT_BLOCK_ROWS = 64
-_HALF = 8_192  # bins on either side of 0
+_HIGHEST = 4_095  # bin; the lowest is as far below 0: as many counters as stay in a core's nearest cache
+_SAMPLED = 61  # one score of so many says how wide the bins are
 _INT16S = 1 << 16
+_TOGETHER = 8  # items of which one look says whether any shares a bin with a relevant one
 _MARK = np.int32(-(1 << 30))  # of a bin with a relevant item, below 0 whatever is counted in it
 _FEW = 8  # relevant items, up to which comparing all scores with each costs less than the bins
-_UTMOST = 60  # exponent of two; beyond it, digits would be lost
 DEFAULT_RECALL_AT = (1, 5, 10, 50, 100)
 
 
@@ -74,7 +75,6 @@ def rank_relevant(
     flat = np.fromiter((item for wanted in relevant for item in wanted), dtype=np.int64, count=int(offsets[-1]))
     above, at_least = np.zeros_like(flat), np.zeros_like(flat)
     compare, count = _compiled()
-    scales = _scales(queries, items)
     own = threading.local()
 
     def rank_block(start: int) -> None:
@@ -83,15 +83,13 @@ def rank_relevant(
             own.scratch = _Scratch(min(block_rows, len(queries)), len(items))
         scratch: _Scratch = own.scratch
         scores = scratch.scores[: len(block)]
-        scale = scales[start : start + block_rows]
-        np.matmul(block * np.where(scale, scale, np.float32(1))[:, None], items.T, out=scores)
+        np.matmul(block, items.T, out=scores)
         for row, values in enumerate(scores):
             span = slice(offsets[start + row], offsets[start + row + 1])
             if span.stop - span.start <= _FEW:
                 compare(values, flat[span], above[span], at_least[span])
-                continue
-            binned = values if scale[row] else scratch.zeros
-            count(values, binned, flat[span], above[span], at_least[span], *scratch.counters)
+            else:
+                count(values, flat[span], above[span], at_least[span], *scratch.counters)
 
     # Each thread multiplies for itself: threads of BLAS would wait for each other, and spin meanwhile.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -105,27 +103,13 @@ class _Scratch:
 
     def __init__(self, rows: int, items: int) -> None:
         self.scores = np.empty((rows, items), dtype=np.float32)
-        self.zeros = np.zeros(items, dtype=np.float32)
         self.counters = (
             np.empty(items, dtype=np.int16),
             np.zeros(_INT16S, dtype=np.int32),
             np.zeros(_INT16S, dtype=np.int32),
-            np.empty(items // 4 + 1, dtype=np.int32),
+            np.empty(items // _TOGETHER + 1, dtype=np.int32),
             np.empty(items + 1, dtype=np.int32),
         )
-
-
-def _scales(queries: FloatArray, items: FloatArray) -> FloatArray:
-    """The power of two for each query that keeps its scores within the bins, whatever the rounding; 0 where there is
-    none, since scores would be lost in it."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        squares = (np.einsum("nd,nd->n", rows, rows) for rows in (queries, items))  # `norm` copies all items
-        lengths, of_items = (np.sqrt(found.astype(np.float64)) for found in squares)
-        bounds = lengths * of_items.max(initial=0.0) * 1.01
-        exponents = np.floor(np.log2((_HALF - 1) / bounds))
-    usable = np.abs(exponents) <= _UTMOST  # and finite
-    scales: FloatArray = np.where(usable, np.exp2(np.where(usable, exponents, 0.0)), 0.0).astype(np.float32)
-    return scales
 
 
 def _compare_row(values: FloatArray, wanted: IntArray, above: IntArray, at_least: IntArray) -> None:
@@ -142,26 +126,32 @@ def _compare_row(values: FloatArray, wanted: IntArray, above: IntArray, at_least
 
 def _count_row(
     values: FloatArray,
-    binned: FloatArray,
     wanted: IntArray,
     above: IntArray,
     at_least: IntArray,
     bins: NDArray[np.int16],
     histogram: NDArray[np.int32],
     last_of_bin: NDArray[np.int32],
-    fours: NDArray[np.int32],
+    groups: NDArray[np.int32],
     candidates: NDArray[np.int32],
 ) -> None:
     """Fills `above` and `at_least` of the `wanted` items of one row; compiled, without the interpreter's lock.
 
-    The whole part of `binned` is an item's bin. Items of a higher bin score more, those of a lower bin less; only those
-    that share a bin with a wanted item are compared with it. Bins are read as uint16, so that those below 0 come
-    behind. `last_of_bin` must be zero, and is left so.
+    Items of a higher bin score more, those of a lower bin less; only those that share a bin with a wanted item are
+    compared with it. Bins are read as uint16, so that those below 0 come behind. `last_of_bin` must be zero, and is
+    left so.
     """
-    for i in range(len(binned)):
-        bins[i] = np.int16(binned[i])
-    histogram[:_HALF] = 0
-    histogram[_INT16S - _HALF :] = 0
+    largest = np.float32(0)
+    for i in range(0, len(values), _SAMPLED):
+        largest = max(largest, abs(values[i]))
+    highest = np.float32(_HIGHEST)
+    scale = highest / largest if largest > 0 else np.float32(0)
+    for i in range(len(values)):
+        scaled = values[i] * scale
+        above_lowest = scaled if scaled > -highest else -highest  # what is no number is among the lowest
+        bins[i] = np.int16(above_lowest if above_lowest < highest else highest)
+    histogram[: _HIGHEST + 1] = 0
+    histogram[_INT16S - _HIGHEST :] = 0
     # The wanted items of a bin are a chain: its last one, and the one before each (0 for none, else place + 1).
     before = np.zeros(len(wanted), np.int32)
     for place in range(len(wanted)):
@@ -172,22 +162,23 @@ def _count_row(
         above[place] = 0
         at_least[place] = 0
     # Which items share a bin cannot be foretold: each is written down, and the next over it where it does not count.
-    # By fours, of which mostly none shares one, so that one look is enough.
+    # In groups, of most of which none does, so that one look is enough.
     near = 0
-    for start in range(0, len(bins) - len(bins) % 4, 4):
+    grouped = len(bins) - len(bins) % _TOGETHER
+    for start in range(0, grouped, _TOGETHER):
         marks = np.int32(0)
-        for i in range(start, start + 4):
+        for i in range(start, start + _TOGETHER):
             counted = histogram[np.uint16(bins[i])] + np.int32(1)
             histogram[np.uint16(bins[i])] = counted
             marks |= counted
-        fours[near] = start
+        groups[near] = start
         near += int(marks < 0)
     found = 0
-    for four in fours[:near]:
-        for i in range(four, four + 4):
+    for group in groups[:near]:
+        for i in range(group, group + _TOGETHER):
             candidates[found] = i
             found += last_of_bin[np.uint16(bins[i])] != 0
-    for i in range(len(bins) - len(bins) % 4, len(bins)):
+    for i in range(grouped, len(bins)):
         histogram[np.uint16(bins[i])] += np.int32(1)
         candidates[found] = i
         found += last_of_bin[np.uint16(bins[i])] != 0
@@ -200,7 +191,7 @@ def _count_row(
             at_least[place - 1] += score >= other
             place = before[place - 1]
     higher = 0
-    for number in range(_HALF - 1, -_HALF - 1, -1):
+    for number in range(_HIGHEST, -_HIGHEST - 1, -1):
         own = np.uint16(number & (_INT16S - 1))
         counted = histogram[own]
         if counted < 0:

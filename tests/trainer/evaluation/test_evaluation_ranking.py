@@ -76,6 +76,25 @@ def test_threads_do_not_change_a_rank() -> None:
         assert np.array_equal(one.at_least, other.at_least)
 
 
+def test_scores_beyond_what_the_bins_are_made_for_are_ranked_as_all_are() -> None:
+    """Bins are as wide as some of the scores ask; here those are the smallest."""
+    scores = np.linspace(-1, 1, 500, dtype=np.float32) ** 3
+    scores[::61] /= 1000
+    wanted = [0, 1, 2, 3, 60, 61, 250, 251, 252, 496, 497, 498, 499]
+    ranks = rank_relevant(np.ones((1, 1), np.float32), scores[:, None], [wanted])
+    assert ranks.above.tolist() == [int((scores > scores[i]).sum()) for i in wanted]
+    assert ranks.at_least.tolist() == [int((scores >= scores[i]).sum()) for i in wanted]
+
+
+def test_what_is_no_number_is_behind_all_numbers() -> None:
+    scores = np.linspace(-1, 1, 100, dtype=np.float32)
+    scores[40] = np.nan
+    wanted = [*range(50, 60), 40]
+    ranks = rank_relevant(np.ones((1, 1), np.float32), scores[:, None], [wanted])
+    assert ranks.above.tolist()[:-1] == [99 - i for i in range(50, 60)]
+    assert ranks.above[-1] >= 98
+
+
 def test_extreme_scores_do_not_break_the_bins() -> None:
     items = np.array([[1e38], [-1e38], [1e-38], [0.0], [2e-38]], np.float32)
     ranks = rank_relevant(np.array([[1.0]], np.float32), items, [[2, 3]])
