@@ -10,6 +10,7 @@ from tests.pipeline.mining import write_chord
 OPTIONS = ("--short_policy", "from_end", "--music_threshold", "0.01", "--tokenizer", "none", "--quiet")
 
 
+@pytest.mark.slow
 def test_a_folder_is_mined_and_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     music = tmp_path / "music"
     music.mkdir()

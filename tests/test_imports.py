@@ -66,6 +66,7 @@ def test_layers(path: Path) -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*PYTHON_FILES, *FRONT_DOORS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_beam_stays_in_the_pipeline_and_its_runners_in_one_module(path: Path) -> None:
     if path == RUNNER:
@@ -100,6 +101,7 @@ def test_circles_are_found() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a", "e"}, "e": {"d"}}) == [{"a", "b", "c"}, {"d", "e"}]
 
 
+@pytest.mark.slow
 def test_no_imports_go_in_a_circle() -> None:
     """Those inside of functions count: a circle that is put off is one all the same. There are no exceptions."""
     modules = {module_of(path): path for path in [*PYTHON_FILES, *FRONT_DOORS]}
@@ -112,6 +114,7 @@ def test_no_imports_go_in_a_circle() -> None:
     assert not [sorted(group) for group in circles(needs)]
 
 
+@pytest.mark.slow
 def test_no_command_is_imported() -> None:
     """A module with a `main` is started; what it shares with others lives elsewhere."""
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in PYTHON_FILES}
@@ -149,6 +152,7 @@ def test_the_front_door_loads_nothing_heavy() -> None:
     assert not loaded & {*HEAVY, "ai_edge_litert"}
 
 
+@pytest.mark.slow
 def test_no_stage_of_the_job_loads_anything_heavy() -> None:
     loaded = loaded_by("import beam_runner, pipeline.mine")
     assert "apache_beam" in loaded
@@ -161,6 +165,7 @@ def test_the_public_api_loads_neither_beam_nor_anything_heavy() -> None:
     assert not loaded & {*HEAVY, "ai_edge_litert", "apache_beam", "av"}
 
 
+@pytest.mark.slow
 def test_the_trainer_loads_no_beam() -> None:
     modules = [
         module_of(path) for path in PYTHON_FILES if path.is_relative_to(ROOT / "trainer") and path.name != "__main__.py"

@@ -24,6 +24,7 @@ from trainer.train import _parser as train_parser
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["pandas", "duckdb", "datasets", "pyarrow.dataset"])
 def test_each_recording_is_read_once(module: str, tmp_path: Path) -> None:
     """In a process of its own, as a reader of the README has it: beside the native libraries of all other tests, one

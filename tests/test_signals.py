@@ -63,6 +63,7 @@ def assert_interrupted(name: str, process: "subprocess.Popen[str]") -> None:
     assert said.splitlines()[-1].startswith(f"mulan {name}: interrupted")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_that_is_told_to_end(tmp_path: Path, name: str) -> None:
     pipe = tmp_path / next(word for word in COMMANDS[name] if word.startswith("PIPE"))
@@ -82,6 +83,7 @@ def test_a_command_that_is_told_to_end(tmp_path: Path, name: str) -> None:
             process.kill()
 
 
+@pytest.mark.slow
 def test_the_demo_ends_with_its_terminal(tmp_path: Path) -> None:
     """While it makes its corpus."""
     with start(tmp_path, "demo", "--recordings", "5000", "--output", "demo") as process:

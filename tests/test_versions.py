@@ -20,6 +20,7 @@ def test_every_version_is_watched() -> None:
     assert all(getattr(Versions(), name) == VERSIONED[name][0] for name in fields - {"detector"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(VERSIONED.keys() - set(NEED_TENSORFLOW)))
 def test_a_version_puts_out_what_it_always_did(name: str) -> None:
     assert (said := complaint(name, VERSIONED[name][2]())) is None, said

@@ -45,6 +45,7 @@ def test_survives_serialisation(vocabulary: Path, tmp_path: Path) -> None:
         assert again.count(_TEXTS) == counter.count(_TEXTS)
 
 
+@pytest.mark.slow
 def test_agrees_with_the_bert_tokenizer_of_transformers(shared_folder: SharedFolder) -> None:
     transformers = pytest.importorskip("transformers")
     path = shared_folder.need("data/text/bert-base-uncased-vocab.txt")
@@ -84,6 +85,7 @@ def test_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
     assert "--tokenizer FILE" in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_hub_that_does_not_answer_is_asked_for_a_few_seconds_and_never_for_what_is_in_its_cache(
     tmp_path: Path,
 ) -> None:

@@ -30,6 +30,7 @@ def asked_of_machines(proto: Any) -> set[int]:
     return {int(environment.resource_hints.get(MIN_RAM, b"0")) for environment in environments}
 
 
+@pytest.mark.slow
 def test_a_graph_is_small_however_many_shards_there_are_and_asks_for_the_memory_that_it_needs(run: Run) -> None:
     needed = {"plan": {3 * 10**9}, "plan through files": {3 * 10**9}, "build": {10**9}}
     for name, steps in steps_of(run, lf_model="/models/lf").items():

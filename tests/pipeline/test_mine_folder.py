@@ -37,6 +37,7 @@ def mine(music: Path, run: Path) -> int:
     return main([str(music), "--output", str(run), *OPTIONS])
 
 
+@pytest.mark.slow
 def test_folder_to_run_and_on(music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     assert mine(music, run) == DONE

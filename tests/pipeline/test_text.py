@@ -65,6 +65,7 @@ def test_caps_hold_for_each_source() -> None:
     assert planned.columns["counts"]["sf_annotations"] == 20
 
 
+@pytest.mark.slow
 def test_sentences_that_are_surely_in_another_language_are_left_out_where_asked() -> None:
     row = CatalogueRow(
         recording_id="r",

@@ -64,6 +64,7 @@ sentences = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(
     lf=st.lists(sentences, max_size=4),
@@ -204,6 +205,7 @@ def test_what_came_later_is_empty_in_an_older_shard_and_what_is_newer_is_left_ou
     assert found == {**whole, "pl": [], "licence": None, "counts": {**counts, "pl_annotations": 0, "pl_tokens": 0}}
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(content=st.binary(max_size=200))
 def test_no_bytes_break_the_reader_in_another_way(content: bytes) -> None:

@@ -47,6 +47,7 @@ def test_records_come_back_one_for_each_training_and_manifest(folder: Path) -> N
     assert record(manifest_digest="e" * 32).id != record().id
 
 
+@pytest.mark.slow
 def test_a_store_takes_the_record_and_gives_it_back(folder: Path, store: FlakyStore) -> None:
     store.upload(folder, "music/run")
     run = Run.open(store.uri("music/run"))

@@ -37,6 +37,7 @@ def mulan_label(*arguments: str | Path, given: str = "") -> subprocess.Completed
     )
 
 
+@pytest.mark.slow
 def test_the_shared_labels_are_imported_and_agree(shared_folder: SharedFolder, tmp_path: Path) -> None:
     """700 items, two annotators, Cohen's kappa 0.948: two commands."""
     folder = shared_folder.need("data/labels")
@@ -58,6 +59,7 @@ def test_the_shared_labels_are_imported_and_agree(shared_folder: SharedFolder, t
     assert (len(items), len(labels), len({label.annotator for label in labels})) == (700, 1400, 2)
 
 
+@pytest.mark.slow
 def test_sample_label_export_import_backup_erase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The whole way but for the browser, in one process."""
     texts = tmp_path / "comments.txt"
@@ -90,6 +92,7 @@ def test_sample_label_export_import_backup_erase(tmp_path: Path, capsys: pytest.
     assert {label.annotator for label in read_labels(db)[1]} == {"ada", "ben"}
 
 
+@pytest.mark.slow
 def test_adjudication_in_the_terminal_is_blind_and_safe_for_it(tmp_path: Path) -> None:
     labels = tmp_path / "in.jsonl"
     lines = [
@@ -117,6 +120,7 @@ def test_adjudication_in_the_terminal_is_blind_and_safe_for_it(tmp_path: Path) -
     assert not re.search(r"\x1b|\u202e", past)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
@@ -176,6 +180,7 @@ def test_a_bad_file_is_reported_line_by_line_and_changes_nothing(
     assert not (tmp_path / "x.db").exists()
 
 
+@pytest.mark.slow
 def test_serve_prints_links_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     texts = tmp_path / "comments.txt"
     texts.write_text("one\ntwo\nthree\nfour\n", encoding="utf-8")
@@ -196,6 +201,7 @@ def test_serve_prints_links_and_ends_with_ctrl_c(tmp_path: Path) -> None:
     assert process.wait(timeout=30) == 0
 
 
+@pytest.mark.slow
 def test_a_served_database_is_whole_after_sigterm_and_sighup(tmp_path: Path) -> None:
     """A label over HTTP, then the signal: the process ends with 0 and a copy of the one file has the label."""
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -272,6 +278,7 @@ def test_check_says_when_the_wal_was_not_brought_along(tmp_path: Path, capsys: p
     assert len(read_labels(copy)[1]) == 1
 
 
+@pytest.mark.slow
 def test_people_come_and_go_while_the_server_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     db = make_db(tmp_path / "labels.db", make_items(3), 2, ("ada", "lead"))
     assert cli.main(["invite", str(db), "ben"]) == 2

@@ -99,6 +99,7 @@ def sorted_bundle(bundle: Bundle) -> Bundle:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", formats.FORMATS)
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bundle=bundles())
@@ -108,6 +109,7 @@ def test_what_is_written_is_read_back(tmp_path: Path, name: str, bundle: Bundle)
     assert sorted_bundle(formats.read(path, name, OPTIONS)) == sorted_bundle(bundle)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bundle=bundles())
 def test_the_database_holds_what_a_format_holds(quick_path: Path, bundle: Bundle) -> None:

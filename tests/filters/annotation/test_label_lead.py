@@ -108,6 +108,7 @@ def test_an_edit_of_the_guideline_says_what_it_changed_and_touches(project: Work
     assert [one.item_id for one in lead.labelled_under(project.log, "g@1", 3, 3)] == ["i2", "i3"]
 
 
+@pytest.mark.slow
 def test_the_page_is_for_adjudicators_and_shows_it_all(project: Work) -> None:
     project.log.close()
     with Server(project.log.path) as server:

@@ -91,6 +91,7 @@ def run_to_its_end(loop: Loop, db: Path) -> tuple[list[curve.Point], list[int]]:
     return found[0], labelled
 
 
+@pytest.mark.slow
 def test_the_rounds_draw_by_doubt_train_on_three_quarters_and_tell_a_curve(tmp_path: Path) -> None:
     told: list[curve.Point] = []
     loop = make_loop(tmp_path, told, count=60, batch=20)
@@ -116,6 +117,7 @@ def test_the_rounds_draw_by_doubt_train_on_three_quarters_and_tell_a_curve(tmp_p
     assert sum("day" in text for text in late) > 8
 
 
+@pytest.mark.slow
 def test_a_stopped_loop_goes_on_and_does_nothing_twice(tmp_path: Path) -> None:
     told: list[curve.Point] = []
     loop = make_loop(tmp_path, told, count=40, batch=20)
@@ -145,6 +147,7 @@ def test_the_pool_is_a_part_of_the_source_and_the_chances_say_so(tmp_path: Path)
     assert weighted == pytest.approx(population, rel=0.01)
 
 
+@pytest.mark.slow
 def test_a_source_that_is_smaller_than_what_was_asked_ends_the_loop(tmp_path: Path) -> None:
     points, _ = run_to_its_end(make_loop(tmp_path, [], count=400, batch=200), tmp_path / "l.db")
     assert len(read_labels(tmp_path / "l.db")[1]) == sum(not is_frozen(text) for text in TEXTS)

@@ -75,6 +75,7 @@ def test_after_ones_own_label_alone(db: Path, run: Path) -> None:
     assert events(db, "context") == [{"before": False}], "the first look of each kind, once"
 
 
+@pytest.mark.slow
 def test_by_a_key_before_the_label_which_the_log_keeps(db: Path, run: Path) -> None:
     with Server(db, run=run, when=When.KEY) as server:
         client = Client(server, "ada")

@@ -62,6 +62,7 @@ def test_neither_order_nor_copies_nor_what_is_known_change_the_draw() -> None:
     assert not known & {item.item_id for item in draw(reader(people), plan, known).items}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_the_stored_chance_is_the_true_chance(share: float) -> None:
     """Over 250 seeds every sentence is drawn as often as its inclusion probability says."""
@@ -97,6 +98,7 @@ def test_rare_strata_are_seen_and_strata_merge_where_there_are_too_many() -> Non
     assert len(draw(reader(people), SamplePlan(count=4)).strata) <= 2
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=3), st.integers(1, 50), min_size=1, max_size=8), st.integers(1, 100))
 def test_places_are_all_given_and_never_more_than_there_are(sizes: dict[str, int], count: int) -> None:
     places = allocate(sizes, count)

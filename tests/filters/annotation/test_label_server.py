@@ -266,6 +266,7 @@ def test_the_first_visit_warns_warms_up_and_only_then_works(tmp_path: Path) -> N
     assert read_labels(db)[1] == [], "the warm-up is no label"
 
 
+@pytest.mark.slow
 def test_the_welcome_page_warns_before_anything_else(tmp_path: Path) -> None:
     db = make_db(tmp_path / "labels.db", [LabelItem(item_id="a", text="x y z")], 1, ("ada",))
     with Log(db) as log, log.transaction():
@@ -305,6 +306,7 @@ def test_others_reach_the_server_only_with_links_of_their_own() -> None:
     check_exposure(Address(host="127.0.0.1", port=1), named_annotators=False)
 
 
+@pytest.mark.slow
 def test_the_page_works_behind_a_proxy_under_its_public_name(tmp_path: Path) -> None:
     db = make_db(tmp_path / "labels.db", [LabelItem(item_id="a", text="x y z")], 1, ("ada",))
     with Server(db, public_url="https://label.example.org") as server:
@@ -351,6 +353,7 @@ def test_what_was_given_for_another_project_or_person_is_not_taken(fresh: Server
     assert ada.label("i00000", "yes", owner=mine)[0] == 200
 
 
+@pytest.mark.slow
 def test_two_projects_on_one_port_do_not_log_each_other_out(quick_path: Path) -> None:
     first = make_db(quick_path / "first.db", make_items(2), 1, ("ada",))
     second = make_db(quick_path / "second.db", make_items(2), 1, ("ben",))

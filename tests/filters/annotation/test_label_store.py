@@ -141,6 +141,7 @@ def test_undo_holds_the_place_against_others(log: Log) -> None:
     assert work.put_label(log, ADA, "i00000", NO, key(3)) is Taken.SAVED
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), overlap=st.integers(1, 3))
 def test_whatever_people_do_the_overlap_holds(quick_path: Path, seed: int, overlap: int) -> None:

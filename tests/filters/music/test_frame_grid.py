@@ -51,6 +51,7 @@ def test_frames_see_every_sample_and_own_each_once(grid: FrameGrid, samples: int
     assert frames == 1 or (frames - 2) * grid.hop_samples + grid.window_samples < samples
 
 
+@pytest.mark.slow
 @given(grid=_GRIDS, samples=st.integers(1, 6_000))
 def test_windows_are_the_clip_s_own_samples_with_zeros_beyond_its_end(grid: FrameGrid, samples: int) -> None:
     wave_T = np.arange(1, samples + 1, dtype=np.float32)

@@ -94,6 +94,7 @@ def test_performance_words_stay(term: str) -> None:
     assert clean(term, Field.TAG).text == term
 
 
+@pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(_TEXTS, st.sampled_from(list(Field)))
 def test_cleaning_twice_is_cleaning_once(text: str, field: Field) -> None:
@@ -108,6 +109,7 @@ def test_cleaning_twice_is_cleaning_once(text: str, field: Field) -> None:
         once.text.encode("utf-8")
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(_TEXTS, _TEXTS, _TEXTS, st.lists(_TEXTS, max_size=6))
 def test_accounting_closes(title: str, artist: str, album: str, tags: list[str]) -> None:

@@ -40,6 +40,7 @@ def read_back(path: Path) -> set[str]:
     return {text for one in tags for name, text in one.get("tags", {}).items() if name.lower() not in NOT_SAID}
 
 
+@pytest.mark.slow
 def test_every_tag_and_every_entry(shared_folder: SharedFolder, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (shared_folder.need("data/catalog.jsonl")).read_text().splitlines()]
     music = tmp_path / "music"

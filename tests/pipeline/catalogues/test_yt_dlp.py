@@ -240,6 +240,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(value=st.dictionaries(st.sampled_from([*VIDEO, "entries", "ie_key", "url"]), JSON, max_size=8), kind=JSON)
 def test_no_dump_is_an_error(tmp_path: Path, value: dict[str, Any], kind: Any) -> None:

@@ -50,6 +50,7 @@ def doctor(*arguments: str, cwd: Path, **environment: str) -> "subprocess.Comple
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_is_broken_is_named_and_nobody_else_is(tmp_path: Path, hub: str) -> None:
     """A torch that ends its process is one line of many, and not the end of the others."""
     (tmp_path / "torch.py").write_text(
@@ -113,6 +114,7 @@ def test_a_decoder_that_does_not_start_is_broken(monkeypatch: pytest.MonkeyPatch
     assert finding.state is State.BAD
 
 
+@pytest.mark.slow
 def test_a_version_outside_of_the_range_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "0.1" if name == "torch" else real(name))
@@ -124,6 +126,7 @@ def test_a_version_outside_of_the_range_is_broken(monkeypatch: pytest.MonkeyPatc
     assert found["extra mine"].state is State.OK
 
 
+@pytest.mark.slow
 def test_a_missing_package_leaves_an_extra_out(monkeypatch: pytest.MonkeyPatch) -> None:
     real = metadata.version
 
@@ -161,6 +164,7 @@ def test_a_temp_folder_that_cannot_be_written_is_broken(monkeypatch: pytest.Monk
     assert (finding.state, finding.what) == (State.BAD, "nothing can be written: No such file or directory")
 
 
+@pytest.mark.slow
 def test_the_torch_that_is_installed_is_asked_what_it_can_use() -> None:
     (finding,) = surroundings.gpu()
     assert finding.state is not State.BAD

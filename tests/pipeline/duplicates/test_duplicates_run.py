@@ -29,6 +29,7 @@ def copies(names: list[str]) -> set[frozenset[str]]:
     return {frozenset(name for name in names if FILES[name] == of) for of in {FILES[name] for name in names}}
 
 
+@pytest.mark.slow
 def test_a_run_groups_copies_and_keeps_doing_so(catalogue: Path, tmp_path: Path) -> None:
     run, options = tmp_path / "run", ("--rows_per_shard", "2", "--on_removed", "tombstone")
     names = [name for name in FILES if name != "a.mp3"]

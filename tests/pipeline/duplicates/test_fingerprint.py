@@ -24,6 +24,7 @@ def test_a_key_is_a_word_that_stands_once_in_the_list() -> None:
     assert (FOUND.words_N[FOUND.places_K] == FOUND.keys_K).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 def test_another_encoding_is_near_and_shares_keys(form: str) -> None:
     copy = fingerprint(decoded(encoded(SOUND, form)))

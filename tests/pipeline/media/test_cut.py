@@ -40,6 +40,7 @@ def odd(kind: str, seam_s: float = 1.5) -> bytes:
     return (UNSAFE | OTHERS)[kind](seam_s, WHOLE_S)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", UNSAFE | OTHERS)
 def test_a_seam_before_the_clip_does_not_shift_it(kind: str) -> None:
     clip_T, full_T, _ = clip_and_full_decode_T(odd(kind), SPEC)
@@ -105,6 +106,7 @@ def test_sound_that_begins_late_in_a_video_begins_at_zero(container: str, codec:
     assert np.array_equal(late_T, prompt_T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["wav", "mp3", "m4a", "opus", "vorbis"])
 def test_of_channels_that_cancel_one_another_the_first_is_taken(codec: str, decoder: ClipDecoder) -> None:
     left_T = music_CT(3, 48_000)[0]

@@ -59,6 +59,7 @@ def test_opus_keeps_length_and_place() -> None:
     assert len(encoded) < 0.35 * PCM_T.nbytes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "samples"), WINDOWS)
 def test_window_of_an_opus_clip_is_the_slice(start: int, samples: int | None) -> None:
     encoded = encode(PCM_T, AudioEncoding.OPUS)
@@ -72,6 +73,7 @@ def test_opus_keeps_odd_lengths(samples: int) -> None:
     assert len(decode_clip(encode(PCM_T[:samples], AudioEncoding.OPUS), AudioEncoding.OPUS)) == samples
 
 
+@pytest.mark.slow
 def test_same_samples_give_the_same_bytes_in_every_process() -> None:
     code = (
         "import sys, hashlib, numpy as np\n"

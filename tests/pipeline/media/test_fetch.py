@@ -116,6 +116,7 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
+@pytest.mark.slow
 def test_objects_of_a_store(s3: str, folder: Path) -> None:
     assert fetch("good.ogg", "s3://music/a") == b"good" * 1000
     assert fetch("s3://music/a/good.ogg", str(folder), roots=("s3://music",)) == b"good" * 1000

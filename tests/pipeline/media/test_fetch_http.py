@@ -89,6 +89,7 @@ def test_odd_but_legal_answers_are_read(server: Misbehaving, tmp_path: Path, pat
         assert made.fetch(server.url(path), base_uri="/") == GOOD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -171,6 +172,7 @@ def test_what_failed_for_now_is_asked_for_again_and_what_failed_for_good_is_not(
     assert server.requests["/status/c"] == 1
 
 
+@pytest.mark.slow
 def test_retry_after_is_kept_within_the_deadline(server: Misbehaving, tmp_path: Path) -> None:
     start = time.monotonic()
     with fetcher(server, tmp_path, attempts=2) as made:
@@ -260,6 +262,7 @@ def test_a_server_whose_certificate_nobody_vouches_for_is_not_trusted(tmp_path: 
         assert not server.requests
 
 
+@pytest.mark.slow
 def test_a_tls_handshake_that_dribbles_is_cut_at_the_deadline(tmp_path: Path) -> None:
     import threading
 
@@ -301,6 +304,7 @@ for index in range(6):
 """
 
 
+@pytest.mark.slow
 def test_lanes_hold_for_all_processes_together(tmp_path: Path) -> None:
     with Misbehaving({"/good": GOOD}) as server:
         server.before = lambda path: time.sleep(0.02)
@@ -311,6 +315,7 @@ def test_lanes_hold_for_all_processes_together(tmp_path: Path) -> None:
         assert 1 <= server.most_in_flight <= 2
 
 
+@pytest.mark.slow
 def test_a_lane_that_was_asked_to_come_back_later_rests(tmp_path: Path) -> None:
     with Misbehaving({"/good": GOOD}) as server:
         changes: dict[str, Any] = {"lanes_per_host": 1, "longest_rest_s": 1.0}

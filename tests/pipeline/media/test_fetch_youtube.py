@@ -103,6 +103,7 @@ def failure(made: YouTubeFetcher, identifier: str) -> Reason:
     return caught.value.reason
 
 
+@pytest.mark.slow
 def test_media_arrives_and_the_process_is_replaced_after_its_share(server: Misbehaving) -> None:
     made = YouTubeFetcher(config(server, recycle_after=2))
     try:
@@ -117,6 +118,7 @@ def test_media_arrives_and_the_process_is_replaced_after_its_share(server: Misbe
         made.close()
 
 
+@pytest.mark.slow
 def test_failures_have_reasons_and_the_next_video_is_unharmed(server: Misbehaving) -> None:
     made = YouTubeFetcher(config(server, "/{id}"))
     try:
@@ -133,6 +135,7 @@ def test_failures_have_reasons_and_the_next_video_is_unharmed(server: Misbehavin
         made.close()
 
 
+@pytest.mark.slow
 def test_a_hanging_process_ends_at_the_deadline_and_is_replaced(server: Misbehaving) -> None:
     settings = config(server, "/{id}", deadline_s=4.0)
     made = YouTubeFetcher(dataclasses.replace(settings, idle_timeout_s=60))
@@ -182,6 +185,7 @@ def test_private_addresses_are_refused_in_its_process_too(server: Misbehaving) -
         assert not inner.requests
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_costs_nothing(server: Misbehaving) -> None:
     made = YouTubeFetcher(config(server))
     try:

@@ -78,6 +78,7 @@ def facts(files: dict[str, Path], reader: FactsReader) -> dict[str, Facts | Left
     return dict(zip(files, reader.look([os.fsencode(path) for path in files.values()]), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_container(kind: str, files: dict[str, Path], facts: dict[str, Facts | LeftOutError]) -> None:
     found = facts[kind]
@@ -123,6 +124,7 @@ def looked(reader: FactsReader, path: Path, content: bytes) -> Facts:
     return found
 
 
+@pytest.mark.slow
 def test_large_files_are_not_sent_whole(
     reader: FactsReader, mp3: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

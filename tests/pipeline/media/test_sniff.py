@@ -73,6 +73,7 @@ JUNK = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ALONE)
 def test_the_container_is_found_behind_tags_and_junk(kind: str) -> None:
     name = ALONE[kind]
@@ -97,6 +98,7 @@ def test_the_clip_is_that_of_the_recording_alone(kind: str) -> None:
         assert cut_clip(front + small(kind) + ape(b"at the end"), SPEC, DecodeConfig()) == alone
 
 
+@pytest.mark.slow
 def test_an_mp3_is_cut_behind_more_junk_than_ffmpeg_gets_over() -> None:
     for title in ("a mebibyte of zeros", "ID3 that says less"):
         assert cut_clip(JUNK[title] + small("mp3_cbr"), SPEC, DecodeConfig())[0]["padded_samples"] == 0
@@ -190,6 +192,7 @@ def test_what_says_that_it_is_something_else_is_not_searched(media: bytes) -> No
     assert sniff(id3(b"x") + media + small("ogg")) is None
 
 
+@pytest.mark.slow
 def test_the_search_has_an_end() -> None:
     assert sniff(bytes(SEARCH_BYTES - 100) + small("wav")) == Sniffed(name="wav", start=SEARCH_BYTES - 100)
     assert sniff(bytes(SEARCH_BYTES) + small("wav")) is None

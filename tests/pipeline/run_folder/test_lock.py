@@ -59,6 +59,7 @@ def test_one_holder_after_the_other(tmp_path: Path) -> None:
             first.check()
 
 
+@pytest.mark.slow
 def test_a_process_that_died_here_holds_nothing(tmp_path: Path) -> None:
     script = (
         "import os, sys; from pipeline.run_folder.lock import locked\n"
@@ -126,6 +127,7 @@ def test_what_is_no_lock_holds_nothing(other: str, tmp_path: Path) -> None:
         assert hold.fence == 1
 
 
+@pytest.mark.slow
 def test_a_lock_that_goes_away_while_another_waits(tmp_path: Path) -> None:
     hold_elsewhere(tmp_path, lease_s=30.0)
     threading.Timer(0.3, (tmp_path / "lock").unlink).start()
@@ -133,6 +135,7 @@ def test_a_lock_that_goes_away_while_another_waits(tmp_path: Path) -> None:
         hold.check()
 
 
+@pytest.mark.slow
 def test_a_sign_of_life_is_believed_whatever_the_clocks_say(tmp_path: Path) -> None:
     hold_elsewhere(tmp_path, lease_s=30.0)
     threading.Timer(0.3, hold_elsewhere, [tmp_path], {"lease_s": 30.0, "beat": 1}).start()
@@ -141,6 +144,7 @@ def test_a_sign_of_life_is_believed_whatever_the_clocks_say(tmp_path: Path) -> N
     assert content(tmp_path)["fence"] == 7
 
 
+@pytest.mark.slow
 def test_one_that_lets_go_while_another_waits(tmp_path: Path) -> None:
     hold_elsewhere(tmp_path, lease_s=30.0)
     threading.Timer(0.3, hold_elsewhere, [tmp_path], {"lease_s": 30.0, "released": True}).start()

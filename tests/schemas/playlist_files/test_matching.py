@@ -113,6 +113,7 @@ TEXTS = st.text(max_size=12) | st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(one=st.tuples(st.none() | TEXTS, TEXTS), other=st.tuples(st.none() | TEXTS, TEXTS))
 def test_no_name_is_an_error(one: tuple[str | None, str], other: tuple[str | None, str]) -> None:

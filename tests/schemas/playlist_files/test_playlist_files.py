@@ -346,6 +346,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pieces=st.lists(st.one_of(PIECES, st.text(max_size=5)), max_size=12), suffix=st.sampled_from(SUFFIXES))
 def test_no_content_is_an_error(tmp_path: Path, pieces: list[str], suffix: str) -> None:
