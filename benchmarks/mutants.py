@@ -155,8 +155,8 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "trainer/evaluation/ranking.py": {
             "DEFAULT_BLOCK_ROWS = 64  →  DEFAULT_BLOCK_ROWS = 65": "ranks do not depend on the size of a block",
             "_HIGHEST = 4095  →  _HIGHEST = 4096": "ranks do not depend on how many bins there are, only time does",
-            "_SAMPLED = 61  →  _SAMPLED = 62": "ranks do not depend on how wide the bins are, only time does",
-            "_TOGETHER = 8  →  _TOGETHER = 9": "ranks do not depend on how many are looked at together",
+            "_SAMPLED = 251  →  _SAMPLED = 252": "ranks do not depend on how wide the bins are, only time does",
+            "_TOGETHER = 4  →  _TOGETHER = 5": "ranks do not depend on how many are looked at together",
             "threads or os.cpu_count()  →  threads and os.cpu_count()": "None is the pool's own default",
             **{
                 f"threadpool_limits(1, user_api='blas')  →  threadpool_limits({other}, user_api='blas')": (

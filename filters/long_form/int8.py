@@ -80,12 +80,16 @@ def fastest_kernel(hidden: int, inner: int) -> Kernel:
     """The one to use in this process for an encoder of this width, `inner` in its feed-forward layers."""
     with torch.inference_mode():
         try:
-            ways = _ways(hidden, hidden)
-            if fastest(ways) is Kernel.INTEGER and _agree(ways) and _agree(_ways(hidden, inner)):
+            if fastest(_ways(hidden, hidden)) is Kernel.INTEGER and integers_are_right(hidden, inner):
                 return Kernel.INTEGER
         except (AttributeError, RuntimeError):
             pass  # A torch without this product of integers, or without one for this processor.
     return Kernel.FLOAT
+
+
+def integers_are_right(hidden: int, inner: int) -> bool:
+    """Whether the integer kernel of this processor has the sums of the float kernel at such widths."""
+    return _agree(_ways(hidden, hidden)) and _agree(_ways(hidden, inner))
 
 
 def _ways(outputs: int, inner: int) -> dict[Kernel, Callable[[], Tensor]]:

@@ -10,6 +10,7 @@ exactly.
 """
 
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -26,9 +27,9 @@ IntArray = NDArray[np.int64]
 
 DEFAULT_BLOCK_ROWS = 64
 _HIGHEST = 4_095  # bin; the lowest is as far below 0: as many counters as stay in a core's nearest cache
-_SAMPLED = 61  # one score of so many says how wide the bins are
+_SAMPLED = 251  # one score of so many says how wide the bins are
 _INT16S = 1 << 16
-_TOGETHER = 8  # items of which one look says whether any shares a bin with a relevant one
+_TOGETHER = 4  # items of which one look says whether any shares a bin with a relevant one
 _MARK = np.int32(-(1 << 30))  # of a bin with a relevant item, below 0 whatever is counted in it
 _FEW = 8  # relevant items, up to which comparing all scores with each costs less than the bins
 DEFAULT_RECALL_AT = (1, 5, 10, 50, 100)
@@ -64,17 +65,18 @@ def rank_relevant(
         raise ValueError(f"queries {queries.shape} and items {items.shape} do not share a dimension")
     if len(relevant) != queries.shape[0]:
         raise ValueError(f"{queries.shape[0]} queries have {len(relevant)} lists of relevant items")
-    for row, wanted in enumerate(relevant):
-        if not wanted or len(set(wanted)) != len(wanted):
-            raise ValueError(f"query {row} has {'no relevant item' if not wanted else 'an item twice'}")
-        if min(wanted) < 0 or max(wanted) >= items.shape[0]:
-            raise ValueError(f"query {row} names an item outside 0 to {items.shape[0] - 1}")
+    flat = np.fromiter(itertools.chain.from_iterable(relevant), dtype=np.int64)
+    if not all(relevant) or len(flat) != sum(map(len, map(set, relevant))):
+        row = next(row for row, wanted in enumerate(relevant) if not wanted or len(set(wanted)) != len(wanted))
+        raise ValueError(f"query {row} has {'an item twice' if relevant[row] else 'no relevant item'}")
+    if flat.min(initial=0) < 0 or flat.max(initial=0) >= items.shape[0]:
+        row = next(row for row, wanted in enumerate(relevant) if min(wanted) < 0 or max(wanted) >= items.shape[0])
+        raise ValueError(f"query {row} names an item outside 0 to {items.shape[0] - 1}")
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped] # it has neither stubs nor py.typed
 
     offsets = np.concatenate([[0], np.cumsum([len(wanted) for wanted in relevant])]).astype(np.int64)
-    flat = np.fromiter((item for wanted in relevant for item in wanted), dtype=np.int64, count=int(offsets[-1]))
     above, at_least = np.zeros_like(flat), np.zeros_like(flat)
-    compare, count = _compiled()
+    rank_rows = _compiled()
     own = threading.local()
 
     def rank_block(start: int) -> None:
@@ -84,12 +86,7 @@ def rank_relevant(
         scratch: _Scratch = own.scratch
         scores = scratch.scores[: len(block)]
         np.matmul(block, items.T, out=scores)
-        for row, values in enumerate(scores):
-            span = slice(offsets[start + row], offsets[start + row + 1])
-            if span.stop - span.start <= _FEW:
-                compare(values, flat[span], above[span], at_least[span])
-            else:
-                count(values, flat[span], above[span], at_least[span], *scratch.counters)
+        rank_rows(scores, offsets[start : start + len(block) + 1], flat, above, at_least, *scratch.counters)
 
     # Each thread multiplies for itself: threads of BLAS would wait for each other, and spin meanwhile.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -162,22 +159,25 @@ def _count_row(
         above[place] = 0
         at_least[place] = 0
     # Which items share a bin cannot be foretold: each is written down, and the next over it where it does not count.
-    # In groups, of most of which none does, so that one look is enough.
+    # In groups, of most of which none does, so that one look is enough. An index without a sign needs no test whether
+    # it counts from the end.
     near = 0
     grouped = len(bins) - len(bins) % _TOGETHER
     for start in range(0, grouped, _TOGETHER):
         marks = np.int32(0)
-        for i in range(start, start + _TOGETHER):
-            counted = histogram[np.uint16(bins[i])] + np.int32(1)
-            histogram[np.uint16(bins[i])] = counted
+        for j in range(_TOGETHER):
+            own = np.uint16(bins[np.uint64(start) + np.uint64(j)])
+            counted = histogram[own] + np.int32(1)
+            histogram[own] = counted
             marks |= counted
-        groups[near] = start
+        groups[np.uint64(near)] = start
         near += int(marks < 0)
     found = 0
     for group in groups[:near]:
-        for i in range(group, group + _TOGETHER):
-            candidates[found] = i
-            found += last_of_bin[np.uint16(bins[i])] != 0
+        for j in range(_TOGETHER):
+            item = np.uint64(group) + np.uint64(j)
+            candidates[np.uint64(found)] = item
+            found += int(last_of_bin[np.uint16(bins[item])] != 0)
     for i in range(grouped, len(bins)):
         histogram[np.uint16(bins[i])] += np.int32(1)
         candidates[found] = i
@@ -206,10 +206,34 @@ def _count_row(
 
 
 @functools.cache
-def _compiled() -> tuple[Callable[..., Any], Callable[..., Any]]:
+def _compiled() -> Callable[..., Any]:
+    """Ranks the rows of one block of scores; without the interpreter's lock."""
     import numba
 
-    return numba.njit(nogil=True)(_compare_row), numba.njit(nogil=True)(_count_row)
+    compare, count = (numba.njit(nogil=True)(function) for function in (_compare_row, _count_row))
+
+    @numba.njit(nogil=True)
+    def rank_rows(
+        scores: FloatArray,
+        offsets: IntArray,
+        flat: IntArray,
+        above: IntArray,
+        at_least: IntArray,
+        bins: NDArray[np.int16],
+        histogram: NDArray[np.int32],
+        last_of_bin: NDArray[np.int32],
+        groups: NDArray[np.int32],
+        candidates: NDArray[np.int32],
+    ) -> None:
+        for row in range(len(scores)):
+            begin, end = offsets[row], offsets[row + 1]
+            wanted, more, as_much = flat[begin:end], above[begin:end], at_least[begin:end]
+            if end - begin <= _FEW:
+                compare(scores[row], wanted, more, as_much)
+            else:
+                count(scores[row], wanted, more, as_much, bins, histogram, last_of_bin, groups, candidates)
+
+    return rank_rows
 
 
 @dataclass(frozen=True, kw_only=True)

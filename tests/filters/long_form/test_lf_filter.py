@@ -17,7 +17,7 @@ from filters.long_form.data import SEED_PATH, read_seed
 from filters.long_form.encoder import FastEncoder, Precision
 from filters.long_form.finetune import SentenceClassifier, Tokenize, load_encoder, parameter_groups, predict
 from filters.long_form.fit import FitConfig, Fitted, fit, save
-from filters.long_form.int8 import Kernel
+from filters.long_form.int8 import Kernel, integers_are_right
 from filters.long_form.model_files import ModelError
 from filters.long_form.scorer import SentenceScorer, describe_scorer
 from filters.long_form.tuning import FineTuneConfig
@@ -105,8 +105,10 @@ def test_a_score_does_not_depend_on_the_batch(model: Path, precision: Precision)
 
 
 def test_a_score_has_the_same_bits_by_either_kernel(model: Path) -> None:
-    with torch.backends.mkldnn.flags(enabled=False):  # a library's kernel may be wrong on this processor
-        by_integers, by_floats = (BertScorer.load(model, kernel=kernel).logits(TEXTS) for kernel in Kernel)
+    config = json.loads((model / "config.json").read_text())
+    if not integers_are_right(config["hidden_size"], config["intermediate_size"]):
+        pytest.skip("the integer kernel of this processor is wrong, so nothing takes it")
+    by_integers, by_floats = (BertScorer.load(model, kernel=kernel).logits(TEXTS) for kernel in Kernel)
     assert (by_integers == by_floats).all()
 
 

@@ -208,7 +208,7 @@ def test_an_oracle_has_1_a_random_model_chance_and_clap_every_figure(
 ) -> None:
     few = {"resamples": 20}
     best = world.measure(declared, world.oracle, bootstrap=few)
-    # Equal rows may have products that differ in their last digit, which orders clips of one score in a rank correlation.
+    # Equal rows may have products that differ in their last digit, which orders clips of one score.
     assert [best.metrics[name].value for name in figures] == pytest.approx([1.0] * len(figures), abs=1e-4)
     by_chance = world.measure(declared, world.random, bootstrap={"confidence": 0.999, "resamples": 300})
     for name in figures:
