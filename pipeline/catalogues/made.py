@@ -45,6 +45,7 @@ MAX_COMMENTS = 200  # of a row; more stand in the table of comments
 SHOWN_ROWS = 3
 _NUMBERS = ("start_s", "duration_s")
 _BATCH_ROWS = 4_096
+_ROWS_AT_ONCE = 500
 _COUNTED = ("title", "artist", "tags", "description", "comments")
 
 
@@ -65,7 +66,8 @@ CREATE TABLE left_out (number INTEGER PRIMARY KEY, place TEXT, reason TEXT, deta
 CREATE TABLE names (name TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE in_playlists (id TEXT PRIMARY KEY) WITHOUT ROWID;
 """
-_NEW_RECORDING = "INSERT OR IGNORE INTO recordings VALUES (?, ?, ?, ?, ?, ?)"
+_NEW_RECORDING = "INSERT INTO recordings VALUES (?, ?, ?, ?, ?, ?)"
+_NEW_NAME = "INSERT OR IGNORE INTO names VALUES (?)"
 _FULLER = (
     "UPDATE recordings SET (said, only_named, path, names, duration_s) = (?, ?, ?, ?, ?) WHERE id = ? AND only_named"
 )
@@ -147,11 +149,16 @@ def make(items: Iterable[Item], paths: Paths, is_removed: Callable[[str], bool] 
         base.execute("BEGIN")
         for item in items:
             making.take(item, is_removed)
+        making.settle()
         base.execute("COMMIT")
         return making.write()
     finally:
         base.close()
         shutil.rmtree(work, ignore_errors=True)
+
+
+# What the database is told of a recording but its id, and the recording.
+_Waiting = tuple[tuple[object, ...], Recording]
 
 
 class _Making:
@@ -160,6 +167,8 @@ class _Making:
         self._below = os.path.realpath(paths.catalogue.parent).rstrip("/") + "/"
         self._made = Made()
         self._above = self._real = ""  # the folder of the last recording, and where it really is
+        # By id, until `settle`: each statement by itself would wait for the threads that read the next files.
+        self._waiting: dict[str, _Waiting] = {}
 
     def take(self, item: Item, is_removed: Callable[[str], bool]) -> None:
         if isinstance(item, LeftOut):
@@ -188,13 +197,25 @@ class _Making:
             names,
             item.duration_s,
         )
-        if item.names and not item.only_named:
-            self._base.executemany("INSERT OR IGNORE INTO names VALUES (?)", [(_plain(name),) for name in item.names])
-        new = self._base.execute(_NEW_RECORDING, (row.recording_id, *values)).rowcount
-        if new or item.only_named:
-            return
-        if not self._base.execute(_FULLER, (*values, row.recording_id)).rowcount:
-            self._leave_out(_repeated(item.where, f"recording_id {row.recording_id}"))
+        if row.recording_id in self._waiting or len(self._waiting) == _ROWS_AT_ONCE:
+            self.settle()
+        self._waiting[row.recording_id] = values, item
+
+    def settle(self) -> None:
+        """Put down the recordings that wait; of one that is there already the first counts, or the fuller one."""
+        waiting, self._waiting = self._waiting, {}
+        places = ",".join("?" * len(waiting))
+        query = f"SELECT id FROM recordings WHERE id IN ({places})"  # noqa: S608 - places of values, and no value
+        known = {recording_id for (recording_id,) in self._base.execute(query, tuple(waiting))}
+        new = [(recording_id, *values) for recording_id, (values, _) in waiting.items() if recording_id not in known]
+        self._base.executemany(_NEW_RECORDING, new)
+        named = [item.names for _, item in waiting.values() if not item.only_named]
+        self._base.executemany(_NEW_NAME, [(_plain(name),) for names in named for name in names])
+        for recording_id, (values, item) in waiting.items():
+            if recording_id not in known or item.only_named:
+                continue
+            if not self._base.execute(_FULLER, (*values, recording_id)).rowcount:
+                self._leave_out(_repeated(item.where, f"recording_id {recording_id}"))
 
     def _uri(self, audio_uri: str) -> str:
         """Relative to the catalogue, where the file lies below its folder."""
