@@ -133,6 +133,7 @@ def test_no_command_is_imported() -> None:
     assert not wrong
 
 
+@pytest.mark.slow
 def test_the_help_of_every_command_loads_nothing_that_takes_seconds() -> None:
     script = """
 import contextlib, io, openmulan
@@ -146,6 +147,7 @@ for command in commands:
     assert not loaded_by(script) & {*HEAVY, "apache_beam", "ai_edge_litert", "tensorboard", "huggingface_hub", "pandas"}
 
 
+@pytest.mark.slow
 def test_the_front_door_loads_nothing_heavy() -> None:
     loaded = loaded_by("import beam_runner")
     assert "pipeline" in loaded

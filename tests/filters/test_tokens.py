@@ -79,6 +79,7 @@ def ask_hub(name: str, home: Path, **environment: str) -> "subprocess.CompletedP
     )
 
 
+@pytest.mark.slow
 def test_unreachable_hub_says_what_to_do(tmp_path: Path) -> None:
     ran = ask_hub("no-such-organisation/no-such-tokenizer", tmp_path, HF_HUB_OFFLINE="1")
     assert ran.stderr.splitlines()[-1].startswith("filters.tokens.TokenizerError: tokenizer 'no-such-organisation")

@@ -45,6 +45,7 @@ def test_the_tasks_of_a_file_are_what_was_written(run: Run) -> None:
     assert len(Path(run.tasks).read_bytes().splitlines()) == SHARDS
 
 
+@pytest.mark.slow
 def test_no_trap_is_met_by_the_local_runner(tmp_path: Path) -> None:
     options = ["--runner=FnApiRunner", "--direct_num_workers=2", "--direct_running_mode=multi_threading"]
     traps.run(tmp_path / "traps", options)

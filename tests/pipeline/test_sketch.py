@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def sketch_of(texts: list[str]) -> Sketch:
     return sketch
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.sampled_from([f"text {i}" for i in range(40)]), max_size=30), max_size=8), st.randoms())
 def test_bags_merge_into_the_sketch_of_the_union(groups: list[list[str]], rng: random.Random) -> None:
     texts = [text for group in groups for text in group]

@@ -301,6 +301,7 @@ def test_a_preview_counts_what_each_field_has_and_where_from(tmp_path: Path) -> 
     assert "not used       body, other" in comments.render()
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_tables_and_no_row_says_the_first_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -46,6 +46,7 @@ def test_a_sentence_classifier_scores_as_it_did(old: Path) -> None:
     np.testing.assert_allclose(read_scores(old), expected(old, "classifier"), atol=TOLERANCE)
 
 
+@pytest.mark.slow
 def test_training_does_not_go_on_with_other_batches(old: Path) -> None:
     """This version draws them otherwise than the one that made the checkpoint."""
     shutil.copytree(old / "trained" / "model", old / "bert")  # the tokenizer that the recipe names

@@ -132,6 +132,7 @@ def test_what_cannot_be_is_one_line_and_code_2(
     assert said.replace("\\", "") in line
 
 
+@pytest.mark.slow
 def test_ended_in_the_middle_it_embeds_nothing_twice_but_a_part(tmp_path: Path) -> None:
     paths = write_music(tmp_path / "music", 60, seconds=5.0)
     output, log = tmp_path / "v.parquet", tmp_path / "log.txt"

@@ -26,6 +26,7 @@ def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "run", tone_rows(48, duration_s=2.0), shards=2)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_on_and_searched(small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained = tmp_path / "trained"
     assert train_on_it.main([str(small_run), str(trained), *QUICK]) == 0
@@ -46,6 +47,7 @@ def test_a_training_that_is_refused_ends_the_example(small_run: Path, tmp_path: 
     assert train_on_it.main([str(small_run), str(tmp_path / "trained"), "--recipe", "none"]) == 2
 
 
+@pytest.mark.slow
 def test_the_notebooks_lines_are_those_of_the_readme_and_run(
     small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -103,6 +103,7 @@ def hub() -> Iterator[tuple[str, type[Hub]]]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_there_and_back(hub: tuple[str, type[Hub]], tmp_path: Path) -> None:
     address, served = hub
     # The endpoint is read once, when huggingface_hub is imported.

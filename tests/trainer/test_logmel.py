@@ -55,6 +55,7 @@ def test_kaldi_convention_is_kaldi_s_fbank(wave: NDArray[np.float32], mel_bins: 
     assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) < 1e-5
 
 
+@pytest.mark.slow
 def test_htk_convention_is_librosa_s(wave: NDArray[np.float32]) -> None:
     config = LogMelConfig(mel_bins=64, convention="htk", min_frequency_hz=60, max_frequency_hz=7800)
     ours = LogMel(config).raw(torch.tensor(wave)[None])[0].numpy()

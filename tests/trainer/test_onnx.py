@@ -15,6 +15,7 @@ from trainer.tokens import load_tokenizer
 TOLERANCE = 1e-4
 
 
+@pytest.mark.slow
 def test_both_towers_within_a_ten_thousandth_of_torch(tmp_path: Path) -> None:
     for package in ("onnx", "onnxscript"):
         pytest.importorskip(package, reason=f"{package} is not installed (openmulan[onnx])")

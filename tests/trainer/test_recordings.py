@@ -101,6 +101,7 @@ def test_texts_that_are_none_are_refused(model: Model) -> None:
         model.embed_audio([chord(1)], sampling_rate=44.1)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_is_changed_is_warned_of_once_a_call(
     model: Model, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_what_is_changed_is_warned_of_once_a_call(
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_an_iterator_gives_rows_and_errors_in_order_and_holds_few(model: Model, tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     soundfile.write(path, chord(0.7), RATE_HZ)

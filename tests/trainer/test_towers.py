@@ -68,6 +68,7 @@ def test_an_ast_checkpoint_is_cropped_and_keeps_its_normalisation(ast_checkpoint
     assert all(torch.equal(ours[name], weights[name]) for name in weights.keys() - changed)
 
 
+@pytest.mark.slow
 def test_a_warm_started_model_is_saved_and_loaded_whole(
     ast_checkpoint: Path, text_checkpoint: Path, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ from trainer.model import build
 from trainer.validation_loss import Validation
 
 
+@pytest.mark.slow
 def test_it_is_the_loss_of_what_the_api_embeds(tmp_path: Path, text_checkpoint: Path) -> None:
     folder = write_run(tmp_path / "run", tone_rows(60, duration_s=2.6))
     run = Run.open(folder)

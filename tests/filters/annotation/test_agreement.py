@@ -30,6 +30,7 @@ def ones(rows: Array) -> Array:
     return np.ones(len(rows))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=60))
 def test_cohen_equals_scikit_learn(pairs: list[tuple[int, int]]) -> None:

@@ -257,6 +257,7 @@ def test_a_terminal_that_closes_leaves_the_decisions_in_the_file(tmp_path: Path)
     assert [label.item_id for label in decided] == ["i00000"]
 
 
+@pytest.mark.slow
 def test_check_says_when_the_wal_was_not_brought_along(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     db = make_db(tmp_path / "labels.db", make_items(3), 1, ("ada",))
     copy = tmp_path / "elsewhere" / "labels.db"

@@ -172,6 +172,7 @@ def test_what_cannot_be_measured_is_null(tmp_path: Path) -> None:
     assert dataclasses.asdict(nothing)["tested"] == 0
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_is_one_line(tmp_path: Path) -> None:
     plan = LoopPlan(output=tmp_path / "out", fit=("--no_such_option",))
     loop = Loop(tmp_path / "l.db", read, plan, lambda _: None)

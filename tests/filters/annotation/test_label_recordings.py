@@ -51,6 +51,7 @@ def test_a_project_shows_no_recordings_unless_it_chose_to(db: Path) -> None:
     assert events(db, "contexts") == []
 
 
+@pytest.mark.slow
 def test_after_ones_own_label_alone(db: Path, run: Path) -> None:
     drum, place = item_id_of(TEXTS[0]), f"/recording/{item_id_of(TEXTS[0])}"
     with Server(db, run=run) as server:

@@ -246,6 +246,7 @@ def test_forms_that_are_no_forms_are_refused(server: Server) -> None:
     assert client.form("/adjudicate", item_id="plain", label="yes")[0] == 400, "a form without a key is no form of ours"
 
 
+@pytest.mark.slow
 def test_the_first_visit_warns_warms_up_and_only_then_works(tmp_path: Path) -> None:
     exercises = read_warmup()
     db = make_db(tmp_path / "labels.db", [LabelItem(item_id="a", text="x y z")], 1, ("ada",))
@@ -369,6 +370,7 @@ def test_two_projects_on_one_port_do_not_log_each_other_out(quick_path: Path) ->
         assert ben.request("GET", "/api/work")[0] == 200
 
 
+@pytest.mark.slow
 def test_a_session_from_before_goes_on(fresh: Server) -> None:
     """Until 2026-11 the cookie did not name the project."""
     client = Client(fresh, "ada")
@@ -380,6 +382,7 @@ def test_a_session_from_before_goes_on(fresh: Server) -> None:
     assert client.request("GET", "/api/work")[0] == 401
 
 
+@pytest.mark.slow
 def test_a_second_window_overwrites_nothing_unseen(fresh: Server) -> None:
     ada = Client(fresh, "ada")
     assert ada.label("i00000", "yes", over=None)[0] == 200
@@ -399,6 +402,7 @@ def test_a_second_window_overwrites_nothing_unseen(fresh: Server) -> None:
     assert [(label.label.value, label.unsure) for label in read_labels(fresh.db)[1]] == [("no", True)]
 
 
+@pytest.mark.slow
 def test_a_second_adjudicator_overwrites_nothing_unseen(fresh: Server) -> None:
     with Log(fresh.db) as log, log.transaction():
         people.ensure_person(log, "ben", adjudicator=True)

@@ -154,6 +154,7 @@ _TEXTS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=None)
 @given(_TEXTS)
 def test_sentences_are_clean_and_redaction_is_idempotent(text: str) -> None:

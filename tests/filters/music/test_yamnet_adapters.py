@@ -220,6 +220,7 @@ def test_waves_that_are_not_finite_or_not_there_are_refused(tflite: Path, savedm
 # --- The class, by its MID ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_shuffled_classes_give_the_same_scores(tflite: Path, savedmodel: Path, tmp_path: Path) -> None:
     lite_F = load_detector(str(save_tflite(tmp_path / "shuffled.tflite", SHUFFLED))).scores(clip_T())
     assert np.array_equal(lite_F, load_detector(str(tflite)).scores(clip_T()))

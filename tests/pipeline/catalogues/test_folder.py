@@ -106,6 +106,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
     assert reasons(found, tmp_path) == {"closed": Reason.PERMISSION_DENIED}
 
 
+@pytest.mark.slow
 def test_only_what_is_new_or_has_changed_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, work = tmp_path / "music", tmp_path / "work"
     work.mkdir()

@@ -47,6 +47,7 @@ def test_a_seam_before_the_clip_does_not_shift_it(kind: str) -> None:
     assert np.array_equal(clip_T, full_T[SPEC.start_sample : SPEC.start_sample + SPEC.samples])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", UNSAFE)
 def test_without_its_checks_walking_would_shift_it(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the test above would show nothing. The walk ends and the pre-roll begins at 2.95 s."""
@@ -59,6 +60,7 @@ def test_without_its_checks_walking_would_shift_it(kind: str, monkeypatch: pytes
     assert len(clip_T) != SPEC.samples or not np.array_equal(clip_T, expected_T)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seam_s", [0.05, 2.9, 3.5, 3.97, 4.5, 5.2])
 @pytest.mark.parametrize("kind", ["opus_chained", "mp3_joined", "mp3_44100_22050_44100", "mp3_xing_too_small"])
 def test_the_seam_may_lie_anywhere(kind: str, seam_s: float) -> None:

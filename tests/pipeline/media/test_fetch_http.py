@@ -143,6 +143,7 @@ def test_what_goes_wrong_has_its_reason(server: Misbehaving, tmp_path: Path, pat
     assert "hunter2" not in str(error)
 
 
+@pytest.mark.slow
 def test_a_body_without_an_end_is_cut_at_the_deadline(server: Misbehaving, tmp_path: Path) -> None:
     start = time.monotonic()
     error = failure(server, tmp_path, "/dribblenolength", min_bytes_per_s=0, deadline_s=1.0)

@@ -151,6 +151,7 @@ def test_a_hanging_process_ends_at_the_deadline_and_is_replaced(server: Misbehav
         made.close()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_leaves_neither_the_process_nor_its_folder(server: Misbehaving, tmp_path: Path) -> None:
     """It is in the middle of a download that would last for ever."""
     code = (
@@ -175,6 +176,7 @@ def test_a_killed_worker_leaves_neither_the_process_nor_its_folder(server: Misbe
     assert not list(tmp_path.glob("mulan-youtube-*"))
 
 
+@pytest.mark.slow
 def test_private_addresses_are_refused_in_its_process_too(server: Misbehaving) -> None:
     with Misbehaving({"/watch/x": MEDIA}) as inner:
         made = YouTubeFetcher(config(server, "/to?" + inner.url("/watch/{id}")))

@@ -47,6 +47,7 @@ def measure(folder: Path, model: object, direction: str, **fields: object) -> Me
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_an_oracle_finds_everything_and_what_has_no_sound_is_counted(
     captioned: tuple[Path, Tones], direction: str
@@ -99,6 +100,7 @@ def test_average_precision_at_ten_is_that_of_the_first_ten() -> None:
         assert found[query] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_publishers_files(tmp_path: Path, tones: Tones) -> None:
     header = ("caption_id", "track_id", "caption", "is_valid_subset", "familiarity", "artist_id", "album_id", "path")
     (tmp_path / "audio").mkdir()

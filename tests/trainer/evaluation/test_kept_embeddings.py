@@ -15,6 +15,7 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
+import pytest
 from trainer.evaluation.clips import ClipAudio, WindowConfig
 from trainer.evaluation.embedding import FrozenModel, embed_clips
 from trainer.evaluation.kept import KeptEmbeddings
@@ -68,6 +69,7 @@ for kill in range(kills + 1):
 """
 
 
+@pytest.mark.slow
 def test_ten_kills_embed_nothing_twice_beyond_one_batch(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(tmp_path), *map(str, (CLIPS, BATCH, KILLS))],

@@ -62,6 +62,7 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_files_and_a_run_are_found_by_sound_and_by_name(music: Path, capsys: pytest.CaptureFixture[str]) -> None:
     index = Index.open(music / "index")
     assert index.count == 20
@@ -96,6 +97,7 @@ def test_files_and_a_run_are_found_by_sound_and_by_name(music: Path, capsys: pyt
     assert "COLLAPSED: all texts lie on one point" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_changed_is_embedded_again_and_what_left_is_gone(
     music: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,6 +206,7 @@ print(run(-1), count())
 """
 
 
+@pytest.mark.slow
 def test_killed_at_ten_random_moments_nothing_is_embedded_twice_but_a_batch_and_nothing_is_missing(
     tmp_path: Path,
 ) -> None:

@@ -222,6 +222,7 @@ def test_a_playlist_leads_from_one_to_the_other_and_takes_each_once(index: Index
     assert len({hit.recording_id for hit in whole}) == len(whole) == 240
 
 
+@pytest.mark.slow
 def test_umap_keeps_neighbours_together_in_a_process_of_its_own(tmp_path: Path) -> None:
     places = Index.open(write_index(tmp_path, RECORDINGS, umap=True)).map()
     kinds_N = np.asarray([entry.tags[0] for entry, _ in RECORDINGS])

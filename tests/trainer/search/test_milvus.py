@@ -18,6 +18,7 @@ pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed")
 pymilvus = pytest.importorskip("pymilvus", reason="pymilvus is not installed")
 
 
+@pytest.mark.slow
 def test_the_same_ten_answers_to_a_hundred_queries(tmp_path: Path) -> None:
     recordings = [(Entry(recording_id=f"r{number}"), near(str(number % 20), number)) for number in range(1_000)]
     store = f"milvus:{tmp_path / 'vectors.db'}"
@@ -42,6 +43,7 @@ def test_a_store_that_is_none(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_an_index_that_is_made_in_it_leaves_one_collection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_music(tmp_path / "music", 6)
     monkeypatch.chdir(tmp_path)

@@ -69,6 +69,7 @@ def address(path: str, **parameters: str | float) -> str:
     return f"{path}?{urllib.parse.urlencode(parameters)}"
 
 
+@pytest.mark.slow
 def test_every_answer_carries_the_headers_and_no_page_has_anything_inline(client: Client) -> None:
     for path in (
         "/",
@@ -340,6 +341,7 @@ def test_ranges_outside(header: str) -> None:
         part_of(header, 10)
 
 
+@pytest.mark.slow
 def test_nothing_that_the_api_takes_or_does_not_take_is_a_500(server: PageServer) -> None:
     schema = schemathesis.openapi.from_url(f"{server.address.url}/openapi.json")
     statuses = Counter[int]()
