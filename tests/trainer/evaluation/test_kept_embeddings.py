@@ -7,6 +7,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 CLIPS, BATCH, KILLS = 60, 4, 10
 
 # A process of its own, so that what forks has no threads. Each child embeds all clips as `mulan evaluate` does, and
@@ -15,7 +17,6 @@ SCRIPT = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-import pytest
 from trainer.evaluation.clips import ClipAudio, WindowConfig
 from trainer.evaluation.embedding import FrozenModel, embed_clips
 from trainer.evaluation.kept import KeptEmbeddings
