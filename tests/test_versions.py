@@ -26,6 +26,7 @@ def test_a_version_puts_out_what_it_always_did(name: str) -> None:
     assert (said := complaint(name, VERSIONED[name][2]())) is None, said
 
 
+@pytest.mark.slow
 def test_another_constant_asks_for_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "MIN_LETTERS", gates.MIN_LETTERS + 1)
     said = complaint("gates", frozen_outputs.of_gates())

@@ -39,6 +39,7 @@ def test_a_graph_is_small_however_many_shards_there_are_and_asks_for_the_memory_
         assert asked_of_machines(proto) - {0} == needed.get(name, set()), name
 
 
+@pytest.mark.slow
 def test_the_tasks_of_a_file_are_what_was_written(run: Run) -> None:
     read = task_file._read(run.tasks, build.BuildTask.from_json)
     assert next(read) == build.BuildTask(part=part(0))

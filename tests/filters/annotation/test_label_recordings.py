@@ -42,6 +42,7 @@ def events(db: Path, kind: str) -> list[dict[str, object]]:
         return [json.loads(row["body"]) for row in rows]
 
 
+@pytest.mark.slow
 def test_a_project_shows_no_recordings_unless_it_chose_to(db: Path) -> None:
     with Server(db) as server:
         client = Client(server, "ada")

@@ -45,9 +45,13 @@ from tests.frozen_outputs import complaint, of_detector
 from tests.shared_files import SharedFolder
 
 # Looked for, not imported: every process of the tests collects this file, and few run it.
-pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("ai_edge_litert", "tensorflow_hub"))), reason="needs LiteRT and TensorFlow"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not all(map(importlib.util.find_spec, ("ai_edge_litert", "tensorflow_hub"))),
+        reason="needs LiteRT and TensorFlow",
+    ),
+]
 
 Array = NDArray[np.float32]
 SHUFFLED = tuple(reversed(CLASSES))
@@ -91,7 +95,6 @@ def refusal(spec: str | Path, hop_s: float | None = None) -> str:
     return line
 
 
-@pytest.mark.slow
 def test_what_native_libraries_note_is_dropped_and_what_they_warn_of_is_not(
     tflite: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -140,7 +143,6 @@ def test_a_version_of_an_adapter_scores_as_it_always_did(name: str, request: pyt
     assert (said := complaint(f"yamnet-{name}", outputs)) is None, said
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tflite", "savedmodel"])
 def test_on_the_first_grid_an_adapter_is_its_first_version(name: str, request: pytest.FixtureRequest) -> None:
     path = str(request.getfixturevalue(name))
@@ -165,7 +167,6 @@ def test_windows_of_other_detectors_do_not_move(spec: str) -> None:
     assert refusal(spec, 0.975).startswith(f"--music_hop 0.975: the windows of '{spec}'")
 
 
-@pytest.mark.slow
 def test_a_run_goes_on_with_the_hop_that_it_began_with(
     tflite: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,7 +221,6 @@ def test_waves_that_are_not_finite_or_not_there_are_refused(tflite: Path, savedm
 # --- The class, by its MID ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_shuffled_classes_give_the_same_scores(tflite: Path, savedmodel: Path, tmp_path: Path) -> None:
     lite_F = load_detector(str(save_tflite(tmp_path / "shuffled.tflite", SHUFFLED))).scores(clip_T())
     assert np.array_equal(lite_F, load_detector(str(tflite)).scores(clip_T()))
@@ -264,7 +264,6 @@ def test_a_class_map_of_a_larger_model_is_refused(tflite: Path, tmp_path: Path) 
 # --- The published file ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_shared_yamnet_scores_music_by_its_mid_and_speech_by_its_own(
     shared_folder: SharedFolder, tmp_path: Path
 ) -> None:
@@ -324,7 +323,6 @@ def hub_server(savedmodel: Path) -> Iterator[str]:
             thread.join()
 
 
-@pytest.mark.slow
 def test_a_handle_is_downloaded_once_and_then_taken_from_the_cache(
     savedmodel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -387,7 +385,6 @@ def test_a_savedmodel_of_something_else_is_named(tmp_path: Path) -> None:
     assert "a SavedModel with class_map_path()" in refusal(tmp_path / "other")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton, which torch brings for GPUs")
 def test_torch_may_compile_after_a_savedmodel_was_loaded(savedmodel: Path) -> None:
     """A worker that judges audio by TensorFlow scores sentences by torch."""

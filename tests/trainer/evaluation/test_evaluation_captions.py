@@ -67,6 +67,7 @@ def test_an_oracle_finds_everything_and_what_has_no_sound_is_counted(
     assert [entry.clip_id for entry in result.unmeasured] == ["broken.wav"]
 
 
+@pytest.mark.slow
 def test_a_random_model_is_at_chance(captioned: tuple[Path, Tones]) -> None:
     folder, _ = captioned
     wide = {"confidence": 0.999, "resamples": 300}

@@ -170,6 +170,7 @@ def measured(declared: dict[str, Any], folder: Path) -> Measurement:
     return evaluator.measure(FrozenModel(RandomModel(), workers=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reader", READERS, ids=lambda reader: reader.__name__)
 def test_what_cannot_be_used_is_counted_and_the_rest_measured(
     reader: Callable[[Path], dict[str, Any]], tmp_path: Path
