@@ -57,6 +57,7 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
     does, and KeyboardInterrupt where training was interrupted."""
     from trainer.embed_inputs import load_on
     from trainer.loop import Ending, TrainOptions
+    from trainer.mixture import MixtureError
     from trainer.tasks.contrastive import train
 
     for evaluator in evaluators:
@@ -76,7 +77,11 @@ def run_ablation(config: AblationConfig, evaluators: Sequence[Evaluator[Any]], v
                 workers=config.workers,
                 keep=1,
             )
-            ending = train(_recipe(config.recipe, row, seed), options)
+            try:
+                ending = train(_recipe(config.recipe, row, seed), options)
+            except MixtureError as error:
+                number = 1 + ROWS.index(row)
+                raise MixtureError(f"row {number} ({row.label}): {error}; --rows leaves a row out") from error
             if ending is Ending.LOST:
                 raise NothingMeasuredError(f"{_name(row.label, seed)}: its training ended without a model")
             if ending is not Ending.DONE:

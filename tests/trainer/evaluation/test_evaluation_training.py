@@ -154,3 +154,18 @@ def test_ablation_mistakes_are_one_line(
     command = ["ablation", "--recipe", "tiny", "--data", str(run), "--steps", "1", "--output", str(tmp_path / "o")]
     assert main([*command, "--mined", str(run), *change]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_row_without_its_text_is_named(
+    tmp_path: Path, write_run: WriteRun, tokenizer: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pcm = (tone(100, 5.0) * 20_000).astype(np.int16)
+    texts = ("low", "high", "low", "high")
+    rows = [{"recording_id": f"r{i}", "pcm": pcm, "sf": [text], "text_sources": 1} for i, text in enumerate(texts)]
+    run = write_run(tmp_path / "run", rows)
+    command = ["ablation", "--recipe", "tiny", "--data", str(run), "--steps", "1", "--output", str(tmp_path / "o")]
+    command += ["--tokenizer", str(tokenizer), "--mined", str(run), "--labels", "sf", "--split", "all"]
+    assert main([*command, "--min_positives", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "row 1 (ASET): no training row has text of ASET; add a run that has" in said
+    assert "--rows leaves a row out" in said
