@@ -39,6 +39,8 @@ DEMO_ARGS ?=
 FAIL_AT_ONCE := --max-worker-restart 0
 # More processes than cores: many tests wait for servers, jobs and deadlines.
 PYTEST_ARGS ?= -n 4 --dist loadfile --no-loadscope-reorder $(FAIL_AT_ONCE)
+# The quick ones wait less, and each process spends ten seconds on finding them.
+PYTEST_ARGS_FAST ?= -n 3 --dist loadfile --no-loadscope-reorder $(FAIL_AT_ONCE)
 # Those of torch do not wait.
 PYTEST_ARGS_TRAINER ?= -n 2 --dist loadfile --no-loadscope-reorder $(FAIL_AT_ONCE)
 # Most of it is one file, whose tests need nothing of one another.
@@ -115,7 +117,7 @@ test: lint
 
 test-fast: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow" $(WITHOUT_TORCH)
+	$(BIN)/python -m pytest $(PYTEST_ARGS_FAST) -m "not slow" $(WITHOUT_TORCH)
 	$(BIN)/python -m pytest $(PYTEST_ARGS_TRAINER) -m "not slow" $(TORCH_TESTS)
 
 test-s3: $(VENV)/.installed-dev
