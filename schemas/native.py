@@ -1,5 +1,6 @@
 """Native libraries of others that bear one another in one order only."""
 
+import contextlib
 import importlib
 import importlib.util
 
@@ -12,4 +13,5 @@ def before_tensorflow() -> None:
     TensorFlow it keeps its own.
     """
     if importlib.util.find_spec("triton") is not None:
-        importlib.import_module("triton._C.libtriton")
+        with contextlib.suppress(ImportError):  # one that is broken, or another package of this name
+            importlib.import_module("triton._C.libtriton")

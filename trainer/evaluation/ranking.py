@@ -142,7 +142,8 @@ def _count_row(
     for i in range(0, len(values), _SAMPLED):
         largest = max(largest, abs(values[i]))
     highest = np.float32(_HIGHEST)
-    scale = highest / largest if largest > 0 else np.float32(0)
+    # Any will do that a score above all numbers can be multiplied by, where the sample says nothing.
+    scale = highest / largest if 0 < largest < np.inf else np.float32(1e-38)
     for i in range(len(values)):
         scaled = values[i] * scale
         above_lowest = scaled if scaled > -highest else -highest  # what is no number is among the lowest

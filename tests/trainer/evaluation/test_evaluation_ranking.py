@@ -86,6 +86,15 @@ def test_scores_beyond_what_the_bins_are_made_for_are_ranked_as_all_are() -> Non
     assert ranks.at_least.tolist() == [int((scores >= scores[i]).sum()) for i in wanted]
 
 
+@pytest.mark.parametrize("sampled", [True, False])
+def test_what_is_above_all_numbers_is_before_them(sampled: bool) -> None:
+    scores = np.linspace(-1, 1, 100, dtype=np.float32)
+    scores[0 if sampled else 1] = np.inf
+    wanted = [*range(50, 60), 99]
+    ranks = rank_relevant(np.ones((1, 1), np.float32), scores[:, None], [wanted])
+    assert ranks.above.tolist() == [100 - i for i in wanted]
+
+
 def test_what_is_no_number_is_behind_all_numbers() -> None:
     scores = np.linspace(-1, 1, 100, dtype=np.float32)
     scores[40] = np.nan
