@@ -56,6 +56,12 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(value) + "\n" for value in rows), encoding="utf-8")
 
 
+def children_cpu_s() -> float:
+    """Of the processes that have ended, and theirs."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 @pytest.fixture(scope="module")
 def visit(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """One run over all animals with sound neighbours between them, watched from outside."""
@@ -82,7 +88,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     write_rows(cage / "neighbours.jsonl", neighbours)
     write_rows(cage / "all.jsonl", [*animals, *neighbours])
     options = ["--catalog", str(cage / "all.jsonl"), "--output", str(folder / "run"), *OPTIONS]
-    start = time.monotonic()
+    cpu_s = children_cpu_s()
     with zoo.changing(cage / "changes-while-read.wav"):
         job = subprocess.Popen(
             [sys.executable, "beam_runner.py", *options, "--tokenizer=none", "--quiet"],
@@ -93,13 +99,13 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         )
         watch = Watch(job.pid)
         _, errors = job.communicate(timeout=300)
-    seconds = time.monotonic() - start
+    cpu_s = children_cpu_s() - cpu_s
     peak_bytes = watch.stop()
     assert job.returncode == 0, errors
     assert mine(cage / "neighbours.jsonl", folder / "alone", *OPTIONS) == 0
     return {
         "names": names,
-        "seconds": seconds,
+        "cpu_s": cpu_s,
         "peak_bytes": peak_bytes,
         "run": folder / "run",
         "alone": folder / "alone",
@@ -151,8 +157,8 @@ def test_playlists_opened_no_address_and_no_file(visit: dict[str, Any]) -> None:
 
 
 def test_time_and_memory_are_bounded(visit: dict[str, Any]) -> None:
-    """All animals together take less than what one of them may."""
-    assert visit["seconds"] < DecodeConfig().deadline_s + 5
+    """All animals together take less than what one of them may: of the processor, since other tests have it as well."""
+    assert visit["cpu_s"] < DecodeConfig().deadline_s
     assert visit["peak_bytes"] < MEMORY_CAP_BYTES
 
 
