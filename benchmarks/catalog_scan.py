@@ -28,7 +28,7 @@ from typing import Any
 import av
 import psutil
 
-from benchmarks.machine import pss_bytes, write_result
+from benchmarks.machine import children_cpu_s, pss_bytes, write_result
 
 NAME = "catalog_scan"
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,11 +64,6 @@ def open_each(paths: Sequence[str]) -> int:
         with av.open(path, metadata_errors="surrogateescape") as container:
             found += bool(container.metadata["title"] and container.duration)
     return found
-
-
-def children_cpu_s() -> float:
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 def bare_loop(root: Path, files: int, processes: int) -> tuple[float, float]:

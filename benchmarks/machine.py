@@ -45,6 +45,12 @@ def pss_bytes(processes: Iterable[psutil.Process]) -> int:
     return total
 
 
+def children_cpu_s() -> float:
+    """Of the processes that this one has seen the end of, and theirs."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def write_result(name: str, result: dict[str, Any], *, packages: tuple[str, ...], command: str) -> Path:
     """`benchmarks/results/NAME.json`, with the machine and the command that anyone can run again."""
     RESULTS.mkdir(exist_ok=True)

@@ -19,7 +19,6 @@ where a bar is missed: 1.15 between the sizes of a pair, 1.5 over the filters al
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.machine import RESULTS, pss_bytes, write_result
+from benchmarks.machine import RESULTS, children_cpu_s, pss_bytes, write_result
 from benchmarks.plan_text import PAPER, TENTH, Texts, Volume, catalogue, identifier, write_lines, write_tables
 from filters.long_form.gates import judge
 from filters.long_form.sentences import duplicate_key, sentences
@@ -50,7 +49,7 @@ def plan(tables: dict[str, Path], output: Path, workers: int) -> dict[str, float
     command = [sys.executable, "-m", "openmulan", "mine", "--dry_run", "--quiet", "--tokenizer", "none"]
     command += ["--output", str(output), "--direct_num_workers", str(workers)]
     command += [part for name, path in tables.items() for part in (f"--{name}", str(path))]
-    before, started = _children_cpu_s(), time.monotonic()
+    before, started = children_cpu_s(), time.monotonic()
     peak_bytes = disk_bytes = 0
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
         tree = psutil.Process(process.pid)
@@ -64,7 +63,7 @@ def plan(tables: dict[str, Path], output: Path, workers: int) -> dict[str, float
     if process.returncode:
         raise SystemExit(f"mulan mine left with {process.returncode}")
     return {
-        "cpu_s": round(_children_cpu_s() - before, 2),
+        "cpu_s": round(children_cpu_s() - before, 2),
         "wall_s": round(time.monotonic() - started, 1),
         "peak_pss_mib": round(peak_bytes / 2**20),
         "temporary_mib": round(disk_bytes / 2**20),
@@ -149,16 +148,11 @@ def measure_size(size: int, volume: Volume, workers: int, start: dict[str, float
 
 def report_cpu_s(output: Path) -> float:
     """Its samples take as long for any large run."""
-    before = _children_cpu_s()
+    before = children_cpu_s()
     subprocess.run(
         [sys.executable, "-m", "openmulan", "report", str(output)], cwd=ROOT, check=True, capture_output=True
     )
-    return _children_cpu_s() - before
-
-
-def _children_cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return children_cpu_s() - before
 
 
 def skewed(count: int, titles: int) -> dict[str, tuple[dict[str, Lines], dict[str, Lines]]]:

@@ -25,6 +25,10 @@ from trainer.evaluation.model import FloatArray
 
 IntArray = NDArray[np.int64]
 
+# What one row is counted in: bins of all items, how many each bin has, the last wanted item of each, groups of items
+# near a wanted one, and those items.
+Counters = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
+
 DEFAULT_BLOCK_ROWS = 64
 _HIGHEST = 4_095  # bin; the lowest is as far below 0: as many counters as stay in a core's nearest cache
 _SAMPLED = 251  # one score of so many says how wide the bins are
@@ -86,7 +90,7 @@ def rank_relevant(
         scratch: _Scratch = own.scratch
         scores = scratch.scores[: len(block)]
         np.matmul(block, items.T, out=scores)
-        rank_rows(scores, offsets[start : start + len(block) + 1], flat, above, at_least, *scratch.counters)
+        rank_rows(scores, offsets[start : start + len(block) + 1], flat, above, at_least, scratch.counters)
 
     # Each thread multiplies for itself: threads of BLAS would wait for each other, and spin meanwhile.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads or os.cpu_count()) as pool:
@@ -100,7 +104,7 @@ class _Scratch:
 
     def __init__(self, rows: int, items: int) -> None:
         self.scores = np.empty((rows, items), dtype=np.float32)
-        self.counters = (
+        self.counters: Counters = (
             np.empty(items, dtype=np.int16),
             np.zeros(_INT16S, dtype=np.int32),
             np.zeros(_INT16S, dtype=np.int32),
@@ -126,11 +130,7 @@ def _count_row(
     wanted: IntArray,
     above: IntArray,
     at_least: IntArray,
-    bins: NDArray[np.int16],
-    histogram: NDArray[np.int32],
-    last_of_bin: NDArray[np.int32],
-    groups: NDArray[np.int32],
-    candidates: NDArray[np.int32],
+    counters: Counters,
 ) -> None:
     """Fills `above` and `at_least` of the `wanted` items of one row; compiled, without the interpreter's lock.
 
@@ -138,6 +138,7 @@ def _count_row(
     compared with it. Bins are read as uint16, so that those below 0 come behind. `last_of_bin` must be zero, and is
     left so.
     """
+    bins, histogram, last_of_bin, groups, candidates = counters
     largest = np.float32(0)
     for i in range(0, len(values), _SAMPLED):
         largest = max(largest, abs(values[i]))
@@ -220,11 +221,7 @@ def _compiled() -> Callable[..., Any]:
         flat: IntArray,
         above: IntArray,
         at_least: IntArray,
-        bins: NDArray[np.int16],
-        histogram: NDArray[np.int32],
-        last_of_bin: NDArray[np.int32],
-        groups: NDArray[np.int32],
-        candidates: NDArray[np.int32],
+        counters: Counters,
     ) -> None:
         for row in range(len(scores)):
             begin, end = offsets[row], offsets[row + 1]
@@ -232,7 +229,7 @@ def _compiled() -> Callable[..., Any]:
             if end - begin <= _FEW:
                 compare(scores[row], wanted, more, as_much)
             else:
-                count(scores[row], wanted, more, as_much, bins, histogram, last_of_bin, groups, candidates)
+                count(scores[row], wanted, more, as_much, counters)
 
     return rank_rows
 

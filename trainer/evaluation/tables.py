@@ -122,9 +122,8 @@ def _table(results: Results, name: str, first: Measurement, figures: Sequence[Pu
         chance = {metric: Value(value=value) for metric, value in first.chance.items()}
         rows.append(("chance", *(_cell(chance, metric) for metric in metrics)))
     notes = [_basis(first)]
-    same_fold = {model: m for model, m in reversed(measured) if m.fold == first.fold}
-    for model in dict.fromkeys(model for model, _ in measured):
-        if model in same_fold and (otherwise := _otherwise(same_fold[model], first)):
+    for model, m in measured:
+        if m.fold == first.fold and (otherwise := _otherwise(m, first)):
             notes.append(f"{model}: {otherwise}")
     if any(m.fold != first.fold for _, m in measured):
         notes = [f"{first.fold}: {notes[0]}", *notes[1:], "± is the standard deviation over the splits"]

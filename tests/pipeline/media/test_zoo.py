@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmarks.machine import children_cpu_s
 from pipeline.media.clip import DecodeConfig
 from schemas.run import Run
 from tests.pipeline.media import zoo
@@ -54,12 +55,6 @@ class Watch:
 
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(value) + "\n" for value in rows), encoding="utf-8")
-
-
-def children_cpu_s() -> float:
-    """Of the processes that have ended, and theirs."""
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 @pytest.fixture(scope="module")

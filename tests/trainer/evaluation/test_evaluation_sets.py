@@ -209,7 +209,8 @@ def test_an_oracle_has_1_a_random_model_chance_and_clap_every_figure(
     few = {"resamples": 20}
     best = world.measure(declared, world.oracle, bootstrap=few)
     # Equal rows may have products that differ in their last digit, which orders clips of one score.
-    assert [best.metrics[name].value for name in figures] == pytest.approx([1.0] * len(figures), abs=1e-4)
+    within = 1e-5 if figures == ("rank_correlation",) else 1e-6
+    assert [best.metrics[name].value for name in figures] == pytest.approx([1.0] * len(figures), rel=within)
     by_chance = world.measure(declared, world.random, bootstrap={"confidence": 0.999, "resamples": 300})
     for name in figures:
         value, chance = by_chance.metrics[name], by_chance.chance.get(name, 0.5)
