@@ -9,7 +9,8 @@ them stands a classifier of the *source*, trained on the same draws to tell capt
 reaches is what comes of captions alone, since nearly all of them are positive.
 
 Every cell has the same settings (those of `mulan lf-filter fit`, all its epochs) and one seed; nothing is chosen by its
-figures. Finished cells lie in `--cells`, so that the command goes on where it was stopped. ROC-AUC and average
+figures. Finished cells lie in `--cells`, so that the command goes on where it was stopped; a second one with
+`--backwards` beside it takes the other end on another core, and they meet. ROC-AUC and average
 precision are of all folds together, the mean of the draws; intervals are by bootstrap over sentences within each label.
 """
 
@@ -101,15 +102,15 @@ class Growth:
         train = [*(self.seed if cell.kind in (SEED_ALONE, WITH_SEED) else []), *self.drawn(cell)]
         return self.classifier.logits(train, [self.tested[i].text for i in self.tests(cell)])
 
-    def run(self) -> dict[Cell, list[float]]:
+    def run(self, backwards: bool) -> dict[Cell, list[float]]:
         wanted = list(cells())
         found = {}
-        for number, cell in enumerate(wanted, start=1):
+        for cell in reversed(wanted) if backwards else wanted:
             known = self.finished.has(str(cell))
             found[cell] = self.finished.value(str(cell), partial(self.logits, cell))
             if not known:
-                print(f"{number} of {len(wanted)}: {cell}", file=sys.stderr, flush=True)
-        return found
+                print(f"{len(found)} of {len(wanted)}: {cell}", file=sys.stderr, flush=True)
+        return {cell: found[cell] for cell in wanted}
 
 
 def rows(growth: Growth, found: dict[Cell, list[float]]) -> list[dict[str, Any]]:
@@ -178,6 +179,7 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("labels", type=Path, help="folder with sentences.jsonl, annotator_1.jsonl, annotator_2.jsonl")
     parser.add_argument("--cells", type=Path, required=True, metavar="DIR", help="where finished trainings are kept")
+    parser.add_argument("--backwards", action="store_true", help="from the last cell on, beside one that goes forwards")
     parser.add_argument("--encoder", default="", help="what is fine-tuned (default: the packaged MiniLM)")
     parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
     parser.add_argument("--plot", type=Path, metavar="FILE.svg")
@@ -185,7 +187,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
     growth = Growth(arguments.labels, arguments.encoder, arguments.cells)
-    table = rows(growth, growth.run())
+    table = rows(growth, growth.run(arguments.backwards))
     result = {
         "tested_on": len(growth.tested),
         "positive": sum(one.is_music for one in growth.tested),
