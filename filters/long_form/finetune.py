@@ -256,7 +256,7 @@ def _epoch(
     targets_N = torch.from_numpy(_labels(examples).astype(np.float32))
     share = float(targets_N.mean())
     weights_N = torch.where(targets_N > 0, 0.5 / max(share, 1e-6), 0.5 / max(1 - share, 1e-6))
-    for indices in _batches([len(tokens) for tokens in ids], config.batch_size, seed):
+    for indices in random_batches([len(tokens) for tokens in ids], config.batch_size, seed):
         started_s = time.perf_counter()
         with _autocast(bool(config.half)):
             logits_B = model(*collate([ids[i] for i in indices]))
@@ -270,7 +270,7 @@ def _epoch(
         yield time.perf_counter() - started_s
 
 
-def _batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
+def random_batches(lengths: Sequence[int], batch_size: int, seed: int) -> list[list[int]]:
     """Random batches whose sentences are of similar length: sorted within stretches of a few batches."""
     order = np.random.default_rng(seed).permutation(len(lengths)).tolist()
     stretch = batch_size * _BATCHES_SORTED_TOGETHER
