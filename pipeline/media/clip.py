@@ -45,7 +45,7 @@ from pipeline.media.protocol import (
 )
 from pipeline.workers.awake import TICK_S, awake
 from pipeline.workers.faults import MachineFaultError
-from pipeline.workers.memory import LARGE_BLOCK_BYTES
+from pipeline.workers.memory import KEPT_BYTES, LARGE_BLOCK_BYTES
 from schemas.reasons import LeftOutError, Reason, legible
 
 __all__ = ["Clip", "ClipDecoder", "ClipError", "ClipSpec", "DecodeConfig", "DecoderUnavailableError", "ShortPolicy"]
@@ -78,7 +78,7 @@ _BOOTSTRAP = "import sys; sys.path.extend(sys.argv[2:]); from pipeline.media.hel
 # The dynamic linker may need this one to find what the interpreter is linked to.
 _KEPT_ENVIRONMENT = ("LD_LIBRARY_PATH",)
 # What pipeline/workers/memory.py asks of a worker; the helper gets it with its environment.
-_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES)}
+_ALLOCATION = {"MALLOC_MMAP_THRESHOLD_": str(LARGE_BLOCK_BYTES), "MALLOC_TRIM_THRESHOLD_": str(KEPT_BYTES)}
 
 
 class ClipError(LeftOutError):

@@ -4,16 +4,23 @@ import ctypes
 import gc
 from contextlib import suppress
 
-M_MMAP_THRESHOLD = -3  # of glibc's malloc.h
-LARGE_BLOCK_BYTES = 128 << 10
+# Of glibc's malloc.h.
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+LARGE_BLOCK_BYTES = 8 << 20
+KEPT_BYTES = 32 << 20  # that may be free at the end of a heap
 
 
 def give_back_large_blocks() -> None:
     """Fix the size from which freed memory goes back at once. glibc raises it with every larger block that is freed, so
     that a worker would grow by the holes which clips and shards leave.
+
+    A clip's arrays are below that size: each time anew from the kernel, they cost 4,000 page faults a recording.
     """
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
+        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 def give_back_freed() -> None:

@@ -503,7 +503,7 @@ def test_helper_can_open_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with ClipDecoder() as decoder:
         found = json.loads(refusal(decoder, b"BAD").detail)
     environment = set(found.pop("environment"))
-    assert environment <= {"LD_LIBRARY_PATH", "LC_CTYPE", "MALLOC_MMAP_THRESHOLD_"}
+    assert environment <= {"LD_LIBRARY_PATH", "LC_CTYPE", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"}
     assert set(found) == set(tries)
     assert "done" not in found.values()
     assert not (tmp_path / "new").exists()
