@@ -160,17 +160,19 @@ def plot(table: Sequence[dict[str, Any]], path: Path) -> None:
     names = {"roc_auc": "ROC-AUC", "average_precision": "average precision"}
     start = next(row for row in table if row["trained_on"] == SEED_ALONE)
     for axis, (metric, name) in zip(axes, names.items(), strict=True):
-        for kind, marker in ((WITH_SEED, "o"), (REAL, "s"), (SOURCE, "x")):
+        for aside, kind, marker in ((-4, WITH_SEED, "o"), (0, REAL, "s"), (4, SOURCE, "x")):
             mine = [*([start] if kind == WITH_SEED else []), *(row for row in table if row["trained_on"] == kind)]
             values = [row[metric]["value"] for row in mine]
             errors = [
                 [row[metric]["value"] - row[metric]["low"] for row in mine],
                 [row[metric]["high"] - row[metric]["value"] for row in mine],
             ]
-            axis.errorbar([row["real_sentences"] for row in mine], values, errors, marker=marker, capsize=3, label=kind)
+            # Side by side, so that no interval hides another.
+            sizes = [row["real_sentences"] + aside for row in mine]
+            axis.errorbar(sizes, values, errors, marker=marker, capsize=3, label=kind)
         axis.set(xlabel="real labels", ylabel=name, xticks=[0, *SIZES])
         axis.grid(alpha=0.3)
-    axes[0].legend(loc="lower right", fontsize="small")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
 
