@@ -67,7 +67,7 @@ def bare(encoder: nn.Module, batches: list[Batch], config: FineTuneConfig, *, ha
     width = int(encoder.config.hidden_size)  # type: ignore[union-attr, arg-type]
     head, dropout = nn.Linear(width, 1), nn.Dropout(config.dropout)
     # Embeddings are frozen in the command too.
-    encoder.embeddings.requires_grad_(False)  # type: ignore[union-attr]
+    encoder.embeddings.requires_grad_(False)
     trained = [one for one in (*encoder.parameters(), *head.parameters()) if one.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=config.rate(width), weight_decay=config.weight_decay)
     encoder.train()
