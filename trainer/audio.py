@@ -5,10 +5,8 @@ A stream says which rows of a row group have entered its buffer (`expect`), and 
 and the pairs that are planned ahead.
 """
 
-import ctypes
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -16,13 +14,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from schemas.allocation import keep_freed_memory
 from schemas.run import RunError
 from trainer.data import Corpus, Place
 
 # An object store answers in 100 to 200 ms: so many row groups are asked for at once.
 _READ_THREADS = 32
-
-_MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 _KEPT_BLOCK_BYTES, _KEPT_BYTES = 32 << 20, 256 << 20
 
 Clip = Any  # bytes, or another buffer of bytes
@@ -45,7 +42,8 @@ class Audio:
         self._corpus = corpus
         self._expected: dict[Place, _Expected] = {}
         self._lock = Lock()
-        _keep_freed_blocks()
+        # Clips come and go all the time: new memory from the system for each costs three times what reading it does.
+        keep_freed_memory(_KEPT_BLOCK_BYTES, _KEPT_BYTES)
         self._pool = ThreadPoolExecutor(_READ_THREADS, thread_name_prefix="audio")
         shards = [shard for run in corpus.runs for shard in run.manifest.shards]
         self.mean_clip_bytes = sum(shard.bytes for shard in shards) // max(sum(shard.rows for shard in shards), 1)
@@ -91,12 +89,3 @@ def _only_value(array: pa.Array) -> pa.Buffer:
     width = np.int64 if pa.types.is_large_binary(array.type) else np.int32
     start, end = np.frombuffer(ends, width, 2, array.offset * np.dtype(width).itemsize)
     return content.slice(start, end - start)
-
-
-def _keep_freed_blocks() -> None:
-    """Clips come and go all the time: new memory from the system for each costs three times what reading it does. For
-    glibc; elsewhere a no-op."""
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_MMAP_THRESHOLD, _KEPT_BLOCK_BYTES)
-        libc.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -4,9 +4,8 @@ import ctypes
 import gc
 from contextlib import suppress
 
-# Of glibc's malloc.h.
-M_TRIM_THRESHOLD = -1
-M_MMAP_THRESHOLD = -3
+from schemas.allocation import keep_freed_memory
+
 LARGE_BLOCK_BYTES = 8 << 20
 KEPT_BYTES = 32 << 20  # that may be free at the end of a heap
 
@@ -17,10 +16,7 @@ def give_back_large_blocks() -> None:
 
     A clip's arrays are below that size: each time anew from the kernel, they cost 4,000 page faults a recording.
     """
-    with suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
-        libc.mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
+    keep_freed_memory(LARGE_BLOCK_BYTES, KEPT_BYTES)
 
 
 def give_back_freed() -> None:
