@@ -29,7 +29,7 @@ from pipeline.media.encode import encode
 from pipeline.media.fetch import FetchConfig, Fetcher, FetchError, shown
 from pipeline.plan import read_part
 from pipeline.progress.counters import count_recording, note_seconds
-from pipeline.run_folder import layout
+from pipeline.run_folder import exclusions, layout
 from pipeline.run_folder.lock import Hold
 from pipeline.run_folder.pieces import Pieces, keeping
 from pipeline.run_folder.records import Donor, committed_shard, wants_retry
@@ -42,7 +42,6 @@ from pipeline.workers.memory import give_back_large_blocks
 from schemas.accounting import Account
 from schemas.catalogue import MusicGate
 from schemas.commit import HISTOGRAM_BINS, PartRecord, ShardRecord, TextTotals
-from schemas.exclusion import ExclusionList
 from schemas.reasons import LeftOutError, Outcome, Reason, legible
 from schemas.shard import SHARD_SCHEMA, TEXT_FIELDS
 from schemas.shard_format import FORMATS, Shard, sidecars
@@ -115,17 +114,20 @@ class Maker(Protocol):
 
 
 class ClipMaker:
-    """Plan row in, audio columns of the shard row out. Owns the decoder's helper process and the detector."""
+    """Plan row in, audio columns of the shard row out. Owns the decoder's helper process and the detector.
+
+    `exclude` is as `exclusions.written` gives it.
+    """
 
     def __init__(
         self,
         config: MineConfig,
         allow_roots: tuple[str, ...],
         fetch: FetchConfig | None = None,
-        exclude: ExclusionList | None = None,
+        exclude: str = "",
     ) -> None:
         self._config = config
-        self._exclude = exclude or ExclusionList()
+        self._exclude = exclusions.read(exclude)
         self._fetcher = Fetcher(
             fetch or FetchConfig(), allow_roots=allow_roots, max_bytes=config.decode.max_media_bytes
         )
@@ -362,9 +364,9 @@ def build(
     shards: ShardSettings,
     allow_roots: tuple[str, ...],
     fetch: FetchConfig | None = None,
-    exclude: ExclusionList | None = None,
+    exclude: str = "",
 ) -> None:
-    """Build and commit every shard of a file of tasks."""
+    """Build and commit every shard of a file of tasks. `exclude` is as `exclusions.written` gives it."""
     start_maker = partial(ClipMaker, config, allow_roots, fetch, exclude)
     # The hint is of all its steps: of one alone an engine would give that one worker processes of its own.
     _ = begin | "build" >> OfEachTask(tasks, _BuildShard(hold, shards, start_maker)).with_resource_hints(

@@ -9,7 +9,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from pipeline.plan import ORPHANS, plan, rewrite_parts
 from pipeline.progress.snapshot import PLAN, SURVEY
 from pipeline.progress.watching import Progress, View
 from pipeline.report import write_report
-from pipeline.run_folder import layout
+from pipeline.run_folder import exclusions, layout
 from pipeline.run_folder.generations import NO_PLAN, Plan, RunState
 from pipeline.run_folder.lock import Hold, LostLockError, locked
 from pipeline.run_folder.records import Donor, read_part_records, wants_retry
@@ -46,7 +46,6 @@ from pipeline.workers.memory import give_back_freed
 from schemas.accounting import Account
 from schemas.commit import PartRecord
 from schemas.digest import digest_json
-from schemas.exclusion import ExclusionList
 from schemas.exits import InputError
 from schemas.manifest import DetectorEntry
 from schemas.reasons import Reason
@@ -72,6 +71,28 @@ Inputs = dict[str, list[list[Any]]]
 SMALL_BYTES = 64 << 20
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One call of `mine`: what is asked, the run as it was found and is added to, and who does and watches it.
+
+    `tokenizer` is a serialised TokenCounter, or empty.
+    """
+
+    config: MineConfig
+    job: JobSettings
+    tokenizer: str
+    state: RunState
+    inputs: Inputs
+    run: RunPipeline
+    hold: Hold
+    progress: Progress
+
+    @property
+    def asked(self) -> str:
+        """The digest of what decides a plan beside the files that it is made of."""
+        return digest_json([self.config.digest(), self.job.reading, self.job.on_removed])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,36 +123,37 @@ def mine(
     with locked(job.output, job.lock) as hold:
         if prepare is not None:
             prepare()
-        return _mine(config, job, tokenizer, detector, run, hold, progress or Progress())
+        published = manifest.Published.read(job.output)
+        state = RunState.read(job.output)
+        _check_whole(job.output, state, published)
+        call = Call(
+            config=config,
+            job=job,
+            tokenizer=tokenizer,
+            state=state,
+            inputs=_inputs(job),
+            run=run,
+            hold=hold,
+            progress=progress or Progress(),
+        )
+        return _mine(call, published, detector)
 
 
-def _mine(
-    config: MineConfig,
-    job: JobSettings,
-    tokenizer: str,
-    detector: DetectorEntry,
-    run: RunPipeline,
-    hold: Hold,
-    progress: Progress,
-) -> Mined:
-    published = manifest.Published.read(job.output)
-    state = RunState.read(job.output)
-    _check_whole(job.output, state, published)
-    inputs = _inputs(job)
-    asked = digest_json([config.digest(), job.reading, job.on_removed])
-    _settle_dry_run(state, asked, inputs, hold, go_on=job.dry_run)
+def _mine(call: Call, published: manifest.Published, detector: DetectorEntry) -> Mined:
+    config, job, state, hold = call.config, call.job, call.state, call.hold
+    _settle_dry_run(call)
     settings, detector = _fixed_settings(config, job.output, detector, state, published)
-    _plan_generation(config, job, state, inputs, asked, tokenizer, run, hold, progress)
+    _plan_generation(call)
     newest = state.newest
     assert newest is not None
     _warn_of_unfiltered(config, state)
     give_back_freed()  # a local runner has joined the text in this process
     if not job.dry_run:
-        _build_pending(config, settings, job, state, run, hold, progress)
-        progress.finishing()
+        _build_pending(call, settings)
+        call.progress.finishing()
         if job.fingerprint or Joined.read(job.output) is not None:
             built = [record for _, record in state.committed(settings.config_digest) if record is not None]
-            fingerprint_run(job.output, built, hold, run)
+            fingerprint_run(job.output, built, hold, call.run)
         manifest.finish(state, published, settings, detector, hold)
     hold.check()
     return Mined(report=write_report(job.output), plan=newest, built=not job.dry_run)
@@ -173,22 +195,23 @@ def _check_whole(run_dir: str, state: RunState, published: manifest.Published) -
         )
 
 
-def _settle_dry_run(state: RunState, asked: str, inputs: Inputs, hold: Hold, *, go_on: bool) -> None:
+def _settle_dry_run(call: Call) -> None:
     """The plan that a dry run has left is gone on from by the same command alone, and else given up.
 
-    With `go_on`, that of a dry run itself, it stays a dry run's. One that removes recordings is given up as well: only
-    a job that builds may put them on the list of those that do not come back.
+    By that of a dry run itself it stays a dry run's. One that removes recordings is given up as well: only a job that
+    builds may put them on the list of those that do not come back.
     """
+    state = call.state
     newest = state.newest
     if newest is None or not newest.dry_run:
         return
-    same = newest.dry_run == asked and newest.inputs == inputs
-    if same and go_on:
+    same = newest.dry_run == call.asked and newest.inputs == call.inputs
+    if same and call.job.dry_run:
         return
     adopted = dataclasses.replace(newest, dry_run="") if same and not newest.removed else None
     path = layout.plan_path(state.run_dir, newest.generation)
     content = storage.json_bytes(adopted.to_json()) if adopted else NO_PLAN
-    hold.check()
+    call.hold.check()
     storage.failpoint("dry_run_checked")
     found = storage.read_version(path)
     if found is None or found[0] != storage.json_bytes(newest.to_json()) or not storage.swap(path, content, found[1]):
@@ -233,20 +256,10 @@ def _advice(changes: Collection[str], recorded: Mapping[str, Any], detector: Det
     return "use the openmulan that it was mined with" if of_code else "use those"
 
 
-def _plan_generation(
-    config: MineConfig,
-    job: JobSettings,
-    state: RunState,
-    inputs: Inputs,
-    asked: str,
-    tokenizer: str,
-    run: RunPipeline,
-    hold: Hold,
-    progress: Progress,
-) -> None:
+def _plan_generation(call: Call) -> None:
     """Plan what the catalogue has that no generation has planned yet, if there is anything."""
-    newest = state.newest
-    if newest is not None and newest.inputs == inputs:
+    job, newest = call.job, call.state.newest
+    if newest is not None and newest.inputs == call.inputs:
         if newest.reading not in (None, job.reading):
             raise InputError(
                 f"{job.output}: these tables were read by {newest.reading or 'no --map and no --tags_separator'} when "
@@ -254,41 +267,21 @@ def _plan_generation(
             )
         log.info("plan: generation %d is whole", newest.generation)
         return
-    generation = len(state.plans) + 1
-    text_bytes = _text_bytes(inputs)
-    run = partial(run, small=text_bytes < SMALL_BYTES)
-    attempt = Attempt(run_dir=job.output, generation=generation, name=hold.attempt)
-    with _exchange(job, attempt, text_bytes) as exchange:
-        _plan_attempt(config, job, state, inputs, asked, tokenizer, run, hold, progress, attempt, exchange)
+    text_bytes = _text_bytes(call.inputs)
+    attempt = Attempt(run_dir=job.output, generation=len(call.state.plans) + 1, name=call.hold.attempt)
+    call = dataclasses.replace(call, run=partial(call.run, small=text_bytes < SMALL_BYTES))
+    with _exchange(job, attempt, text_bytes) as exchange, exclusions.written(job.output, job.exclude) as exclude:
+        _plan_attempt(call, attempt, exchange, exclude)
 
 
-def _plan_attempt(
-    config: MineConfig,
-    job: JobSettings,
-    state: RunState,
-    inputs: Inputs,
-    asked: str,
-    tokenizer: str,
-    run: RunPipeline,
-    hold: Hold,
-    progress: Progress,
-    attempt: Attempt,
-    exchange: Exchange,
-) -> None:
+def _plan_attempt(call: Call, attempt: Attempt, exchange: Exchange, exclude: str) -> None:
+    config, job, state, inputs = call.config, call.job, call.state, call.inputs
     newest, generation = state.newest, attempt.generation
     known = write_known(attempt, state.live_parts())
-    tokenizer_path = attempt.tokenizer_path if tokenizer else ""
-    if tokenizer:
-        storage.write_bytes(tokenizer_path, tokenizer.encode())
-    totals, cutoff = _survey(
-        config,
-        job,
-        known,
-        attempt,
-        exchange,
-        run,
-        partial(progress.reading, SURVEY, _table_bytes(inputs, CATALOGUE.kind)),
-    )
+    tokenizer_path = attempt.tokenizer_path if call.tokenizer else ""
+    if call.tokenizer:
+        storage.write_bytes(tokenizer_path, call.tokenizer.encode())
+    totals, cutoff = _survey(call, known, attempt, exchange)
     digest = catalogue_digest(totals)
     if newest is not None:
         # Rows of removed recordings are no part of the digest, and yet have to be accounted for.
@@ -338,12 +331,12 @@ def _plan_attempt(
         tokenizer=tokenizer_path,
         text=config.text,
         lf_model=config.lf_model,
-        excluded_titles=ExclusionList(title_keys=job.exclude.title_keys),
+        exclude=exclude,
     )
     # What an exchange keeps of the catalogue is not read again.
     read = (COMMENTS.kind, PLAYLISTS.kind, *((CATALOGUE.kind,) if exchange.folder is None else ()))
-    with progress.reading(PLAN, _table_bytes(inputs, *read), fresh) as view:
-        run(f"plan: text of the recordings, joined (generation {generation})", step, view=view)
+    with call.progress.reading(PLAN, _table_bytes(inputs, *read), fresh) as view:
+        call.run(f"plan: text of the recordings, joined (generation {generation})", step, view=view)
     if removed and known is not None:
         step = partial(
             rewrite_parts,
@@ -352,9 +345,9 @@ def _plan_attempt(
             attempt=attempt,
             first_index=shards,
         )
-        run(f"rewrite of plan parts without what is removed, generation {generation}", step)
+        call.run(f"rewrite of plan parts without what is removed, generation {generation}", step)
         if not job.dry_run:
-            suppress(hold, _gone(job.output, attempt))
+            suppress(call.hold, _gone(job.output, attempt))
     storage.failpoint("plan_parts_committed")
     parts = read_part_records(attempt)
     made = Plan(
@@ -371,12 +364,12 @@ def _plan_attempt(
         rejects=attempt.lines("rejects-"),
         removed_lists=attempt.lines("removed-"),
         reading=job.reading,
-        dry_run=asked if job.dry_run else "",
+        dry_run=call.asked if job.dry_run else "",
     )
     planned = sum(part.file.rows for part in parts if part.replaces is None)
     if planned != fresh:
         raise RuntimeError(f"generation {generation} planned {planned} of {fresh} recordings; run the command again")
-    commit_plan(state, made, hold)
+    commit_plan(state, made, call.hold)
 
 
 def _no_row(job: JobSettings, attempt: Attempt, rows: int) -> str:
@@ -419,43 +412,28 @@ def _gone(run_dir: str, attempt: Attempt) -> Iterator[str]:
                 yield value["recording_id"]
 
 
-def _survey(
-    config: MineConfig,
-    job: JobSettings,
-    known: str | None,
-    attempt: Attempt,
-    exchange: Exchange,
-    run: RunPipeline,
-    surveying: Callable[[], AbstractContextManager[View]],
-) -> tuple[dict[str, int], int | None]:
+def _survey(call: Call, known: str | None, attempt: Attempt, exchange: Exchange) -> tuple[dict[str, int], int | None]:
     """Totals of the catalogue, and the largest hash within --limit."""
     step = partial(
         survey,
-        paths=list(job.catalogues),
-        columns=job.columns,
-        tags_separator=job.tags_separator,
-        limit=config.limit,
+        paths=list(call.job.catalogues),
+        columns=call.job.columns,
+        tags_separator=call.job.tags_separator,
+        limit=call.config.limit,
         known=known,
         attempt=attempt,
         exchange=exchange,
     )
-    with surveying() as view:
-        run(f"survey of the catalogue (generation {attempt.generation})", step, view=view)
+    with call.progress.reading(SURVEY, _table_bytes(call.inputs, CATALOGUE.kind)) as view:
+        call.run(f"survey of the catalogue (generation {attempt.generation})", step, view=view)
     storage.failpoint("survey_written")
     totals = storage.read_json(attempt.totals_path("survey")) or {}
     return totals, (storage.read_json(attempt.totals_path(CUTOFF)) or {})[CUTOFF]
 
 
-def _build_pending(
-    config: MineConfig,
-    settings: ShardSettings,
-    job: JobSettings,
-    state: RunState,
-    run: RunPipeline,
-    hold: Hold,
-    progress: Progress,
-) -> None:
+def _build_pending(call: Call, settings: ShardSettings) -> None:
     """Build what is not committed, and try again what failed for now."""
+    job, state = call.job, call.state
     tasks = []
     committed = state.committed(settings.config_digest)
     for part, record in committed:
@@ -464,23 +442,26 @@ def _build_pending(
         elif wants_retry(record):
             tasks.append(BuildTask(part=part, donor=Donor.of(record)))
     _check_parts(job.output, [task.part for task in tasks])
-    with progress.building(job.output, committed, settings.config_digest) as view:
+    with call.progress.building(job.output, committed, settings.config_digest) as view:
         if not tasks:
             log.info("build: all %d shards are committed", len(committed))
             return
         log.info("build: %d of %d shards", len(tasks), len(committed))
-        with task_file.written(job.output, (task.to_json() for task in tasks)) as path:
+        with (
+            task_file.written(job.output, (task.to_json() for task in tasks)) as path,
+            exclusions.written(job.output, job.exclude) as exclude,
+        ):
             step = partial(
                 build,
                 tasks=path,
-                hold=hold,
-                config=config,
+                hold=call.hold,
+                config=call.config,
                 shards=settings,
                 allow_roots=job.allow_roots,
                 fetch=job.fetch,
-                exclude=job.exclude,
+                exclude=exclude,
             )
-            run(f"build {len(tasks)} shards", step, view=view)
+            call.run(f"build {len(tasks)} shards", step, view=view)
 
 
 def _check_parts(run_dir: str, parts: list[PartRecord]) -> None:

@@ -21,7 +21,7 @@ from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.exchange import Exchange, Meet, Spill, read_segments
 from pipeline.gathered import Gather, Gathered, gathered_of, known_of, parse_row, row_of, said_of
 from pipeline.progress.counters import count_annotations, count_planned
-from pipeline.run_folder import layout
+from pipeline.run_folder import exclusions, layout
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
 from pipeline.sketch import Sketch, annotations_in, empty_sketch
@@ -33,7 +33,6 @@ from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_
 from schemas.accounting import Account
 from schemas.columns import completed
 from schemas.commit import PartRecord
-from schemas.exclusion import ExclusionList
 from schemas.plan import PLAN_SCHEMA, PlannedRow
 from schemas.shard import shard_of
 from schemas.sources import TextSource
@@ -59,19 +58,19 @@ def plan(
     tokenizer: str,
     text: TextConfig,
     lf_model: str = NONE,
-    excluded_titles: ExclusionList | None = None,
+    exclude: str = "",
 ) -> None:
     """Write the plan parts, each with its commit record.
 
     `cutoff` is the largest hash within --limit; `known` what `write_known` says; `tokenizer` the path of a serialised
-    TokenCounter, or empty; `lf_model` what `load_scorer` takes, or `none`. Of `excluded_titles` only the titles count
-    here: recordings are left out when their shard is built. Where the exchange has a folder, catalogue and earlier
-    generations lie there since the survey.
+    TokenCounter, or empty; `lf_model` what `load_scorer` takes, or `none`. `exclude` is as `exclusions.written` gives
+    it; its titles alone count here: recordings are left out when their shard is built. Where the exchange has a folder,
+    catalogue and earlier generations lie there since the survey.
     """
     said = {}
     for table, paths, stage in (
         (COMMENTS, comments, _CommentText(tokenizer, text, cutoff)),
-        (PLAYLISTS, playlists, _PlaylistText(tokenizer, text, cutoff, excluded_titles or ExclusionList())),
+        (PLAYLISTS, playlists, _PlaylistText(tokenizer, text, cutoff, exclude)),
     ):
         if paths:
             read = begin | f"read {table.kind}" >> ReadTables(table, paths, columns, suppressed_in=attempt.run_dir)
@@ -196,9 +195,13 @@ class _CommentText(_SideTable):
 class _PlaylistText(_SideTable):
     source = TextSource.PL
 
-    def __init__(self, tokenizer: str, text: TextConfig, cutoff: int | None, excluded: ExclusionList) -> None:
+    def __init__(self, tokenizer: str, text: TextConfig, cutoff: int | None, exclude: str) -> None:
         super().__init__(tokenizer, text, cutoff)
-        self._excluded = excluded
+        self._exclude = exclude
+
+    def setup(self) -> None:
+        super().setup()
+        self._excluded = exclusions.read(self._exclude)
 
     def _recordings(self, record: Any) -> Iterable[str]:
         recording_ids: Iterable[str] = record.recording_ids

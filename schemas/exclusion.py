@@ -81,8 +81,16 @@ class ExclusionList:
 
     def digest(self) -> str:
         """Of what is excluded, whatever the order of the file and its `origin`s; empty where nothing is."""
-        lists = [sorted(self.recording_ids), sorted(self.audio_sha256), sorted(self.title_keys)]
+        lists = list(self.to_json().values())
         return digest_json(lists) if any(lists) else ""
+
+    def to_json(self) -> dict[str, list[str]]:
+        names = ("recording_ids", "audio_sha256", "title_keys")
+        return {name: sorted(getattr(self, name)) for name in names}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, list[str]]) -> "ExclusionList":
+        return cls(**{name: frozenset(values) for name, values in value.items()})
 
 
 def read_exclusions(path: Path) -> Iterator[Exclusion]:

@@ -20,6 +20,7 @@ from pipeline.settings import NONE, MineConfig, ShardSettings, TextConfig
 from pipeline.survey import survey
 from pipeline.table_steps import Attempt, write_known
 from schemas.commit import FileEntry, PartRecord
+from schemas.exclusion import ExclusionList
 
 FILES = [f"gs://a-bucket-of-music/catalogue-2026/comments-{number:05d}-of-02000.jsonl.gz" for number in range(2_000)]
 TABLES: dict[str, Any] = {"columns": {}, "tags_separator": None}
@@ -47,6 +48,9 @@ class Run:
         counter = load_tokenizer(str(vocabulary))
         assert counter is not None
         storage.write_bytes(self.attempt.tokenizer_path, counter.to_str().encode())
+        self.exclude = str(folder / "exclude.json")
+        ids = frozenset(f"a-recording-of-the-evaluation-{number}" for number in range(shards))
+        storage.write_json(self.exclude, ExclusionList(recording_ids=ids).to_json())
         self.hold = Hold(run_dir=str(folder), job_id="0123abcd", fence=2)
         self.shards = ShardSettings(
             config_digest="0" * 32,
@@ -84,6 +88,7 @@ def steps_of(run: Run, lf_model: str) -> dict[str, Callable[[Any], None]]:
             tokenizer=attempt.tokenizer_path,
             text=TextConfig(),
             lf_model=lf_model,
+            exclude=run.exclude,
             **tables,
         )
 
@@ -96,7 +101,13 @@ def steps_of(run: Run, lf_model: str) -> dict[str, Callable[[Any], None]]:
             begin, removed=["gs://run/removed-000.jsonl"], known=run.known, attempt=attempt, first_index=run.count
         ),
         "build": lambda begin: build.build(
-            begin, tasks=run.tasks, hold=run.hold, config=config, shards=run.shards, allow_roots=("/music",)
+            begin,
+            tasks=run.tasks,
+            hold=run.hold,
+            config=config,
+            shards=run.shards,
+            allow_roots=("/music",),
+            exclude=run.exclude,
         ),
         "fingerprint": lambda begin: make(begin, records=run.tasks, hold=run.hold),
         "join of fingerprints": lambda begin: join(

@@ -31,7 +31,9 @@ def asked_of_machines(proto: Any) -> set[int]:
 
 
 @pytest.mark.slow
-def test_a_graph_is_small_however_many_shards_there_are_and_asks_for_the_memory_that_it_needs(run: Run) -> None:
+def test_a_graph_is_small_however_much_there_is_of_shards_and_exclusions_and_asks_for_the_memory_that_it_needs(
+    run: Run,
+) -> None:
     needed = {"plan": {3 * 10**9}, "plan through files": {3 * 10**9}, "build": {10**9}}
     for name, steps in steps_of(run, lf_model="/models/lf").items():
         proto = graph(steps)

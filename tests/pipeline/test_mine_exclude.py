@@ -7,6 +7,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from filters.music.load import BUILTIN, load_detector
+from pipeline.build import ClipMaker
+from pipeline.run_folder import exclusions
+from pipeline.settings import MineConfig
+from pipeline.storage import DamagedError
+from schemas.exclusion import ExclusionList
 from tests.pipeline.mining import manifest, mine, rejects, report, row, write_catalogue
 
 pytestmark = pytest.mark.slow
@@ -52,6 +58,15 @@ def test_ids_audio_and_titles_are_left_out_and_counted(tmp_path: Path) -> None:
     assert accounts["annotations"]["pl"] == {"read": 3, "kept": 1, "dropped": {"excluded": 2}}
     assert "excluded" in json.dumps(report(output))
     assert "an evaluation set has it" in (output / "report.html").read_text(encoding="utf-8")
+    assert list(output.glob("tmp/*")) == []
+
+
+def test_a_worker_that_does_not_find_the_list_makes_nothing(tmp_path: Path) -> None:
+    config = MineConfig(detector_digest=load_detector(BUILTIN).digest)
+    with exclusions.written(str(tmp_path), ExclusionList(recording_ids=frozenset({"rec-000"}))) as path:
+        ClipMaker(config, (), exclude=path).close()
+    with pytest.raises(DamagedError, match="no such file"):
+        ClipMaker(config, (), exclude=path)
 
 
 def test_a_run_keeps_the_list_that_it_began_with(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
