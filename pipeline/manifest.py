@@ -21,7 +21,7 @@ from pipeline.run_folder.generations import Plan, RunState
 from pipeline.run_folder.lock import Hold, LostLockError
 from pipeline.run_folder.records import wants_retry
 from pipeline.settings import ShardSettings
-from pipeline.shard_file import open_shard
+from pipeline.shard_file import LITTLE_BYTES, open_shard
 from pipeline.storage import DamagedError
 from pipeline.stores.store import FileInfo
 from schemas.accounting import Account
@@ -222,14 +222,15 @@ def _write_groups(run_dir: str, records: list[ShardRecord]) -> FileEntry:
 
 def audio_names(run_dir: str, records: Iterable[ShardRecord]) -> Iterator[tuple[pa.Array, list[str]]]:
     """Of each shard the ids of its recordings, and what their audio is called in groups."""
-    for record in records:
-        if record.shard is None:
-            continue
-        shard = open_shard(run_dir, record.shard.path)
+
+    def read(path: str) -> tuple[pa.Array, list[str]]:
+        shard = open_shard(run_dir, path, ahead_bytes=LITTLE_BYTES)
         groups = range(len(shard.groups()))
         table = pa.concat_tables(shard.read(group, ["recording_id", "audio_sha256"]) for group in groups)
         audio = [sha256[:GROUP_HEX_CHARS] for sha256 in table["audio_sha256"].to_pylist()]
-        yield table["recording_id"].combine_chunks(), audio
+        return table["recording_id"].combine_chunks(), audio
+
+    return storage.side_by_side(run_dir, read, (record.shard.path for record in records if record.shard is not None))
 
 
 def _tombstones(state: RunState) -> tuple[str, ...]:

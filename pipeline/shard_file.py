@@ -10,17 +10,23 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline import storage
+from pipeline.stores.store import READ_BYTES
 from schemas import shard_format
 from schemas.shard import SHARD_SCHEMA
 from schemas.shard_format import Shard, ShardFormat
 
 MAX_GROUP_ROWS = 64
 USEFUL_GROUP_ROWS = 16
+LITTLE_BYTES = 64 << 10  # of a light column of a group; its audio lies between them
 
 
-def open_shard(run_dir: str, path: str) -> Shard:
-    """A shard of a run; `path` is relative to it."""
-    return shard_format.open_shard(path, lambda name: storage.open_file(storage.join(run_dir, name)))
+def open_shard(run_dir: str, path: str, *, ahead_bytes: int = READ_BYTES) -> Shard:
+    """A shard of a run; `path` is relative to it. Where no audio is read, `LITTLE_BYTES` ahead are enough."""
+
+    def opened(name: str) -> Any:
+        return storage.open_file(storage.join(run_dir, name), ahead_bytes=ahead_bytes)
+
+    return shard_format.open_shard(path, opened)
 
 
 class RowWriter:

@@ -13,14 +13,27 @@ import os
 import re
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from apache_beam.io.filesystem import FileSystem
 
 from pipeline.stores.object_stores import object_store
-from pipeline.stores.store import COPY_BYTES, BeamStore, FileInfo, LocalStore, Result, Store, StoreError, tried
+from pipeline.stores.store import (
+    AT_ONCE,
+    COPY_BYTES,
+    READ_BYTES,
+    BeamStore,
+    FileInfo,
+    LocalStore,
+    Result,
+    Store,
+    StoreError,
+    tried,
+)
 from pipeline.workers.faults import MachineFaultError
 from schemas.commit import FileEntry
 
@@ -28,6 +41,7 @@ TMP_FOLDER = "tmp"
 TMP_NAME = re.compile(r"mulan-[0-9a-f]{32}")
 
 log = logging.getLogger(__name__)
+Asked = TypeVar("Asked")
 _LOCAL, _BEAM = LocalStore(), BeamStore()
 
 
@@ -149,10 +163,10 @@ def _literal_part(pattern: str) -> tuple[str, list[str]]:
     return f"{scheme}{separator}{'/'.join(parts[:taken])}" or "/", parts[taken:]
 
 
-def open_file(path: str) -> Any:
-    """A seekable binary stream. Raises DamagedError where there is no such file."""
+def open_file(path: str, *, ahead_bytes: int = READ_BYTES) -> Any:
+    """A seekable binary stream, which may read so far ahead. Raises DamagedError where there is no such file."""
     try:
-        return _tried(path, lambda store: store.open(path))
+        return _tried(path, lambda store: store.open(path, ahead_bytes=ahead_bytes))
     except FileNotFoundError as error:
         raise DamagedError(f"{path}: there is no such file") from error
 
@@ -288,6 +302,23 @@ def is_whole(run_dir: str, entry: FileEntry) -> bool:
     return info is not None and info.size == entry.bytes
 
 
+def side_by_side(place: str, call: Callable[[Asked], Result], values: Iterable[Asked]) -> Iterator[Result]:
+    """What `call`, which asks the store that `place` is in, gives for each value, in their order. A store keeps each
+    caller waiting, and answers many at once; no more than `AT_ONCE` answers are held. A disk answers at once, and
+    threads would only wait for one another."""
+    if is_local(place):
+        yield from map(call, values)
+        return
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="store") as pool:
+        asked: deque[Future[Result]] = deque()
+        for value in values:
+            if len(asked) == AT_ONCE:
+                yield asked.popleft().result()
+            asked.append(pool.submit(call, value))
+        while asked:
+            yield asked.popleft().result()
+
+
 def delete_folder(folder: str) -> None:
     """Everything in a folder that this code has made, and the folder."""
     delete([info.path for info in list_folder(folder, deep=True)])
@@ -299,5 +330,9 @@ def delete_folder(folder: str) -> None:
 
 def delete(paths: list[str]) -> None:
     """These very files, and nothing that only looks like them; one that is gone already is no error."""
-    for path in paths:
-        _tried(path, lambda store, path=path: store.delete(path))  # type: ignore[misc]
+
+    def one(path: str) -> None:
+        _tried(path, lambda store: store.delete(path))
+
+    if paths:
+        deque(side_by_side(paths[0], one, paths), maxlen=0)

@@ -7,7 +7,7 @@ it is makes nothing. Pairs name audio, not recordings: what is a copy stays one,
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -107,13 +107,14 @@ class Joined:
 def fingerprint_run(run_dir: str, records: Iterable[ShardRecord], hold: Hold, run: RunPipeline) -> Joined:
     """Make the fingerprints that are missing, and join all of them where they are not. Raises LostLockError."""
     shards = [record for record in records if record.shard is not None]
-    made = [Made.read(run_dir, record) for record in shards]
+    read = partial(Made.read, run_dir)
+    made = list(storage.side_by_side(run_dir, read, shards))
     missing = [record for record, found in zip(shards, made, strict=True) if found is None]
     if missing:
         log.info("fingerprints: %d of %d shards", len(missing), len(shards))
         with task_file.written(run_dir, (record.to_json() for record in missing)) as path:
             run(f"fingerprints of {len(missing)} shards", partial(make, records=path, hold=hold))
-        made = [found or Made.read(run_dir, record) for record, found in zip(shards, made, strict=True)]
+        made = list(storage.side_by_side(run_dir, read, shards))
     files = sorted(found.file.path for found in made if found is not None)
     if len(files) != len(shards):
         raise RuntimeError("fingerprints of a shard are missing; run the same command again to make them")
@@ -248,12 +249,12 @@ def forget(run_dir: str, audio: Iterable[str], hold: Hold) -> None:
     Joined(digest="", pairs=(entry,), counts={}).write(run_dir, hold)
 
 
-def named_files(run_dir: str, records: Iterable[ShardRecord]) -> set[str]:
+def named_files(run_dir: str, records: Sequence[ShardRecord]) -> set[str]:
     """What of the folder of fingerprints is still meant, relative to the run."""
     joined = Joined.read(run_dir)
     named = {entry.path for entry in joined.pairs} if joined is not None else set()
-    for record in records:
-        if (made := Made.read(run_dir, record)) is not None:
+    for record, made in zip(records, storage.side_by_side(run_dir, partial(Made.read, run_dir), records), strict=True):
+        if made is not None:
             path = layout.fingerprint_record_path(run_dir, part_key(record.generation, record.index))
             named |= {made.file.path, path.removeprefix(f"{run_dir}/")}
     return named

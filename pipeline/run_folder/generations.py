@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline import storage
 from pipeline.run_folder import layout
-from pipeline.run_folder.records import Donor, committed_shard
+from pipeline.run_folder.records import Donor, committed_shard, committed_shards
 from pipeline.storage import DamagedError
 from schemas.accounting import Account
 from schemas.commit import FileEntry, PartRecord, ShardRecord
@@ -109,7 +109,7 @@ class RunState:
 
     def committed(self, config_digest: str) -> list[tuple[PartRecord, ShardRecord | None]]:
         """Each live part with the record of its shard, where that is built."""
-        return [(part, committed_shard(self.run_dir, part, config_digest)) for part in self.live_parts()]
+        return list(committed_shards(self.run_dir, self.live_parts(), config_digest))
 
     def lineage(self, part: PartRecord) -> list[PartRecord]:
         """The parts that this one replaces, the nearest first: each has all of its rows that are not new."""

@@ -10,7 +10,6 @@ import dataclasses
 import json
 import logging
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -38,7 +37,6 @@ from schemas.manifest import DetectorEntry, Manifest
 from schemas.reasons import Reason
 from schemas.suppression import SuppressionList
 
-PARTS_AT_ONCE = 16
 log = logging.getLogger(__name__)
 
 
@@ -88,16 +86,13 @@ def publish(run: RunFolder, hold: Hold) -> Manifest | None:
 
 
 def live_recordings(state: RunState) -> Iterator[tuple[PartRecord, pa.Table]]:
-    """`recording_id` and `row_digest` of every live part, a few parts at a time."""
+    """Each live part with its `recording_id` and `row_digest`."""
 
     def read(part: PartRecord) -> tuple[PartRecord, pa.Table]:
         content = pa.BufferReader(storage.read_bytes(storage.join(state.run_dir, part.file.path)))
         return part, pq.read_table(content, columns=["recording_id", "row_digest"])
 
-    parts = state.live_parts()
-    with ThreadPoolExecutor(PARTS_AT_ONCE) as pool:
-        for start in range(0, len(parts), PARTS_AT_ONCE):
-            yield from pool.map(read, parts[start : start + PARTS_AT_ONCE])
+    return storage.side_by_side(state.run_dir, read, state.live_parts())
 
 
 def _rewrite_plan(state: RunState, suppressed: SuppressionList, hold: Hold, pipeline: RunPipeline) -> None:

@@ -15,10 +15,9 @@ from typing import Any
 
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.stores.store import FileInfo, StoreError, tried
+from pipeline.stores.store import AT_ONCE, READ_BYTES, FileInfo, StoreError, tried
 
 MAX_PUT_BYTES = 5 << 30  # of S3
-READ_BYTES = 4 << 20
 CONFLICT_ATTEMPTS = 5
 
 
@@ -82,6 +81,7 @@ class S3Store:
     def _client(self) -> Any:
         # Imported where it is used: an extra, which a local run does without.
         import boto3
+        from botocore.config import Config
 
         given = _given()
         return boto3.session.Session().client(
@@ -94,6 +94,7 @@ class S3Store:
             aws_access_key_id=given.get("s3_access_key_id"),
             aws_secret_access_key=given.get("s3_secret_access_key"),
             aws_session_token=given.get("s3_session_token"),
+            config=Config(max_pool_connections=AT_ONCE),
         )
 
     def stat(self, path: str) -> FileInfo | None:
@@ -128,7 +129,7 @@ class S3Store:
             found = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", ())]
         return [name.removeprefix(prefix).rstrip("/") for name in found]
 
-    def open(self, path: str) -> Any:
+    def open(self, path: str, *, ahead_bytes: int = READ_BYTES) -> Any:
         bucket, key = split(path)
         info = self.stat(path)
         if info is None:
@@ -140,7 +141,7 @@ class S3Store:
                 content: bytes = answer["Body"].read()
                 return content
 
-        return io.BufferedReader(_Ranges(info.size, fetch), READ_BYTES)
+        return io.BufferedReader(_Ranges(info.size, fetch), ahead_bytes)
 
     def read(self, path: str) -> tuple[bytes, str] | None:
         with self._errors(path, "cannot be read"):
@@ -253,7 +254,7 @@ class GcsStore:
             modified_s=modified.timestamp() if modified is not None else None,
         )
 
-    def open(self, path: str) -> Any:
+    def open(self, path: str, *, ahead_bytes: int = READ_BYTES) -> Any:
         bucket, name = split(path)
         with self._errors(path, "cannot be opened"):
             blob = self._client.bucket(bucket).get_blob(name)
@@ -265,7 +266,7 @@ class GcsStore:
                 content: bytes = blob.download_as_bytes(start=start, end=end - 1)
                 return content
 
-        return io.BufferedReader(_Ranges(blob.size, fetch), READ_BYTES)
+        return io.BufferedReader(_Ranges(blob.size, fetch), ahead_bytes)
 
     def read(self, path: str) -> tuple[bytes, str] | None:
         bucket, name = split(path)

@@ -30,6 +30,8 @@ from pipeline.workers.faults import MachineFaultError
 MUTEX_NAME = ".mutex"
 MUTEX_WAIT_S = 20.0
 COPY_BYTES = 1 << 20
+AT_ONCE = 32  # requests that a launcher has open with a store
+READ_BYTES = 4 << 20  # that one request asks for, where a file is read from end to end
 # Beyond what a store's own client tries again.
 WAITS_S = (0.5, 2.0)
 
@@ -76,8 +78,8 @@ class Store(Protocol):
         """Names of the folders in a folder, in any order."""
         ...
 
-    def open(self, path: str) -> Any:
-        """A seekable binary stream. Raises FileNotFoundError where there is no file."""
+    def open(self, path: str, *, ahead_bytes: int = READ_BYTES) -> Any:
+        """A seekable binary stream, which may read so far ahead. Raises FileNotFoundError where there is no file."""
         ...
 
     def read(self, path: str) -> tuple[bytes, str] | None:
@@ -143,7 +145,7 @@ class LocalStore:
             except FileNotFoundError:
                 return []
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, ahead_bytes: int = READ_BYTES) -> BinaryIO:
         with _local_errors(path, "cannot be opened"):
             return open(path, "rb")
 
@@ -282,7 +284,7 @@ class BeamStore:
         below = [info.path.removeprefix(prefix) for info in self.files(folder, deep=True)]
         return sorted({path.partition("/")[0] for path in below if "/" in path})
 
-    def open(self, path: str) -> Any:
+    def open(self, path: str, *, ahead_bytes: int = READ_BYTES) -> Any:
         with _beam_errors(path, "cannot be opened"):
             return FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
 

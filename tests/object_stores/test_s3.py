@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -193,6 +194,30 @@ class TestAStoreThatFails:
         after = bucket.hashes("broken")
         kept = [key for key in before if "/attempt-" not in key and not key.endswith("/lock")]
         assert {key: before[key] for key in kept} == {key: after[key] for key in kept}
+
+
+def test_what_is_built_is_told_from_listings_and_records(bucket: Bucket) -> None:
+    """Not by a look at each file, of which a run of fifty million recordings has 200,000."""
+    output, options = f"s3://{BUCKET}/listed", (*OPTIONS, "--rows_per_shard=1")
+    assert mine(CATALOGUE, output, *options, *bucket.options()) == DONE
+    shards = len([key for key in bucket.keys("listed") if key.startswith("listed/shards/")])
+    asked: list[str] = []
+    gate = Gate(bucket.endpoint)
+
+    def note(method: str, path: str) -> bool:
+        asked.append(f"{method} {unquote(path)}")
+        return False
+
+    gate.refuses = note
+    try:
+        assert mine(CATALOGUE, output, *options, *bucket.options(gate.endpoint)) == DONE
+    finally:
+        gate.close()
+    heads = [line for line in asked if line.startswith("HEAD")]
+    assert not [line for line in heads if "/rejects/" in line or "/commits/" in line]
+    # As often as it is opened for the groups: once.
+    assert len([line for line in heads if "/shards/" in line]) == shards
+    assert len([line for line in asked if line.startswith("GET") and "/commits/g" in line]) == 3 * (shards + 1)
 
 
 def test_names_with_wildcards_in_a_bucket(bucket: Bucket, corpus: Path, tmp_path: Path) -> None:

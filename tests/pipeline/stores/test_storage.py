@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from pipeline import storage
 from pipeline.storage import DamagedError
-from pipeline.stores.store import StoreError
+from pipeline.stores.store import AT_ONCE, StoreError
 from tests.object_stores import gcs, s3
 
 pytestmark = pytest.mark.slow
@@ -199,3 +200,30 @@ def test_a_writer_that_is_suspended_in_the_middle_of_a_swap_is_named(
         holder.kill()
         holder.wait()
     assert storage.swap(path, b"two", version) is not None
+
+
+def test_a_store_is_asked_side_by_side_and_the_answers_keep_their_order() -> None:
+    together = threading.Barrier(AT_ONCE, timeout=30)  # that many wait for one another, or none comes through
+    asked: list[int] = []
+
+    def ask(number: int) -> int:
+        asked.append(number)
+        together.wait()
+        return number
+
+    count = 4 * AT_ONCE
+    answers = storage.side_by_side("s3://music/run", ask, range(count))
+    assert next(answers) == 0
+    assert len(asked) < count  # what is not yet wanted is not held
+    assert list(answers) == list(range(1, count))
+
+
+@pytest.mark.parametrize("place", ["s3://music/run", "run"])
+def test_the_first_of_many_that_fails_is_what_is_said(place: str) -> None:
+    def ask(number: int) -> int:
+        if number >= 40:
+            raise StoreError(f"number {number} cannot be read")
+        return number
+
+    with pytest.raises(StoreError, match="number 40 cannot be read"):
+        list(storage.side_by_side(place, ask, range(1_000)))
