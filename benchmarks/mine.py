@@ -193,8 +193,10 @@ def before_and_now(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
 
 
 def measure(arguments: argparse.Namespace, work: Path) -> dict[str, Any]:
+    numbers = itertools.count()
+
     def job(recordings: int, workers: int) -> Cost:
-        catalogue, output = work / f"{recordings}.jsonl", work / f"run-{recordings}-{workers}"
+        catalogue, output = work / f"{recordings}.jsonl", work / f"run-{next(numbers)}"
         write_catalogue(arguments.folder, recordings, catalogue)
         cost = mine(arguments.folder, catalogue, output, arguments.music_detector, workers)
         sys.stderr.write(f"{recordings} recordings, {workers} workers: {cost}\n")
