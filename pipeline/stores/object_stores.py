@@ -220,8 +220,13 @@ class GcsStore:
     @cached_property
     def _client(self) -> Any:
         from apache_beam.io.gcp.gcsio import GcsIO
+        from requests.adapters import HTTPAdapter
 
-        return GcsIO(pipeline_options=FileSystems._pipeline_options).client
+        client = GcsIO(pipeline_options=FileSystems._pipeline_options).client
+        # It keeps ten connections, and has no option for more.
+        for scheme in ("https://", "http://"):
+            client._http.mount(scheme, HTTPAdapter(pool_maxsize=AT_ONCE))
+        return client
 
     def stat(self, path: str) -> FileInfo | None:
         bucket, name = split(path)

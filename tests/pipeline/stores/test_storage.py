@@ -218,6 +218,16 @@ def test_a_store_is_asked_side_by_side_and_the_answers_keep_their_order() -> Non
     assert list(answers) == list(range(1, count))
 
 
+def test_each_of_them_has_a_connection_of_its_own(folder: str, caplog: pytest.LogCaptureFixture) -> None:
+    paths = [storage.join(folder, f"{number}.json") for number in range(4 * AT_ONCE)]
+    for _ in storage.side_by_side(folder, lambda path: storage.write_bytes(path, path.encode()), paths):
+        pass
+    assert list(storage.side_by_side(folder, storage.read_bytes, paths)) == [path.encode() for path in paths]
+    storage.delete(paths)
+    assert storage.list_folder(folder) == []
+    assert not [record.getMessage() for record in caplog.records if "pool" in record.getMessage()]
+
+
 @pytest.mark.parametrize("place", ["s3://music/run", "run"])
 def test_the_first_of_many_that_fails_is_what_is_said(place: str) -> None:
     def ask(number: int) -> int:
