@@ -5,7 +5,8 @@
 
 Each unit cost is read from a result of this folder, so that the table follows when one is measured anew; the
 table of docs/running-at-scale.md is this command's. Not in it: waiting for whoever serves the media, an engine's own
-work (shuffles, starts of workers), and the few seconds a shard for which Python starts.
+work (shuffles, starts of workers), and the few seconds a shard for which Python starts. What the launcher does alone
+takes one core, however many others there are.
 """
 
 import argparse
@@ -32,6 +33,7 @@ class Unit:
     result: str
     seconds: float
     machine: str
+    is_alone: bool = False  # on one core
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -76,6 +78,15 @@ def units() -> Iterator[Unit]:
             seconds=SENTENCES / max(rate["sentences_per_s"] for rate in rates),
             machine=_machine(scored["machine"]),
         )
+    launched = _result("launcher_cost")
+    runs = launched["runs"]
+    yield Unit(
+        step="launcher: what is built, groups, manifest, report",
+        result="launcher_cost",
+        seconds=runs[max(runs, key=int)]["wall_ms_a_shard"] / 1000 / launched["rows_a_shard"],
+        machine=_machine(launched["machine"]),
+        is_alone=True,
+    )
 
 
 def table(recordings: Sequence[int], cores: int, price: float | None) -> Iterator[str]:
@@ -85,7 +96,7 @@ def table(recordings: Sequence[int], cores: int, price: float | None) -> Iterato
     yield _row(head)
     yield _row(["---"] * len(head))
     for unit in units():
-        yield _row([unit.step, unit.result, f"{unit.seconds * 1000:.0f} ms", *_hours(unit, recordings, cores, price)])
+        yield _row([unit.step, unit.result, f"{_ms(unit.seconds)}", *_hours(unit, recordings, cores, price)])
     shards = [f"{-(-count // DEFAULT_ROWS_PER_SHARD):,}" for count in recordings]
     yield _row([f"shards of {DEFAULT_ROWS_PER_SHARD}", "", "", *shards])
     yield _row(["audio, at most", "", "", *(f"{count * AUDIO_BYTES / 1e12:.1f} TB" for count in recordings)])
@@ -93,11 +104,16 @@ def table(recordings: Sequence[int], cores: int, price: float | None) -> Iterato
     yield from sorted({f"{unit.result}: {unit.machine}" for unit in units()})
 
 
+def _ms(seconds: float) -> str:
+    ms = seconds * 1000
+    return f"{ms:.0f} ms" if ms >= 1 else f"{ms:.2g} ms"
+
+
 def _hours(unit: Unit, recordings: Sequence[int], cores: int, price: float | None) -> Iterator[str]:
     for count in recordings:
         hours = count * unit.seconds / SECONDS_AN_HOUR
         cost = f", {hours * price:,.0f}" if price is not None else ""
-        yield f"{hours:,.0f} ({hours / cores:,.1f} h{cost})"
+        yield f"{hours:,.0f} ({hours / (1 if unit.is_alone else cores):,.1f} h{cost})"
 
 
 def _row(cells: Sequence[str]) -> str:
