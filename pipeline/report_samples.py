@@ -32,6 +32,7 @@ from pipeline.run_folder.suppression import suppression_path
 from pipeline.storage import DamagedError
 from schemas.commit import PartRecord, ShardRecord
 from schemas.digest import hash64
+from schemas.one_line import one_line
 from schemas.reasons import Reason
 from schemas.youtube_address import is_youtube, video_id
 
@@ -297,5 +298,5 @@ def _whole(read: Callable[[str, str], Item], run_dir: str, path: str) -> Item | 
     try:
         return read(run_dir, path)
     except (DamagedError, pa.ArrowException, ValueError) as error:
-        log.warning("report: no samples of %s (%s)", path, " ".join(str(error).split()))
+        log.warning("report: no samples of %s (%s)", path, one_line(error))
         return None

@@ -32,6 +32,7 @@ from pipeline.progress.watching import View
 from pipeline.workers.watch import Watch, hush, job_folder, readers_hushed
 from pipeline.workers.worker import HOOK, HOOK_NAME, JOB_FOLDER
 from schemas.exits import InputError
+from schemas.one_line import one_line
 from schemas.signals import held_back
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _read_options(arguments: list[str]) -> tuple[Any, bool]:
             _check_dataflow()
         beam.Pipeline(options=options)
     except (ImportError, ValueError) as error:
-        raise InputError(f"--runner {runner}: {' '.join(str(error).split())}") from error
+        raise InputError(f"--runner {runner}: {one_line(error)}") from error
     return options, is_local
 
 

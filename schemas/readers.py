@@ -17,8 +17,9 @@ import pyarrow as pa
 import pyarrow.fs
 
 from schemas.digest import canonical_json, digest_json
+from schemas.one_line import one_line
 from schemas.record import record_of
-from schemas.run import Run, RunError, asked, one_line, read_file
+from schemas.run import Run, RunError, asked, read_file
 
 FOLDER = "readers"
 FORMAT_VERSION = 1

@@ -21,6 +21,7 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from schemas.manifest import POINTER_NAME, Manifest, ShardEntry, manifest_name
+from schemas.one_line import one_line
 from schemas.shard_format import RecordError, Shard, UnknownFormatError, open_shard
 
 _MANIFEST_NAME = re.compile(r"manifest-(\d{4,})\.json")
@@ -265,8 +266,3 @@ def _read_manifest(filesystem: pyarrow.fs.FileSystem, path: str, advice: str) ->
         return Manifest.from_json(_read_json(filesystem, path, advice))
     except ValueError as error:
         raise RunError(f"{path}: {error}") from error
-
-
-def one_line(error: Exception | str) -> str:
-    """What an error says, without the line breaks that some stores put in."""
-    return " ".join(str(error).split())

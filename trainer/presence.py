@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from schemas.one_line import one_line
 from schemas.readers import ReaderRecord, ReaderState, read_readers, write_reader
-from schemas.run import Run, RunError, one_line
+from schemas.run import Run, RunError
 
 log = logging.getLogger(__name__)
 

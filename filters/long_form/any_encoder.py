@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from filters.long_form.encoder import EncoderError, Precision
-from schemas.run import one_line
+from schemas.one_line import one_line
 
 
 class AnyEncoder:

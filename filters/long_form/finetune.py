@@ -27,7 +27,7 @@ from filters.long_form.augment import augment
 from filters.long_form.data import DataError, Example
 from filters.long_form.tuning import FineTuneConfig
 from schemas.hub import check_answers
-from schemas.run import one_line
+from schemas.one_line import one_line
 
 log = logging.getLogger(__name__)
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.digest import digest_bytes, digest_json
+from schemas.one_line import one_line
 from schemas.shard import CLIP_SAMPLE_RATE_HZ
 
 
@@ -123,6 +124,6 @@ def detector_digest(*, adapter: str, version: int, grid: FrameGrid, files: list[
     )
 
 
-def one_line(error: BaseException) -> str:
-    """An error of a library, whose message may run over many lines."""
-    return " ".join(f"{type(error).__name__}: {error}".split())
+def named_line(error: Exception) -> str:
+    """An error of a library, of which the message alone may say too little."""
+    return f"{type(error).__name__}: {one_line(error)}"

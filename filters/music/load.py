@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from filters.music import builtin
-from filters.music.detector import DetectorError, FrameGrid, MusicDetector, one_line
+from filters.music.detector import DetectorError, FrameGrid, MusicDetector, named_line
 from filters.music.yamnet_savedmodel import YamnetSavedModel
 from filters.music.yamnet_tflite import YamnetTflite
 from schemas.lookup import UnknownNameError, find_factory, is_factory, lacking
@@ -49,7 +49,7 @@ def _made(spec: str) -> MusicDetector:
         raise DetectorError(str(error)) from error
     # What code of the user's does wrong is said as shortly as what is known of.
     except Exception as error:
-        raise DetectorError(f"{what}: cannot be made ({one_line(error)})") from error
+        raise DetectorError(f"{what}: cannot be made ({named_line(error)})") from error
     if missing := lacking(made, MusicDetector):
         raise DetectorError(f"{what}: what it makes has no {', '.join(missing)}, as a MusicDetector has")
     kinds = {"name": str, "digest": str, "version": int, "demo_grade": bool, "grid": FrameGrid}
@@ -63,7 +63,7 @@ def _made(spec: str) -> MusicDetector:
     try:
         scores_F = np.asarray(detector.scores(silence_T), np.float32)
     except Exception as error:
-        raise DetectorError(f"{what}: cannot score silence ({one_line(error)})") from error
+        raise DetectorError(f"{what}: cannot score silence ({named_line(error)})") from error
     if scores_F.shape != (frames,) or not ((scores_F >= 0) & (scores_F <= 1)).all():
         raise DetectorError(f"{what}: {frames} frames of silence give {scores_F}, and not a score in [0, 1] each")
     return detector

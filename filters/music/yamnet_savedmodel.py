@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
+from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, named_line
 from filters.music.native_log import notes_dropped
 from filters.music.yamnet import import_or_explain, music_index, version_on, yamnet_grid
 from schemas.native import before_tensorflow
@@ -48,7 +48,7 @@ class YamnetSavedModel:
             cache = os.environ.get("TFHUB_CACHE_DIR")
             where = f"TFHUB_CACHE_DIR={cache}" if cache else "the default cache; TFHUB_CACHE_DIR is not set"
             raise DetectorError(
-                f"{handle}: neither in {where}, nor could it be downloaded ({one_line(error)}); "
+                f"{handle}: neither in {where}, nor could it be downloaded ({named_line(error)}); "
                 "give a folder that holds the SavedModel, or run where there is a network"
             ) from error
         return cls.from_folder(Path(folder), hop_s=hop_s)
@@ -70,7 +70,7 @@ class YamnetSavedModel:
         # TensorFlow raises many kinds of errors for a folder that is broken; all mean the same to the user.
         except Exception as error:
             raise DetectorError(
-                f"{folder}: cannot be loaded as YAMNet, a SavedModel with class_map_path() ({one_line(error)})"
+                f"{folder}: cannot be loaded as YAMNet, a SavedModel with class_map_path() ({named_line(error)})"
             ) from error
         music = music_index(map_bytes, str(map_path))
         files = [path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -78,7 +78,7 @@ class YamnetSavedModel:
         try:
             detector._window_scores(np.zeros(grid.window_samples, dtype=np.float32))
         except Exception as error:
-            raise DetectorError(f"{folder}: does not take a waveform as YAMNet does ({one_line(error)})") from error
+            raise DetectorError(f"{folder}: does not take a waveform as YAMNet does ({named_line(error)})") from error
         return detector
 
     def scores(self, wave_T: NDArray[np.float32]) -> NDArray[np.float32]:

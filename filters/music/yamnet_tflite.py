@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, one_line
+from filters.music.detector import DetectorError, FrameGrid, detector_digest, judgeable, named_line
 from filters.music.native_log import notes_dropped
 from filters.music.yamnet import import_or_explain, music_index, version_on, yamnet_grid
 from filters.music.yamnet_batches import YamnetBatches
@@ -57,7 +57,7 @@ class YamnetTflite:
                 batches = YamnetBatches.of(litert, model_bytes)
             inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
-            raise DetectorError(f"{model}: not a model that LiteRT can run ({one_line(error)})") from error
+            raise DetectorError(f"{model}: not a model that LiteRT can run ({named_line(error)})") from error
         window = grid.window_samples
         if [int(detail["shape"].prod()) for detail in inputs] != [window] or inputs[0]["dtype"] is not np.float32:
             raise DetectorError(f"{model}: its input is not {window} float32 samples, so it is not YAMNet")

@@ -26,6 +26,7 @@ from pipeline.storage import DamagedError
 from schemas.commit import FileEntry, ShardRecord
 from schemas.exits import DONE, FAILURES
 from schemas.manifest import POINTER_NAME, Manifest
+from schemas.one_line import one_line
 from schemas.shard_format import LIGHT_COLUMNS, sidecars
 
 LINE_EVERY_S = 30.0
@@ -194,7 +195,7 @@ def _sidecar_difference(run_dir: str, shard_path: str, path: str) -> str | None:
             if not shard.read(group).select(list(LIGHT_COLUMNS)).equals(shard.read(group, LIGHT_COLUMNS)):
                 return "differs from the records of its shard"
     except Exception as error:
-        return f"cannot be read or does not fit its shard ({' '.join(str(error).split())})"
+        return f"cannot be read or does not fit its shard ({one_line(error)})"
     return None
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.stores.store import AT_ONCE, READ_BYTES, FileInfo, StoreError, tried
+from schemas.one_line import one_line
 
 MAX_PUT_BYTES = 5 << 30  # of S3
 CONFLICT_ATTEMPTS = 5
@@ -203,7 +204,7 @@ class S3Store:
         try:
             yield
         except (Boto3Error, BotoCoreError, ClientError, HTTPClientError, OSError) as error:
-            raise StoreError(f"{path}: {what} ({' '.join(str(error).split())})") from error
+            raise StoreError(f"{path}: {what} ({one_line(error)})") from error
 
 
 def _code(error: Exception) -> str:
@@ -323,7 +324,7 @@ class GcsStore:
         try:
             yield
         except (GoogleAPIError, GoogleAuthError, OSError) as error:
-            raise StoreError(f"{path}: {what} ({' '.join(str(error).split())})") from error
+            raise StoreError(f"{path}: {what} ({one_line(error)})") from error
 
 
 _KINDS: dict[str, type[S3Store] | type[GcsStore]] = {"s3": S3Store, "gs": GcsStore}

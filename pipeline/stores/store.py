@@ -26,6 +26,7 @@ from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.workers.faults import MachineFaultError
+from schemas.one_line import one_line
 
 MUTEX_NAME = ".mutex"
 MUTEX_WAIT_S = 20.0
@@ -347,4 +348,4 @@ def _beam_errors(path: str, what: str) -> Iterator[None]:
     try:
         yield
     except (BeamIOError, OSError) as error:
-        raise StoreError(f"{path}: {what} ({' '.join(str(error).split())})") from error
+        raise StoreError(f"{path}: {what} ({one_line(error)})") from error

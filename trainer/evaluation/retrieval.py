@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from schemas.eval_playlist import EvalPlaylist, read_eval_playlists
 from schemas.jsonl import read_objects
-from schemas.run import Run, one_line
+from schemas.one_line import one_line
+from schemas.run import Run
 from trainer.evaluation.clips import (
     ClipSource,
     EvaluationDataError,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.digest import digest_bytes
+from schemas.one_line import one_line
 from trainer.search.nearest import Nearest, best_first
 
 _AT_ONCE = 10_000
@@ -90,5 +91,5 @@ class MilvusStore:
         return best_first(rows, np.asarray([hit["distance"] for hit in found], np.float32))
 
     def _failed(self, error: Exception) -> ValueError:
-        said = " ".join(str(error).split())
+        said = one_line(error)
         return ValueError(f"--store {self._store}: cannot be used ({said[:300]})")

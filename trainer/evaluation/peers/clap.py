@@ -13,9 +13,10 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from schemas.one_line import one_line
 from trainer.cuts import cut
 from trainer.evaluation.model import FloatArray
-from trainer.evaluation.peers.peer import Peer, device_of, one_line
+from trainer.evaluation.peers.peer import Peer, device_of
 
 
 class Clap(Peer):

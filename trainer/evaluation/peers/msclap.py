@@ -16,8 +16,9 @@ import numpy as np
 import torch
 
 from schemas.hub import check_answers
+from schemas.one_line import one_line
 from trainer.evaluation.model import FloatArray
-from trainer.evaluation.peers.peer import Peer, device_of, one_line
+from trainer.evaluation.peers.peer import Peer, device_of
 
 _TEXT_ENCODERS = {"2022": "bert-base-uncased", "2023": "gpt2"}
 # microsoft/CLAP: dataset_inference.py, as it was with the weights of 2022, and examples/zero_shot_classification.py.

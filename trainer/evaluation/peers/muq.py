@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from schemas.hub import check_answers
+from schemas.one_line import one_line
 from trainer.evaluation.model import FloatArray
-from trainer.evaluation.peers.peer import Peer, device_of, one_line
+from trainer.evaluation.peers.peer import Peer, device_of
 
 _TOWERS = {"audio_model": "OpenMuQ/MuQ-large-msd-iter", "text_model": "xlm-roberta-base"}
 
