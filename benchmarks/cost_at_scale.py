@@ -96,7 +96,7 @@ def table(recordings: Sequence[int], cores: int, price: float | None) -> Iterato
     yield _row(head)
     yield _row(["---"] * len(head))
     for unit in units():
-        yield _row([unit.step, unit.result, f"{_ms(unit.seconds)}", *_hours(unit, recordings, cores, price)])
+        yield _row([unit.step, unit.result, _ms(unit.seconds), *_hours(unit, recordings, cores, price)])
     shards = [f"{-(-count // DEFAULT_ROWS_PER_SHARD):,}" for count in recordings]
     yield _row([f"shards of {DEFAULT_ROWS_PER_SHARD}", "", "", *shards])
     yield _row(["audio, at most", "", "", *(f"{count * AUDIO_BYTES / 1e12:.1f} TB" for count in recordings)])

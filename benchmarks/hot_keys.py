@@ -11,21 +11,17 @@ caps hold.
 """
 
 import argparse
-import contextlib
 import json
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow.parquet as pq
 
-from benchmarks.machine import pss_bytes, write_result
+from benchmarks.machine import watched, write_result
 from pipeline.settings import TextConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,17 +110,8 @@ def plan(paths: dict[str, Path], output: Path, workers: int) -> dict[str, Any]:
                "--output", str(output), "--direct_num_workers", str(workers)]  # fmt: skip
     for name, path in paths.items():
         command += [f"--{name}", str(path)]
-    started = time.monotonic()
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        peak_bytes = 0
-        tree = psutil.Process(process.pid)
-        while process.poll() is None:
-            with contextlib.suppress(psutil.Error):  # it has just ended
-                peak_bytes = max(peak_bytes, pss_bytes([tree, *tree.children(recursive=True)]))
-            time.sleep(SAMPLE_S)
-    if process.returncode:
-        raise SystemExit(f"mulan mine left with {process.returncode}")
-    return {"wall_s": round(time.monotonic() - started, 1), "peak_mib": round(peak_bytes / 2**20)}
+    took = watched(command, cwd=ROOT, sample_s=SAMPLE_S)
+    return {"wall_s": took["wall_s"], "peak_mib": took["peak_pss_mib"]}
 
 
 def plan_content(output: Path) -> dict[str, bytes]:

@@ -14,19 +14,16 @@ all its processes. Growth is the cost a shard at the largest N over that at the 
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import soundfile
 
-from benchmarks.machine import children_cpu_s, pss_bytes, write_result
+from benchmarks.machine import watched, write_result
 from benchmarks.plan_text import TENTH, Texts, catalogue, write_lines
 from pipeline.run_folder import layout
 from pipeline.settings import DEFAULT_ROWS_PER_SHARD
@@ -50,23 +47,7 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
 def mine(catalogue_path: Path, output: Path, rows_per_shard: int) -> dict[str, float]:
     command = [sys.executable, "-m", "openmulan", "mine", "--quiet", "--tokenizer", "none", "--max_failure_rate", "1"]
     command += ["--catalog", str(catalogue_path), "--output", str(output), "--rows_per_shard", str(rows_per_shard)]
-    before_s, started = children_cpu_s(), time.monotonic()
-    peak_bytes = 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        tree = psutil.Process(process.pid)
-        while process.poll() is None:
-            try:
-                peak_bytes = max(peak_bytes, pss_bytes([tree, *tree.children(recursive=True)]))
-            except psutil.Error:  # it has just ended
-                break
-            time.sleep(SAMPLE_S)
-    if process.returncode:
-        raise SystemExit(f"mulan mine left with {process.returncode}")
-    return {
-        "cpu_s": round(children_cpu_s() - before_s, 2),
-        "wall_s": round(time.monotonic() - started, 1),
-        "peak_pss_mib": round(peak_bytes / 2**20),
-    }
+    return watched(command, cwd=ROOT, sample_s=SAMPLE_S)
 
 
 class Copies:
@@ -93,7 +74,7 @@ def multiply(output: Path, shards: int) -> None:
     first = part_key(GENERATION, 0)
     record = json.loads(Path(layout.shard_commit_path(str(output), first)).read_text(encoding="utf-8"))
     copies = {path: Copies(output / path) for path in files_of(part, record)}
-    parts = plan["parts"][:1]
+    parts = [part]
     for index in range(1, shards):
         key = part_key(GENERATION, index)
 

@@ -5,9 +5,10 @@ import importlib.metadata
 import json
 import os
 import platform
+import subprocess
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,31 @@ def children_cpu_s() -> float:
     """Of the processes that this one has seen the end of, and theirs."""
     times = os.times()
     return times.children_user + times.children_system
+
+
+def watched(
+    command: Sequence[str], *, cwd: Path, sample_s: float, look: Callable[[], object] = lambda: None
+) -> dict[str, float]:
+    """Run a command to its end: CPU and clock, and the most memory that its processes had at once, as far as samples
+    tell. `look` is called with each of them."""
+    before_s, started = children_cpu_s(), time.monotonic()
+    peak_bytes = 0
+    with subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL) as process:
+        tree = psutil.Process(process.pid)
+        while process.poll() is None:
+            try:
+                peak_bytes = max(peak_bytes, pss_bytes([tree, *tree.children(recursive=True)]))
+            except psutil.Error:  # it has just ended
+                break
+            look()
+            time.sleep(sample_s)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command[1:4])} left with {process.returncode}")
+    return {
+        "cpu_s": round(children_cpu_s() - before_s, 2),
+        "wall_s": round(time.monotonic() - started, 1),
+        "peak_pss_mib": round(peak_bytes / 2**20),
+    }
 
 
 def write_result(name: str, result: dict[str, Any], *, packages: tuple[str, ...], command: str) -> Path:

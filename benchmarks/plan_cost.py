@@ -27,9 +27,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from benchmarks.machine import RESULTS, children_cpu_s, pss_bytes, write_result
+from benchmarks.machine import RESULTS, children_cpu_s, watched, write_result
 from benchmarks.plan_text import PAPER, TENTH, Texts, Volume, catalogue, identifier, write_lines, write_tables
 from filters.long_form.gates import judge
 from filters.long_form.sentences import duplicate_key, sentences
@@ -51,25 +49,9 @@ def plan(tables: dict[str, Path], output: Path, workers: int) -> dict[str, float
     command = [sys.executable, "-m", "openmulan", "mine", "--dry_run", "--quiet", "--tokenizer", "none"]
     command += ["--output", str(output), "--direct_num_workers", str(workers)]
     command += [part for name, path in tables.items() for part in (f"--{name}", str(path))]
-    before, started = children_cpu_s(), time.monotonic()
-    peak_bytes = disk_bytes = 0
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-        tree = psutil.Process(process.pid)
-        while process.poll() is None:
-            try:
-                peak_bytes = max(peak_bytes, pss_bytes([tree, *tree.children(recursive=True)]))
-            except psutil.Error:  # it has just ended
-                break
-            disk_bytes = max(disk_bytes, _temporary_bytes(output))
-            time.sleep(SAMPLE_S)
-    if process.returncode:
-        raise SystemExit(f"mulan mine left with {process.returncode}")
-    return {
-        "cpu_s": round(children_cpu_s() - before, 2),
-        "wall_s": round(time.monotonic() - started, 1),
-        "peak_pss_mib": round(peak_bytes / 2**20),
-        "temporary_mib": round(disk_bytes / 2**20),
-    }
+    disk_bytes = [0]
+    took = watched(command, cwd=ROOT, sample_s=SAMPLE_S, look=lambda: disk_bytes.append(_temporary_bytes(output)))
+    return {**took, "temporary_mib": round(max(disk_bytes) / 2**20)}
 
 
 def _temporary_bytes(output: Path) -> int:

@@ -262,6 +262,17 @@ def temporary_path(run_dir: str) -> str:
 
 
 @contextlib.contextmanager
+def temporary_file(run_dir: str, content: bytes) -> Iterator[str]:
+    """The path of a file for the workers, which is there as long as the body lasts."""
+    path = temporary_path(run_dir)
+    write_bytes(path, content)
+    try:
+        yield path
+    finally:
+        delete([path])
+
+
+@contextlib.contextmanager
 def staged(run_dir: str) -> Iterator[str]:
     """The path of a local file to be written and then `publish`ed; what is not published is deleted."""
     folder = join(run_dir, TMP_FOLDER) if is_local(run_dir) else tempfile.gettempdir()

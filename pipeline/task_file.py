@@ -16,19 +16,16 @@ from pipeline import storage
 
 def write(path: str, tasks: Iterable[Any]) -> None:
     """A line of JSON for each task."""
-    storage.write_bytes(path, b"".join(f"{json.dumps(task)}\n".encode() for task in tasks))
+    storage.write_bytes(path, _lines(tasks))
 
 
-@contextlib.contextmanager
-def written(run_dir: str, tasks: Iterable[Any]) -> Iterator[str]:
-    """The path of a file of tasks that is there as long as the body lasts. What a killed launcher leaves of it is swept
-    with the other temporary files."""
-    path = storage.temporary_path(run_dir)
-    write(path, tasks)
-    try:
-        yield path
-    finally:
-        storage.delete([path])
+def written(run_dir: str, tasks: Iterable[Any]) -> contextlib.AbstractContextManager[str]:
+    """The path of a file of tasks that is there as long as the body lasts."""
+    return storage.temporary_file(run_dir, _lines(tasks))
+
+
+def _lines(tasks: Iterable[Any]) -> bytes:
+    return b"".join(f"{json.dumps(task)}\n".encode() for task in tasks)
 
 
 class ReadTasks(beam.PTransform):

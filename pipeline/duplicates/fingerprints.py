@@ -114,7 +114,8 @@ def fingerprint_run(run_dir: str, records: Iterable[ShardRecord], hold: Hold, ru
         log.info("fingerprints: %d of %d shards", len(missing), len(shards))
         with task_file.written(run_dir, (record.to_json() for record in missing)) as path:
             run(f"fingerprints of {len(missing)} shards", partial(make, records=path, hold=hold))
-        made = list(storage.side_by_side(run_dir, read, shards))
+        new = storage.side_by_side(run_dir, read, missing)
+        made = [next(new) if found is None else found for found in made]
     files = sorted(found.file.path for found in made if found is not None)
     if len(files) != len(shards):
         raise RuntimeError("fingerprints of a shard are missing; run the same command again to make them")

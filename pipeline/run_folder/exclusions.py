@@ -11,17 +11,12 @@ from schemas.exclusion import ExclusionList
 
 @contextlib.contextmanager
 def written(run_dir: str, exclude: ExclusionList) -> Iterator[str]:
-    """The path of a file that is there as long as the body lasts; empty where nothing is excluded. What a killed
-    launcher leaves of it is swept with the other temporary files."""
-    if not exclude.digest():
+    """The path of a file that is there as long as the body lasts; empty where nothing is excluded."""
+    if exclude == ExclusionList():
         yield ""
         return
-    path = storage.temporary_path(run_dir)
-    storage.write_json(path, exclude.to_json())
-    try:
+    with storage.temporary_file(run_dir, storage.json_bytes(exclude.to_json())) as path:
         yield path
-    finally:
-        storage.delete([path])
 
 
 def read(path: str) -> ExclusionList:
