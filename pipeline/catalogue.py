@@ -85,17 +85,20 @@ class Table(Generic[Record]):
     number_fields: tuple[str, ...]
     parse: Callable[[Mapping[str, Any]], Record]
 
-    def select(self, value: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
-        return {field: value.get(columns.get(field, field)) for field in self.fields}
+    def columns(self, named: Mapping[str, str]) -> dict[str, str]:
+        """The column of each field; `named` are those that have another name."""
+        return {field: named.get(field, field) for field in self.fields}
 
-    def wanted(self, columns: Mapping[str, str]) -> frozenset[str]:
-        return frozenset(columns.get(field, field) for field in self.fields)
+    def wanted(self, named: Mapping[str, str]) -> frozenset[str]:
+        return frozenset(self.columns(named).values())
 
     def typed(self, values: dict[str, Any], *, from_text: bool, tags_separator: str | None) -> dict[str, Any]:
         """Lists and numbers from their texts: every cell of CSV is a text, and tags are one where a separator says so.
 
         Raises RowError.
         """
+        if not (from_text or tags_separator):
+            return values
         for field in self.list_fields:
             separator = tags_separator if field == TAGS else None
             if isinstance(cell := values.get(field), str) and (from_text or separator):
@@ -158,15 +161,22 @@ def read_items(
     path, line, rejects = piece.path, piece.line, 0
     most_rejects = max(MAX_REJECTS // piece.of, min(MAX_REJECTS, MIN_REJECTS_OF_PIECE))
     try:
-        wanted = table.wanted(columns)
+        kind = table_format(path)
+        from_text = kind in ("csv", "tsv")
+        column_of = table.columns(columns)
         folders = partition_values(path)
-        for line, value in _values(piece, table_format(path), wanted, meter):
+        for line, value in _values(piece, kind, frozenset(column_of.values()), meter):
             if isinstance(value, Reject):
                 item: tuple[int, Record] | Reject = value
                 cells: Mapping[str, Any] = {}
             else:
                 cells = {**value, **folders} if folders else value
-                item = _record(table, path, line, cells, columns, tags_separator)
+                selected = select(cells, column_of)
+                try:
+                    typed = table.typed(selected, from_text=from_text, tags_separator=tags_separator)
+                    item = line, table.parse(typed)
+                except RowError as error:
+                    item = _unusable(table, path, line, cells, column_of, error)
             yield item, cells
             rejects += isinstance(item, Reject)
             if rejects >= most_rejects:
@@ -180,36 +190,36 @@ def read_items(
         yield Reject(file=path, line=line + 1, reason=Reason.UNREADABLE_FILE, detail=detail), {}
 
 
-def _record(
-    table: Table[Record],
+def select(cells: Mapping[str, Any], column_of: Mapping[str, str]) -> dict[str, Any]:
+    """What a row has for each field, by `Table.columns`."""
+    return {field: cells.get(column) for field, column in column_of.items()}
+
+
+def _unusable(
+    table: Table[Any],
     path: str,
     line: int,
-    value: Mapping[str, Any],
-    columns: Mapping[str, str],
-    tags_separator: str | None,
-) -> tuple[int, Record] | Reject:
-    selected = table.select(value, columns)
-    try:
-        from_text = table_format(path) in ("csv", "tsv")
-        return line, table.parse(table.typed(selected, from_text=from_text, tags_separator=tags_separator))
-    except RowError as error:
-        return Reject(
-            file=path,
-            line=line,
-            reason=error.reason,
-            detail=error.detail + _column_hint(table, error, value, columns),
-            excerpt=_excerpt(_text_of(value)),
-            recording_id=_storable_id(selected.get("recording_id")),
-        )
+    cells: Mapping[str, Any],
+    column_of: Mapping[str, str],
+    error: RowError,
+) -> Reject:
+    return Reject(
+        file=path,
+        line=line,
+        reason=error.reason,
+        detail=error.detail + _column_hint(error, cells, column_of),
+        excerpt=_excerpt(_text_of(cells)),
+        recording_id=_storable_id(select(cells, column_of).get("recording_id")),
+    )
 
 
-def _column_hint(table: Table[Any], error: RowError, value: Mapping[str, Any], columns: Mapping[str, str]) -> str:
+def _column_hint(error: RowError, cells: Mapping[str, Any], column_of: Mapping[str, str]) -> str:
     """Where a required field is missing because its column is: what columns there are."""
-    lacking = [field for field in table.fields if error.detail == f"{field} is missing"]
-    if not lacking or columns.get(lacking[0], lacking[0]) in value:
+    lacking = next((field for field in column_of if error.detail == f"{field} is missing"), None)
+    if lacking is None or column_of[lacking] in cells:
         return ""
-    names = ", ".join(str(name)[:EXCERPT_CHARS] for name in itertools.islice(value, 10))
-    return f": there is no column {columns.get(lacking[0], lacking[0])} among {names} (--map {lacking[0]}=COLUMN)"
+    names = ", ".join(str(name)[:EXCERPT_CHARS] for name in itertools.islice(cells, 10))
+    return f": there is no column {column_of[lacking]} among {names} (--map {lacking}=COLUMN)"
 
 
 def _storable_id(value: Any) -> str | None:

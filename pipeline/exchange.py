@@ -6,9 +6,11 @@ read once, and one partition after the other is in memory. The files are the att
 whole.
 """
 
+import collections
 import json
 import struct
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,6 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import storage
-from schemas.digest import hash64
 
 # Of a bundle, before they go to a file.
 BUFFER_BYTES = 32 << 20
@@ -39,40 +40,47 @@ class Exchange:
     folder: str | None = None
     partitions: int = 1
 
-    def partition(self, key: str) -> int:
-        return hash64(key) % self.partitions
+    def partition(self, name: bytes) -> int:
+        """Of a key: the same in every process. It decides nothing that comes out."""
+        return zlib.crc32(name) % self.partitions
+
+
+def _as_it_is(element: Any) -> Any:
+    return element
+
+
+# Of an element its key and its value, which JSON can hold.
+Pair = Callable[[Any], tuple[str, Any]]
 
 
 class Spill(beam.PTransform):
-    """(key, value) in, (partition, segment) out: values that JSON can hold are in files of the exchange."""
+    """Elements in, (partition, segment) out: what `pair` makes of them is in files of the exchange."""
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, pair: Pair = _as_it_is) -> None:
         super().__init__()
-        self._spill = _Spill(exchange)
+        self._spill = _Spill(exchange, pair)
 
     def expand(self, values: Any) -> Any:
         return values | beam.ParDo(self._spill)
 
 
 class _Spill(beam.DoFn):
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, pair: Pair) -> None:
         self._exchange = exchange
+        self._pair = pair
 
     def setup(self) -> None:
         storage.make_folder(str(self._exchange.folder))
 
     def start_bundle(self) -> None:
-        self._buffers: dict[int, bytearray] = {}
+        self._buffers: dict[int, bytearray] = collections.defaultdict(bytearray)
         self._held = 0
 
-    def process(self, element: tuple[str, Any]) -> Iterator[tuple[int, Segment]]:
-        key, value = element
+    def process(self, element: Any) -> Iterator[tuple[int, Segment]]:
+        key, value = self._pair(element)
         name = _to_bytes(key)
         content = _encoded(value)
-        buffer = self._buffers.setdefault(self._exchange.partition(key), bytearray())
-        buffer += _SIZES.pack(len(name), len(content))
-        buffer += name
-        buffer += content
+        self._buffers[self._exchange.partition(name)] += b"".join((_SIZES.pack(len(name), len(content)), name, content))
         self._held += _SIZES.size + len(name) + len(content)
         if self._held >= BUFFER_BYTES:
             yield from self._flush()
@@ -82,53 +90,58 @@ class _Spill(beam.DoFn):
             yield GlobalWindows.windowed_value(segment)
 
     def _flush(self) -> Iterator[tuple[int, Segment]]:
-        buffers, self._buffers, self._held = self._buffers, {}, 0
+        buffers, self._buffers, self._held = self._buffers, collections.defaultdict(bytearray), 0
         if not buffers:
             return
         path = storage.join(str(self._exchange.folder), uuid.uuid4().hex)
         with open(path, "xb") as stream:
-            for partition, buffer in buffers.items():
-                packed = pa.compress(buffer, codec=CODEC, asbytes=True)
-                yield partition, (path, stream.tell(), len(packed), len(buffer))
+            for partition, plain in buffers.items():
+                packed = pa.compress(plain, codec=CODEC, asbytes=True)
+                yield partition, (path, stream.tell(), len(packed), len(plain))
                 stream.write(packed)
 
 
-class Meet(beam.PTransform):
-    """(partition, segment) in, (key, all its values) out, each value by `decode` from what JSON made of it."""
+# What a key and all its values come to; a value is what JSON has made of it.
+Met = Callable[[str, list[Any]], Iterable[Any]]
 
-    def __init__(self, decode: Callable[[Any], Any]) -> None:
+
+class Meet(beam.PTransform):
+    """(partition, segment) in, what `met` makes of each key out."""
+
+    def __init__(self, met: Met) -> None:
         super().__init__()
-        self._meet = _Meet(decode)
+        self._meet = _Meet(met)
 
     def expand(self, segments: Any) -> Any:
         return segments | beam.GroupByKey() | beam.ParDo(self._meet)
 
 
 class _Meet(beam.DoFn):
-    def __init__(self, decode: Callable[[Any], Any]) -> None:
-        self._decode = decode
+    def __init__(self, met: Met) -> None:
+        self._met = met
 
-    def process(self, group: tuple[int, Iterable[Segment]]) -> Iterator[tuple[str, list[Any]]]:
-        contents: dict[bytes, list[memoryview]] = {}
+    def process(self, group: tuple[int, Iterable[Segment]]) -> Iterator[Any]:
+        contents: dict[bytes, list[bytes]] = collections.defaultdict(list)
         for segment in sorted(group[1]):
             for name, content in _read(segment):
-                contents.setdefault(name, []).append(content)
+                contents[name].append(content)
         for name in sorted(contents):
-            yield _to_text(name), [self._decode(_decoded(content)) for content in contents.pop(name)]
+            yield from self._met(_to_text(name), list(map(_decoded, contents.pop(name))))
 
 
-def _read(segment: Segment) -> Iterator[tuple[bytes, memoryview]]:
+def _read(segment: Segment) -> Iterator[tuple[bytes, bytes]]:
+    """Names and values are copies: views of a buffer would be larger, and are looked through by the collector."""
     path, start, packed, size = segment
     with open(path, "rb") as stream:
         stream.seek(start)
-        plain = memoryview(pa.decompress(stream.read(packed), decompressed_size=size, codec=CODEC, asbytes=True))
+        plain = pa.decompress(stream.read(packed), decompressed_size=size, codec=CODEC, asbytes=True)
     at = 0
     while at < size:
         name_bytes, content_bytes = _SIZES.unpack_from(plain, at)
-        at += _SIZES.size
-        end = at + name_bytes
-        yield bytes(plain[at:end]), plain[end : end + content_bytes]
+        start = at + _SIZES.size
+        end = start + name_bytes
         at = end + content_bytes
+        yield plain[start:end], plain[end:at]
 
 
 def _encoded(value: Any) -> bytes:
@@ -138,7 +151,7 @@ def _encoded(value: Any) -> bytes:
         return _PLAIN + _to_bytes(json.dumps(value, ensure_ascii=False, separators=(",", ":"), check_circular=False))
 
 
-def _decoded(content: memoryview) -> Any:
+def _decoded(content: bytes) -> Any:
     return json.loads(_to_text(content)) if content[:1] == _PLAIN else orjson.loads(content)
 
 
@@ -147,7 +160,7 @@ def _to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
-def _to_text(content: bytes | memoryview) -> str:
+def _to_text(content: bytes) -> str:
     return str(content, "utf-8", "surrogatepass")
 
 

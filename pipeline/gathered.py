@@ -3,16 +3,16 @@
 Values are of a kind that JSON holds, but for numbers as keys of a sketch's entries, which `gathered_of` makes again.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 import apache_beam as beam
+import orjson
 
 from pipeline import storage
 from pipeline.settings import TextConfig
 from pipeline.sketch import Sketch, empty_sketch, merge_sketches
-from schemas.catalogue import CatalogueRow, parse_catalogue_row
+from schemas.catalogue import CatalogueRow
 from schemas.digest import canonical_json, digest_text
 from schemas.sources import SOURCES, TextSource
 
@@ -53,16 +53,16 @@ def _entries(entries: dict[str, Any]) -> dict[int, Any]:
     return {int(key): tuple(entry) for key, entry in entries.items()}
 
 
-def parse_row(row: Row) -> tuple[CatalogueRow, str]:
+def read_row(row: Row) -> tuple[CatalogueRow, str]:
     """The row, and the folder of its file, which its paths are relative to."""
-    return parse_catalogue_row(json.loads(row[1])), storage.parent(row[2])
+    return CatalogueRow.from_json(orjson.loads(row[1])), storage.parent(row[2])
 
 
 class Gather(beam.CombineFn):
     """Everything of one recording, within the caps."""
 
     def __init__(self, text: TextConfig) -> None:
-        self._text = text
+        self._caps = {source.key: text.cap(source) for source in SOURCES}
 
     def create_accumulator(self, *args: Any, **kwargs: Any) -> Gathered:
         return None, None, {}
@@ -87,9 +87,7 @@ class Gather(beam.CombineFn):
         return row, one[1] or other[1], self._merge_sketches(one[2], other[2])
 
     def _merge_sketches(self, into: dict[str, Sketch], other: dict[str, Sketch]) -> dict[str, Sketch]:
-        for source in SOURCES:
-            if source.key in other:
-                # Into one of its own: an input may be seen again by a retried bundle, and this is changed in place.
-                mine = into.get(source.key) or empty_sketch()
-                into[source.key] = merge_sketches(mine, other[source.key], self._text.cap(source))
+        for key, sketch in other.items():
+            # Into one of its own: an input may be seen again by a retried bundle, and this is changed in place.
+            into[key] = merge_sketches(into.get(key) or empty_sketch(), sketch, self._caps[key])
         return into

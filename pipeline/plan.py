@@ -19,17 +19,18 @@ from apache_beam.transforms.window import GlobalWindows
 from pipeline import storage
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.exchange import Exchange, Meet, Spill, read_segments
-from pipeline.gathered import Gather, Gathered, gathered_of, known_of, parse_row, row_of, said_of
+from pipeline.gathered import Gather, Gathered, gathered_of, known_of, read_row, row_of, said_of
 from pipeline.progress.counters import count_annotations, count_planned
 from pipeline.run_folder import exclusions, layout
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.settings import NONE, TextConfig
-from pipeline.sketch import Sketch, annotations_in, empty_sketch
+from pipeline.sketch import Sketch, annotations_in, empty_sketch, text_key
 from pipeline.storage import DamagedError
 from pipeline.survey import SEGMENTS
 from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, WriteLines, WriteTotals, within_limit
 from pipeline.task_file import ReadTasks
 from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_texts
+from pipeline.workers.memory import spare_what_stays
 from schemas.accounting import Account
 from schemas.columns import completed
 from schemas.commit import PartRecord
@@ -87,8 +88,7 @@ def plan(
     else:
         segments = [begin | beam.Create([attempt.totals_path(SEGMENTS)]) | beam.FlatMap(read_segments)]
         segments += [texts | f"spill {kind}" >> Spill(exchange) for kind, texts in said.items()]
-        met = segments | beam.Flatten() | "meet" >> Meet(gathered_of)
-        gathered = met | "gather" >> beam.FlatMap(_gather_within, gather, cutoff)
+        gathered = segments | beam.Flatten() | "meet" >> Meet(functools.partial(_gather_within, gather, cutoff))
     planned = gathered | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(
         REMOVED, ORPHANS, main=ROWS
     )
@@ -101,11 +101,11 @@ def plan(
         from pipeline.score import ScoreSentences
 
         scored = scored | "score sentences" >> ScoreSentences(lf_model)
-    by_shard = scored | "by shard" >> beam.Map(lambda row: (str(shard_of(row[0]["recording_id"], shards)), row))
+    by_shard = functools.partial(_by_shard, shards)
     if exchange.folder is None:
-        grouped = by_shard | "group by shard" >> beam.GroupByKey()
+        grouped = scored | "by shard" >> beam.Map(by_shard) | "group by shard" >> beam.GroupByKey()
     else:
-        grouped = by_shard | "spill rows" >> Spill(exchange) | "meet by shard" >> Meet(tuple)
+        grouped = scored | "spill rows" >> Spill(exchange, by_shard) | "meet by shard" >> Meet(_as_met)
     _ = grouped | "write parts" >> beam.ParDo(_WritePart(attempt))
 
 
@@ -115,14 +115,22 @@ def _row_within(read: tuple[str, int, Any], cutoff: int | None) -> Iterator[tupl
 
 
 def _gather_within(
-    met: tuple[str, list[Gathered]], gather: Gather, cutoff: int | None
+    gather: Gather, cutoff: int | None, recording_id: str, values: list[Any]
 ) -> Iterator[tuple[str, Gathered]]:
     """Beyond the limit nothing counts but that an earlier generation has the recording."""
-    recording_id, values = met
+    found = [gathered_of(value) for value in values]
     if not within_limit(recording_id, cutoff):
-        values = [(None, known, {}) for _, known, _ in values if known is not None]
-    if values:
-        yield recording_id, gather.merge_accumulators(values)
+        found = [(None, known, {}) for _, known, _ in found if known is not None]
+    if found:
+        yield recording_id, gather.merge_accumulators(found)
+
+
+def _by_shard(shards: int, row: PlannedRow) -> tuple[str, PlannedRow]:
+    return str(shard_of(row[0]["recording_id"], shards)), row
+
+
+def _as_met(key: str, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    yield key, values
 
 
 class _TextStage(beam.DoFn):
@@ -134,6 +142,7 @@ class _TextStage(beam.DoFn):
         self._cutoff = cutoff
 
     def setup(self) -> None:
+        spare_what_stays()
         self._counter = load_counter(storage.read_bytes(self._tokenizer).decode() if self._tokenizer else "")
 
 
@@ -208,10 +217,11 @@ class _PlaylistText(_SideTable):
         return recording_ids
 
     def _adder(self, record: Any) -> Callable[[Sketch], None]:
-        (tokens,) = self._counter.count([record.title])  # once, however many recordings it has
+        # Once, however many recordings it has.
+        (tokens,) = self._counter.count([record.title])
         return functools.partial(
             add_playlist_title,
-            playlist_id=record.playlist_id,
+            playlist_key=text_key(record.playlist_id),
             title=record.title,
             tokens=tokens,
             cap=self._text.max_pl,
@@ -245,7 +255,7 @@ class _PlanRow(_TextStage):
         row_digest = chosen[0]
         if known is not None and row_digest == known[0]:
             return
-        row, base_uri = parse_row(chosen)
+        row, base_uri = read_row(chosen)
         texts = plan_texts(row, sketches, self._counter, self._text)
         plan_row = {
             "recording_id": recording_id,
@@ -274,9 +284,12 @@ class _WritePart(beam.DoFn):
         hits: collections.Counter[str] = collections.Counter()
         for row, row_counts, row_hits in planned:
             rows.append(row)
-            hits.update(row_hits)
+            for rule, count in row_hits.items():
+                hits[rule] += count
             for source, more in row_counts.items():
-                counts[source].update(more)
+                total = counts[source]
+                for name, count in more.items():
+                    total[name] += count
         accounts = {source: Account.from_counts(total) for source, total in counts.items()}
         rows.sort(key=row_order)
         count_annotations(accounts)

@@ -24,9 +24,13 @@ def empty_sketch() -> Sketch:
     return {}, {}, [0, 0, 0]
 
 
-def add_text(sketch: Sketch, *, identity: str, text: str, tokens: int, cap: int) -> None:
-    """Count a text and keep it, as far as the cap allows; texts of one identity are one entry."""
-    key = hash64(identity) >> 1  # as a signed 64-bit integer, which Beam's coders write as it is
+def text_key(identity: str) -> int:
+    """What texts share that are one entry: a signed 64-bit integer, which Beam's coders write as it is."""
+    return hash64(identity) >> 1
+
+
+def add_text(sketch: Sketch, key: int, text: str, tokens: int, cap: int) -> None:
+    """Count a text and keep it, as far as the cap allows; texts of one key are one entry."""
     entries, _, counted = sketch
     counted[_ANNOTATIONS] += 1
     counted[_TOKENS] += tokens

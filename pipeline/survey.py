@@ -83,11 +83,13 @@ def survey(
         parts = earlier | "earlier" >> beam.MapTuple(lambda recording_id, part: (recording_id, ([], 0, part)))
         met = (candidates, parts) | beam.Flatten() | beam.CombinePerKey(ChooseRow())
     else:
-        rows = tables[ROWS] | "rows" >> beam.Map(row_of)
         parts = earlier | "earlier" >> beam.MapTuple(known_of)
-        spilled = (rows | "spill rows" >> Spill(exchange), parts | "spill parts" >> Spill(exchange)) | beam.Flatten()
+        spilled = (
+            tables[ROWS] | "spill rows" >> Spill(exchange, row_of),
+            parts | "spill parts" >> Spill(exchange),
+        ) | beam.Flatten()
         _ = spilled | WriteSegments(attempt.totals_path(SEGMENTS))
-        met = spilled | Meet(_choice) | "choose" >> beam.MapTuple(_choose)
+        met = spilled | Meet(_choose)
     chosen = met | beam.ParDo(_Classify(attempt.run_dir), beam.pvalue.AsSingleton(cutoff)).with_outputs(
         REJECTS, main=ROWS
     )
@@ -129,14 +131,15 @@ def _candidate(row: tuple[str, int, Any]) -> tuple[str, Choice]:
     return record.recording_id, ([(record.digest(), file, line)], 1, None)
 
 
+def _choose(recording_id: str, values: list[Any]) -> Iterator[tuple[str, Choice]]:
+    choices = [_choice(value) for value in values]
+    yield recording_id, choices[0] if len(choices) == 1 else ChooseRow().merge_accumulators(choices)
+
+
 def _choice(value: Any) -> Choice:
     """What of a value that is kept for the plan counts here."""
     row, known, _ = value
     return ([(row[0], row[2], row[3])], 1, None) if row is not None else ([], 0, tuple(known))
-
-
-def _choose(recording_id: str, choices: list[Choice]) -> tuple[str, Choice]:
-    return recording_id, ChooseRow().merge_accumulators(choices)
 
 
 class ChooseRow(beam.CombineFn):
@@ -177,11 +180,15 @@ class _Classify(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         yield GlobalWindows.windowed_value(dict(self._counts))
 
+    def _count(self, more: dict[str, int]) -> None:
+        for name, count in more.items():
+            self._counts[name] += count
+
     def process(self, element: tuple[str, Choice], cutoff: int | None) -> Iterator[Any]:
         recording_id, (candidates, seen, known) = element
         if candidates and not within_limit(recording_id, cutoff):
             count_left_out_row(CATALOGUE.kind, Reason.OVER_LIMIT, seen)
-            self._counts.update({"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen})
+            self._count({"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen})
             if known is None:
                 return
             candidates = []
@@ -190,14 +197,11 @@ class _Classify(beam.DoFn):
             removed = self._suppressed is not None and recording_id in self._suppressed
             self._counts["removed" if removed else "gone"] += 1
             return
-        counts = {"rows": seen, "recordings": 1, f"reason:{Reason.REPEATED_ID}": seen - 1}
         count_left_out_row(CATALOGUE.kind, Reason.REPEATED_ID, seen - 1)
         row_digest = candidates[0][0]
-        if known is None:
-            counts["new"] = 1
-        else:
-            counts["unchanged" if known[0] == row_digest else "changed"] = 1
-        self._counts.update({**counts, **digest_counts(recording_id, row_digest)})
+        state = "new" if known is None else "unchanged" if known[0] == row_digest else "changed"
+        self._count({"rows": seen, "recordings": 1, f"reason:{Reason.REPEATED_ID}": seen - 1, state: 1})
+        self._count(digest_counts(recording_id, row_digest))
         for _, file, line in candidates[1:]:
             yield beam.pvalue.TaggedOutput(
                 REJECTS,

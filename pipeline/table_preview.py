@@ -22,12 +22,13 @@ from pipeline.catalogue import (
     Table,
     is_python_list,
     read_items,
+    select,
     without_secrets,
 )
 from pipeline.settings import JobSettings
 from schemas.cells import is_no_value
 
-PREVIEW_ROWS = 100_000  # of a table; what stands behind them is not read for this
+PREVIEW_ROWS = 10_000  # of a table; what stands behind them is not read for this
 SAMPLES = 3
 SHOWN_COLUMNS = 20
 SAMPLE_CHARS = 240
@@ -40,7 +41,7 @@ class Preview:
     """Counts over the first rows of a table."""
 
     table: Table[Any]
-    columns: Mapping[str, str]  # field -> column, where the names differ
+    columns: Mapping[str, str]  # field -> column
     tags_separator: str | None
     rows: int = 0
     rejects: int = 0
@@ -54,13 +55,10 @@ class Preview:
     array_tags: int = 0
     frame_ids: int = 0  # texts such as 12.0 and nan
 
-    def column(self, field: str) -> str:
-        return self.columns.get(field, field)
-
     def add(self, item: tuple[int, Any] | Reject, cells: Mapping[str, Any]) -> None:
         self.rows += 1
         self.names.update(dict.fromkeys(cells))
-        values = self.table.select(cells, self.columns)
+        values = select(cells, self.columns)
         self.filled.update(name for name, value in values.items() if not is_no_value(value) and value not in ("", []))
         self._look_at_tags(values.get(TAGS))
         identifier = values.get(self.table.fields[0])
@@ -84,7 +82,7 @@ class Preview:
         rows = f"{self.rows:,} rows" if self.is_whole else f"the first {self.rows:,} rows"
         lines = [f"{self.table.kind}: {rows}, {self.rows - self.rejects:,} of which can be used"]
         lines += [f"  {name:<15}{self.filled[name]:>10,}  {self._origin(name)}" for name in self.table.fields]
-        unused = [name for name in self.names if name not in {self.column(name) for name in self.table.fields}]
+        unused = [name for name in self.names if name not in self.columns.values()]
         if unused:
             more = f" and {len(unused) - SHOWN_COLUMNS} more" if len(unused) > SHOWN_COLUMNS else ""
             lines.append(f"  not used       {', '.join(unused[:SHOWN_COLUMNS])}{more}")
@@ -93,7 +91,7 @@ class Preview:
         return "".join(f"{_legible(line).rstrip()}\n" for line in lines)
 
     def _origin(self, name: str) -> str:
-        column = self.column(name)
+        column = self.columns[name]
         if column in self.names or not self.names:
             return f"column {column}" if column != name else ""
         free = {other.lower(): other for other in self.names if other not in self.columns.values()}
@@ -127,7 +125,7 @@ def _legible(line: str) -> str:
 def preview(
     table: Table[Any], paths: tuple[str, ...], columns: Mapping[str, str], tags_separator: str | None
 ) -> Preview:
-    made = Preview(table=table, columns=columns, tags_separator=tags_separator)
+    made = Preview(table=table, columns=table.columns(columns), tags_separator=tags_separator)
     items = (pair for path in paths for pair in read_items(table, path, columns, tags_separator))
     for item, cells in itertools.islice(items, PREVIEW_ROWS):
         made.add(item, cells)

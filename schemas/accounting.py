@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from schemas.reasons import Outcome, Reason
 
 Number = TypeVar("Number", int, float)
+_KEPT = Outcome.KEPT.value
 
 
 def sum_counts(parts: Iterable[Mapping[str, Number]]) -> dict[str, Number]:
@@ -46,13 +47,13 @@ class Account:
 
     def counts(self) -> dict[str, int]:
         """By name alone, as `from_counts` takes them: sums of many are one account."""
-        return {str(Outcome.KEPT): self.kept, **{str(reason): count for reason, count in self.left_out.items()}}
+        return {_KEPT: self.kept, **{reason.value: count for reason, count in self.left_out.items()}}
 
     @classmethod
     def from_counts(cls, counts: Mapping[str, int]) -> "Account":
         account = cls()
         for name, count in counts.items():
-            if name == Outcome.KEPT:
+            if name == _KEPT:
                 account.kept = count
             else:
                 account.leave_out(Reason.named(name), count)

@@ -64,6 +64,24 @@ class CatalogueRow:
             value["music_gate"] = str(self.music_gate)
         return value
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "CatalogueRow":
+        """Of what `to_json` gave, which is not checked again."""
+        return cls(
+            recording_id=value["recording_id"],
+            audio_uri=value["audio_uri"],
+            texts={
+                said.name: tuple(value[said.name]) if said.many else (value[said.name],)
+                for said in CATALOGUE_TEXTS
+                if said.name in value
+            },
+            licence=value.get("licence"),
+            source=value.get("source"),
+            start_s=value.get("start_s", DEFAULT_START_S),
+            duration_s=value.get("duration_s", DEFAULT_DURATION_S),
+            music_gate=MusicGate(value.get("music_gate", MusicGate.APPLY)),
+        )
+
     def digest(self) -> str:
         """Depends on the content alone: not on the file, the line, the format or the order of the fields."""
         return digest_json(self.to_json())

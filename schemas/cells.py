@@ -44,7 +44,7 @@ def as_text(value: Any, field: str) -> str | None:
         if not value.isascii():
             utf8(value, field)
         return value
-    if is_no_value(value):
+    if value is None or is_no_value(value):
         return None
     if isinstance(value, bytes):
         try:
@@ -85,7 +85,7 @@ def as_texts(value: Any, field: str) -> tuple[str, ...]:
 
 def as_number(value: Any, field: str) -> float | None:
     """The number of a cell, None where there is no value. Raises RowError."""
-    if is_no_value(value):
+    if value is None or is_no_value(value):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal):
         raise RowError(Reason.WRONG_TYPE, f"{field} is {type_name(value)}; it must be a number of seconds")

@@ -1,6 +1,7 @@
 """Give memory back that is not in use, so that a process stays as large as its work. For glibc; elsewhere a no-op."""
 
 import ctypes
+import functools
 import gc
 from contextlib import suppress
 
@@ -17,6 +18,13 @@ def give_back_large_blocks() -> None:
     A clip's arrays are below that size: each time anew from the kernel, they cost 4,000 page faults a recording.
     """
     keep_freed_memory(LARGE_BLOCK_BYTES, KEPT_BYTES)
+
+
+@functools.cache  # once a process
+def spare_what_stays() -> None:
+    """Keep the collector from looking through all that is imported, again and again, while work makes many objects."""
+    gc.collect()
+    gc.freeze()
 
 
 def give_back_freed() -> None:

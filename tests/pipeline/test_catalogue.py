@@ -185,3 +185,16 @@ def test_the_json_schema_says_what_the_parser_does(change: dict[str, Any], good:
     else:
         with pytest.raises(RowError):
             parse_catalogue_row(value)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"title": "Rain", "tags": ["slow", "é"], "comments": ["One.", "Two."], "aset": ["Music"], "source": "a"},
+        {"licence": "CC0", "start_s": 0, "duration_s": 12.5, "music_gate": "score_only"},
+    ],
+)
+def test_a_row_comes_back_from_what_it_is_kept_as(more: dict[str, Any]) -> None:
+    row = parse_catalogue_row({"recording_id": "a", "audio_uri": "a.wav", **more})
+    assert CatalogueRow.from_json(json.loads(json.dumps(row.to_json()))) == row

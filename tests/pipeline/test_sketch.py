@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.sketch import Sketch, add_text, count_sketch, empty_sketch, leave_out, merge_sketches
+from pipeline.sketch import Sketch, add_text, count_sketch, empty_sketch, leave_out, merge_sketches, text_key
 from schemas.reasons import Reason
 
 CAP = 5
@@ -16,7 +16,7 @@ CAP = 5
 def sketch_of(texts: list[str]) -> Sketch:
     sketch = empty_sketch()
     for text in texts:
-        add_text(sketch, identity=text, text=text, tokens=len(text), cap=CAP)
+        add_text(sketch, text_key(text), text, len(text), CAP)
     return sketch
 
 
@@ -42,7 +42,7 @@ def test_bags_merge_into_the_sketch_of_the_union(groups: list[list[str]], rng: r
 def test_a_hundred_thousand_texts_take_no_more_room_than_ten() -> None:
     sketch = empty_sketch()
     for i in range(100_000):
-        add_text(sketch, identity=f"text {i}", text=f"text {i}", tokens=1, cap=CAP)
+        add_text(sketch, text_key(f"text {i}"), f"text {i}", 1, CAP)
         assert len(sketch[0]) < 2 * CAP
     counted = count_sketch(sketch, CAP)
     assert len(counted.entries) == CAP
@@ -52,8 +52,8 @@ def test_a_hundred_thousand_texts_take_no_more_room_than_ten() -> None:
 def test_what_is_left_out_is_counted_by_reason() -> None:
     sketch = empty_sketch()
     leave_out(sketch, Reason.LINK, 3)
-    add_text(sketch, identity="a", text="A", tokens=2, cap=CAP)
-    add_text(sketch, identity="a", text="a", tokens=2, cap=CAP)
+    add_text(sketch, text_key("a"), "A", 2, CAP)
+    add_text(sketch, text_key("a"), "a", 2, CAP)
     counted = count_sketch(sketch, CAP)
     assert counted.entries == [("A", 2, 2)]
     assert (counted.annotations, counted.tokens) == (3, 7)

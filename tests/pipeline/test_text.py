@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.settings import TextConfig
-from pipeline.sketch import count_sketch, empty_sketch
+from pipeline.sketch import count_sketch, empty_sketch, text_key
 from pipeline.text import READERS, NoTokens, add_playlist_title, add_sentences, plan_texts
 from schemas.catalogue import CatalogueRow
 from schemas.reasons import Reason
@@ -15,7 +15,7 @@ CAP = 5
 def test_a_playlist_that_names_a_recording_twice_counts_once() -> None:
     sketch = empty_sketch()
     for playlist_id, title in [("p1", "Rain"), ("p1", "Rain"), ("p2", "Rain"), ("p3", "  ")]:
-        add_playlist_title(sketch, playlist_id=playlist_id, title=title, tokens=0, cap=CAP)
+        add_playlist_title(sketch, playlist_key=text_key(playlist_id), title=title, tokens=0, cap=CAP)
     counted = count_sketch(sketch, CAP)
     assert [text for text, _, _ in counted.entries] == ["Rain", "Rain"]
     assert counted.account.left_out == {Reason.DUPLICATE_TEXT: 1, Reason.EMPTY_TEXT: 1}
