@@ -68,7 +68,7 @@ def add_playlist_title(
     add_text(sketch, playlist_key, title, tokens, cap)
 
 
-# Tuples, since there are six of them a recording and a frozen dataclass takes three times as long to make.
+# Tuples, since there are six of them a recording, and a frozen dataclass takes twice as long to make.
 class Said(NamedTuple):
     """What is said of one recording: in its catalogue row, and in the side tables, by the key of the source."""
 
