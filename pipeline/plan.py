@@ -31,7 +31,7 @@ from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, 
 from pipeline.task_file import ReadTasks
 from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_texts
 from pipeline.workers.memory import spare_what_stays
-from schemas.accounting import Account
+from schemas.accounting import Account, add_counts
 from schemas.columns import completed
 from schemas.commit import PartRecord
 from schemas.plan import PLAN_SCHEMA, PlannedRow
@@ -279,22 +279,19 @@ class _WritePart(beam.DoFn):
 
     def process(self, group: tuple[str, Iterable[PlannedRow]]) -> Iterator[int]:
         index, planned = int(group[0]), group[1]
-        counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
+        counts: dict[str, dict[str, int]] = collections.defaultdict(dict)
         rows = []
-        hits: collections.Counter[str] = collections.Counter()
+        hits: dict[str, int] = {}
         for row, row_counts, row_hits in planned:
             rows.append(row)
-            for rule, count in row_hits.items():
-                hits[rule] += count
+            add_counts(hits, row_hits)
             for source, more in row_counts.items():
-                total = counts[source]
-                for name, count in more.items():
-                    total[name] += count
+                add_counts(counts[source], more)
         accounts = {source: Account.from_counts(total) for source, total in counts.items()}
         rows.sort(key=row_order)
         count_annotations(accounts)
         table = pa.Table.from_pylist(rows, schema=PLAN_SCHEMA)
-        write_part(self._attempt, index, table, annotations=accounts, rule_hits=dict(hits))
+        write_part(self._attempt, index, table, annotations=accounts, rule_hits=hits)
         yield index
 
 

@@ -5,7 +5,6 @@ depend on the order of lines or files), rows that repeat an id, what is within `
 gone since the generation before.
 """
 
-import collections
 import heapq
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -20,6 +19,7 @@ from pipeline.gathered import known_of, row_of
 from pipeline.progress.counters import count_left_out_row
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, WriteLines, WriteTotals, within_limit
+from schemas.accounting import add_counts
 from schemas.digest import digest_bytes, digest_json, hash64
 from schemas.reasons import Reason
 
@@ -175,33 +175,30 @@ class _Classify(beam.DoFn):
         self._suppressed = read_suppression(self._run_dir)
 
     def start_bundle(self) -> None:
-        self._counts: collections.Counter[str] = collections.Counter()
+        self._counts: dict[str, int] = {}
 
     def finish_bundle(self) -> Iterator[Any]:
-        yield GlobalWindows.windowed_value(dict(self._counts))
-
-    def _count(self, more: dict[str, int]) -> None:
-        for name, count in more.items():
-            self._counts[name] += count
+        yield GlobalWindows.windowed_value(self._counts)
 
     def process(self, element: tuple[str, Choice], cutoff: int | None) -> Iterator[Any]:
         recording_id, (candidates, seen, known) = element
         if candidates and not within_limit(recording_id, cutoff):
             count_left_out_row(CATALOGUE.kind, Reason.OVER_LIMIT, seen)
-            self._count({"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen})
+            add_counts(self._counts, {"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen})
             if known is None:
                 return
             candidates = []
         if not candidates:
             # What was removed for good and is still there leaves, whatever becomes of what is merely gone.
             removed = self._suppressed is not None and recording_id in self._suppressed
-            self._counts["removed" if removed else "gone"] += 1
+            add_counts(self._counts, {"removed" if removed else "gone": 1})
             return
         count_left_out_row(CATALOGUE.kind, Reason.REPEATED_ID, seen - 1)
         row_digest = candidates[0][0]
         state = "new" if known is None else "unchanged" if known[0] == row_digest else "changed"
-        self._count({"rows": seen, "recordings": 1, f"reason:{Reason.REPEATED_ID}": seen - 1, state: 1})
-        self._count(digest_counts(recording_id, row_digest))
+        counts = {"rows": seen, "recordings": 1, f"reason:{Reason.REPEATED_ID}": seen - 1, state: 1}
+        add_counts(self._counts, counts)
+        add_counts(self._counts, digest_counts(recording_id, row_digest))
         for _, file, line in candidates[1:]:
             yield beam.pvalue.TaggedOutput(
                 REJECTS,
