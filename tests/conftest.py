@@ -1,6 +1,8 @@
 """What tests of every folder share."""
 
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,24 @@ LONGEST = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     rank = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--without-torch", action="store_true", help="a test that loads torch into its process fails")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if session.config.getoption("--without-torch") and "torch" in sys.modules:
+        raise pytest.UsageError("a module of these tests loads torch: name it in TORCH_TESTS of the Makefile")
+
+
+@pytest.fixture(autouse=True)
+def loads_no_torch(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where it was asked for; tests that do are TORCH_TESTS in the Makefile."""
+    had = "torch" in sys.modules
+    yield
+    if request.config.getoption("--without-torch") and not had and "torch" in sys.modules:
+        pytest.fail("loads torch: name its file in TORCH_TESTS of the Makefile")
 
 
 @pytest.fixture(scope="session")
