@@ -21,6 +21,7 @@ import pyarrow as pa
 from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import storage
+from pipeline.batches import as_it_is
 
 # Of a bundle, before they go to a file.
 BUFFER_BYTES = 32 << 20
@@ -45,29 +46,25 @@ class Exchange:
         return zlib.crc32(name) % self.partitions
 
 
-def _as_it_is(element: Any) -> Any:
-    return element
-
-
-# Of an element its key and its value, which JSON can hold.
-Pair = Callable[[Any], tuple[str, Any]]
+# Of a batch the keys and values, which JSON can hold.
+Pairs = Callable[[Any], Iterable[tuple[str, Any]]]
 
 
 class Spill(beam.PTransform):
-    """Elements in, (partition, segment) out: what `pair` makes of them is in files of the exchange."""
+    """Batches in, (partition, segment) out: what `pairs` makes of them is in files of the exchange."""
 
-    def __init__(self, exchange: Exchange, pair: Pair = _as_it_is) -> None:
+    def __init__(self, exchange: Exchange, pairs: Pairs = as_it_is) -> None:
         super().__init__()
-        self._spill = _Spill(exchange, pair)
+        self._spill = _Spill(exchange, pairs)
 
-    def expand(self, values: Any) -> Any:
-        return values | beam.ParDo(self._spill)
+    def expand(self, batches: Any) -> Any:
+        return batches | beam.ParDo(self._spill)
 
 
 class _Spill(beam.DoFn):
-    def __init__(self, exchange: Exchange, pair: Pair) -> None:
+    def __init__(self, exchange: Exchange, pairs: Pairs) -> None:
         self._exchange = exchange
-        self._pair = pair
+        self._pairs = pairs
 
     def setup(self) -> None:
         storage.make_folder(str(self._exchange.folder))
@@ -76,14 +73,15 @@ class _Spill(beam.DoFn):
         self._buffers: dict[int, bytearray] = collections.defaultdict(bytearray)
         self._held = 0
 
-    def process(self, element: Any) -> Iterator[tuple[int, Segment]]:
-        key, value = self._pair(element)
-        name = _to_bytes(key)
-        content = _encoded(value)
-        self._buffers[self._exchange.partition(name)] += b"".join((_SIZES.pack(len(name), len(content)), name, content))
-        self._held += _SIZES.size + len(name) + len(content)
-        if self._held >= BUFFER_BYTES:
-            yield from self._flush()
+    def process(self, batch: Any) -> Iterator[tuple[int, Segment]]:
+        for key, value in self._pairs(batch):
+            name = _to_bytes(key)
+            content = _encoded(value)
+            record = b"".join((_SIZES.pack(len(name), len(content)), name, content))
+            self._buffers[self._exchange.partition(name)] += record
+            self._held += len(record)
+            if self._held >= BUFFER_BYTES:
+                yield from self._flush()
 
     def finish_bundle(self) -> Iterator[Any]:
         for segment in self._flush():
@@ -101,12 +99,12 @@ class _Spill(beam.DoFn):
                 stream.write(packed)
 
 
-# What a key and all its values come to; a value is what JSON has made of it.
-Met = Callable[[str, list[Any]], Iterable[Any]]
+# What the keys of a partition come to, each with all its values; a value is what JSON has made of it.
+Met = Callable[[Iterator[tuple[str, list[Any]]]], Iterable[Any]]
 
 
 class Meet(beam.PTransform):
-    """(partition, segment) in, what `met` makes of each key out."""
+    """(partition, segment) in, what `met` makes of the partition's keys out."""
 
     def __init__(self, met: Met) -> None:
         super().__init__()
@@ -120,13 +118,17 @@ class _Meet(beam.DoFn):
     def __init__(self, met: Met) -> None:
         self._met = met
 
-    def process(self, group: tuple[int, Iterable[Segment]]) -> Iterator[Any]:
-        contents: dict[bytes, list[bytes]] = collections.defaultdict(list)
-        for segment in sorted(group[1]):
-            for name, content in _read(segment):
-                contents[name].append(content)
-        for name in sorted(contents):
-            yield from self._met(_to_text(name), list(map(_decoded, contents.pop(name))))
+    def process(self, group: tuple[int, Iterable[Segment]]) -> Iterable[Any]:
+        return self._met(_keys(group[1]))
+
+
+def _keys(segments: Iterable[Segment]) -> Iterator[tuple[str, list[Any]]]:
+    contents: dict[bytes, list[bytes]] = collections.defaultdict(list)
+    for segment in sorted(segments):
+        for name, content in _read(segment):
+            contents[name].append(content)
+    for name in sorted(contents):
+        yield _to_text(name), list(map(_decoded, contents.pop(name)))
 
 
 def _read(segment: Segment) -> Iterator[tuple[bytes, bytes]]:

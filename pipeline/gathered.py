@@ -3,7 +3,7 @@
 Values are of a kind that JSON holds, but for numbers as keys of a sketch's entries, which `gathered_of` makes again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -22,11 +22,11 @@ Row = tuple[str, str, str, int]
 Gathered = tuple[Row | None, tuple[str, str] | None, dict[str, Sketch]]
 
 
-def row_of(read: tuple[str, int, CatalogueRow]) -> tuple[str, Gathered]:
-    """A catalogue row, as it was read."""
-    file, line, record = read
-    text = canonical_json(record.to_json())
-    return record.recording_id, ((digest_text(text), text, file, line), None, {})
+def rows_of(read: Iterable[tuple[str, int, CatalogueRow]]) -> Iterator[tuple[str, Gathered]]:
+    """Catalogue rows, as they were read."""
+    for file, line, record in read:
+        text = canonical_json(record.to_json())
+        yield record.recording_id, ((digest_text(text), text, file, line), None, {})
 
 
 def known_of(recording_id: str, known: tuple[str, str]) -> tuple[str, Gathered]:

@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import storage
+from pipeline.batches import Alone, Each, as_it_is, batched
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.exchange import Exchange, Meet, Spill, read_segments
-from pipeline.gathered import Gather, Gathered, gathered_of, known_of, read_row, row_of, said_of
+from pipeline.gathered import Gather, Gathered, gathered_of, known_of, read_row, rows_of, said_of
 from pipeline.progress.counters import count_annotations, count_planned
 from pipeline.run_folder import exclusions, layout
 from pipeline.run_folder.suppression import read_suppression
@@ -29,17 +30,18 @@ from pipeline.storage import DamagedError
 from pipeline.survey import SEGMENTS
 from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, WriteLines, WriteTotals, within_limit
 from pipeline.task_file import ReadTasks
-from pipeline.text import add_playlist_title, add_sentences, load_counter, plan_texts
+from pipeline.text import PlannedText, add_playlist_title, add_sentences, load_counter, plan_texts
 from pipeline.workers.memory import spare_what_stays
 from schemas.accounting import Account, add_counts
 from schemas.columns import completed
 from schemas.commit import PartRecord
-from schemas.plan import PLAN_SCHEMA, PlannedRow
+from schemas.plan import PLAN_SCHEMA, PlannedCounts, PlannedRow
 from schemas.shard import shard_of
 from schemas.sources import TextSource
 
-REMOVED, ORPHANS = "removed", "orphans"
+COUNTS, REMOVED, ORPHANS = "counts", "removed", "orphans"
 MAX_HELD = 50_000  # bags and texts of a bundle, before they go on
+MAX_HELD_PARTS = 4_096  # counts of a bundle, likewise
 
 
 def plan(
@@ -83,14 +85,15 @@ def plan(
             CATALOGUE, catalogues, columns, tags_separator, suppressed_in=attempt.run_dir
         )
         earlier = begin | "known" >> ReadKnown(attempt.run_dir, known) | "earlier" >> beam.MapTuple(known_of)
-        kept = rows[ROWS] | "rows" >> beam.FlatMap(_row_within, cutoff)
-        gathered = (kept, earlier, *said.values()) | beam.Flatten() | beam.CombinePerKey(gather)
+        kept = rows[ROWS] | "rows" >> Each(functools.partial(_rows_within, cutoff))
+        texts = [found | f"each {kind}" >> Each() for kind, found in said.items()]
+        gathered = (kept, earlier, *texts) | beam.Flatten() | beam.CombinePerKey(gather) | Alone()
     else:
         segments = [begin | beam.Create([attempt.totals_path(SEGMENTS)]) | beam.FlatMap(read_segments)]
         segments += [texts | f"spill {kind}" >> Spill(exchange) for kind, texts in said.items()]
         gathered = segments | beam.Flatten() | "meet" >> Meet(functools.partial(_gather_within, gather, cutoff))
-    planned = gathered | beam.ParDo(_PlanRow(tokenizer, text, keep_gone, attempt.run_dir)).with_outputs(
-        REMOVED, ORPHANS, main=ROWS
+    planned = gathered | beam.ParDo(_PlanRows(tokenizer, text, keep_gone, attempt.run_dir, shards)).with_outputs(
+        COUNTS, REMOVED, ORPHANS, main=ROWS
     )
     _ = planned[ORPHANS] | "orphans" >> WriteTotals(attempt.totals_path(ORPHANS))
     if known is not None:
@@ -100,37 +103,38 @@ def plan(
         # Imported where it is used: RunInference takes a second to import, and most commands score nothing.
         from pipeline.score import ScoreSentences
 
-        scored = scored | "score sentences" >> ScoreSentences(lf_model)
-    by_shard = functools.partial(_by_shard, shards)
+        each = scored | "each row" >> Each()
+        scored = each | "score sentences" >> ScoreSentences(lf_model) | "scored" >> Alone()
+    of_parts = {"rows": scored, "counts": planned[COUNTS]}
     if exchange.folder is None:
-        grouped = scored | "by shard" >> beam.Map(by_shard) | "group by shard" >> beam.GroupByKey()
+        each_of_parts = [values | f"each of {name}" >> Each() for name, values in of_parts.items()]
+        grouped = each_of_parts | "of parts" >> beam.Flatten() | "group by part" >> beam.GroupByKey()
     else:
-        grouped = scored | "spill rows" >> Spill(exchange, by_shard) | "meet by shard" >> Meet(_as_met)
+        spilled = [values | f"spill {name}" >> Spill(exchange) for name, values in of_parts.items()]
+        grouped = spilled | "of parts" >> beam.Flatten() | "meet by part" >> Meet(as_it_is)
     _ = grouped | "write parts" >> beam.ParDo(_WritePart(attempt))
 
 
-def _row_within(read: tuple[str, int, Any], cutoff: int | None) -> Iterator[tuple[str, Gathered]]:
-    if within_limit(read[2].recording_id, cutoff):
-        yield row_of(read)
+def _rows_within(cutoff: int | None, read: Iterable[tuple[str, int, Any]]) -> Iterator[tuple[str, Gathered]]:
+    return rows_of(row for row in read if within_limit(row[2].recording_id, cutoff))
 
 
 def _gather_within(
-    gather: Gather, cutoff: int | None, recording_id: str, values: list[Any]
+    gather: Gather, cutoff: int | None, met: Iterable[tuple[str, list[Any]]]
+) -> Iterator[list[tuple[str, Gathered]]]:
+    return batched(_gathered_within(gather, cutoff, met))
+
+
+def _gathered_within(
+    gather: Gather, cutoff: int | None, met: Iterable[tuple[str, list[Any]]]
 ) -> Iterator[tuple[str, Gathered]]:
     """Beyond the limit nothing counts but that an earlier generation has the recording."""
-    found = [gathered_of(value) for value in values]
-    if not within_limit(recording_id, cutoff):
-        found = [(None, known, {}) for _, known, _ in found if known is not None]
-    if found:
-        yield recording_id, gather.merge_accumulators(found)
-
-
-def _by_shard(shards: int, row: PlannedRow) -> tuple[str, PlannedRow]:
-    return str(shard_of(row[0]["recording_id"], shards)), row
-
-
-def _as_met(key: str, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-    yield key, values
+    for recording_id, values in met:
+        found = [gathered_of(value) for value in values]
+        if not within_limit(recording_id, cutoff):
+            found = [(None, known, {}) for _, known, _ in found if known is not None]
+        if found:
+            yield recording_id, gather.merge_accumulators(found)
 
 
 class _TextStage(beam.DoFn):
@@ -159,8 +163,11 @@ class _SideTable(_TextStage):
         self._sketches: dict[str, Sketch] = {}
         self._held = 0
 
-    def process(self, element: tuple[str, int, Any]) -> Iterator[tuple[str, Gathered]]:
-        record = element[2]
+    def process(self, batch: list[tuple[str, int, Any]]) -> Iterator[list[tuple[str, Gathered]]]:
+        for _, _, record in batch:
+            yield from self._add(record)
+
+    def _add(self, record: Any) -> Iterator[list[tuple[str, Gathered]]]:
         add = self._adder(record)
         for recording_id in self._recordings(record):
             if not within_limit(recording_id, self._cutoff):
@@ -176,13 +183,12 @@ class _SideTable(_TextStage):
                 yield from self._flush()
 
     def finish_bundle(self) -> Iterator[Any]:
-        for gathered in self._flush():
-            yield GlobalWindows.windowed_value(gathered)
+        for batch in self._flush():
+            yield GlobalWindows.windowed_value(batch)
 
-    def _flush(self) -> Iterator[tuple[str, Gathered]]:
+    def _flush(self) -> Iterator[list[tuple[str, Gathered]]]:
         sketches, self._sketches, self._held = self._sketches, {}, 0
-        for recording_id, sketch in sketches.items():
-            yield said_of(recording_id, self.source, sketch)
+        return batched(said_of(recording_id, self.source, sketch) for recording_id, sketch in sketches.items())
 
     def _recordings(self, record: Any) -> Iterable[str]:
         raise NotImplementedError
@@ -229,20 +235,51 @@ class _PlaylistText(_SideTable):
         )
 
 
-class _PlanRow(_TextStage):
-    """One recording as a plan row with the accounts of its annotations; or what it is instead."""
+class _PlanRows(_TextStage):
+    """Recordings as plan rows; or what they are instead.
 
-    def __init__(self, tokenizer: str, text: TextConfig, keep_gone: bool, run_dir: str) -> None:
+    What became of their annotations is added up by part within a bundle: else it were as much to carry as the rows.
+    """
+
+    def __init__(self, tokenizer: str, text: TextConfig, keep_gone: bool, run_dir: str, shards: int) -> None:
         super().__init__(tokenizer, text)
         self._keep_gone = keep_gone
         self._run_dir = run_dir
+        self._shards = shards
 
     def setup(self) -> None:
         super().setup()
         self._suppressed = read_suppression(self._run_dir)
 
-    def process(self, element: tuple[str, Gathered]) -> Iterator[Any]:
-        recording_id, (chosen, known, sketches) = element
+    def start_bundle(self) -> None:
+        self._accounts: dict[str, dict[str, Account]] = {}
+        self._hits: dict[str, dict[str, int]] = {}
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for batch in self._flush():
+            yield beam.pvalue.TaggedOutput(COUNTS, GlobalWindows.windowed_value(batch))
+
+    def _flush(self) -> Iterator[list[tuple[str, PlannedCounts]]]:
+        accounts, hits = self._accounts, self._hits
+        self.start_bundle()
+        return batched(
+            (part, ({source: account.counts() for source, account in of_part.items()}, hits[part]))
+            for part, of_part in accounts.items()
+        )
+
+    def process(self, batch: list[tuple[str, Gathered]]) -> Iterator[Any]:
+        rows: list[PlannedRow] = []
+        for recording_id, gathered in batch:
+            yield from self._plan(recording_id, gathered, rows)
+        if rows:
+            count_planned(len(rows))
+            yield rows
+        if len(self._accounts) >= MAX_HELD_PARTS:
+            for counts in self._flush():
+                yield beam.pvalue.TaggedOutput(COUNTS, counts)
+
+    def _plan(self, recording_id: str, gathered: Gathered, rows: list[PlannedRow]) -> Iterator[Any]:
+        chosen, known, sketches = gathered
         is_suppressed = self._suppressed is not None and recording_id in self._suppressed
         is_gone = chosen is None and (is_suppressed or not self._keep_gone)
         if known is not None and (is_gone or (chosen is not None and chosen[0] != known[0])):
@@ -267,8 +304,18 @@ class _PlanRow(_TextStage):
             "music_gate": str(row.music_gate),
             **texts.columns,
         }
-        count_planned()
-        yield plan_row, {source: account.counts() for source, account in texts.accounts.items()}, texts.rule_hits
+        part = str(shard_of(recording_id, self._shards))
+        rows.append((part, plan_row))
+        self._count(part, texts)
+
+    def _count(self, part: str, texts: PlannedText) -> None:
+        if part not in self._accounts:
+            self._accounts[part] = {source: Account() for source in texts.accounts}
+            self._hits[part] = {}
+        accounts = self._accounts[part]
+        for source, account in texts.accounts.items():
+            accounts[source].add(account)
+        add_counts(self._hits[part], texts.rule_hits)
 
 
 class _WritePart(beam.DoFn):
@@ -277,15 +324,18 @@ class _WritePart(beam.DoFn):
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
 
-    def process(self, group: tuple[str, Iterable[PlannedRow]]) -> Iterator[int]:
+    def process(self, group: tuple[str, Iterable[dict[str, Any] | PlannedCounts]]) -> Iterator[int]:
         index, planned = int(group[0]), group[1]
         counts: dict[str, dict[str, int]] = collections.defaultdict(dict)
         rows = []
         hits: dict[str, int] = {}
-        for row, row_counts, row_hits in planned:
-            rows.append(row)
-            add_counts(hits, row_hits)
-            for source, more in row_counts.items():
+        for found in planned:
+            if isinstance(found, dict):
+                rows.append(found)
+                continue
+            more_counts, more_hits = found
+            add_counts(hits, more_hits)
+            for source, more in more_counts.items():
                 add_counts(counts[source], more)
         accounts = {source: Account.from_counts(total) for source, total in counts.items()}
         rows.sort(key=row_order)

@@ -46,13 +46,13 @@ class SentenceModelHandler(ModelHandler[PlannedRow, PlannedRow, Any]):
     def run_inference(
         self, batch: Sequence[PlannedRow], model: "SentenceScorer", inference_args: dict[str, Any] | None = None
     ) -> Iterable[PlannedRow]:
-        texts = [sentence["text"] for row, _, _ in batch for sentence in row["lf"]]
+        texts = [sentence["text"] for _, row in batch for sentence in row["lf"]]
         scores = iter(model.score(texts).tolist() if texts else ())
-        return [(with_scores(row, [next(scores) for _ in row["lf"]]), accounts, hits) for row, accounts, hits in batch]
+        return [(part, with_scores(row, [next(scores) for _ in row["lf"]])) for part, row in batch]
 
 
 def _sentences(row: PlannedRow) -> int:
-    return max(1, min(len(row[0]["lf"]), MAX_BATCH_SENTENCES))
+    return max(1, min(len(row[1]["lf"]), MAX_BATCH_SENTENCES))
 
 
 def with_scores(row: Mapping[str, Any], scores: Sequence[float]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ more memory than one with a thousand, in any order and on any number of workers.
 the union is among the smallest of each part, hence its number of occurrences is exact.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from schemas.accounting import Account
 from schemas.digest import hash64
@@ -35,7 +35,11 @@ def add_text(sketch: Sketch, key: int, text: str, tokens: int, cap: int) -> None
     counted[_ANNOTATIONS] += 1
     counted[_TOKENS] += tokens
     counted[_ADDED] += 1
-    _merge_entry(entries, key, (text, 1, tokens))
+    entry = (text, 1, tokens)
+    if key in entries:
+        _merge_entry(entries, key, entry)
+    else:
+        entries[key] = entry
     if len(entries) >= 2 * cap:
         _prune(entries, cap)
 
@@ -77,8 +81,7 @@ def _prune(entries: dict[int, Entry], cap: int) -> None:
             del entries[key]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Counted:
+class Counted(NamedTuple):
     """What a sketch comes to: entries in the order of their hashes, and the account of all that it saw."""
 
     entries: list[Entry]
@@ -96,10 +99,12 @@ def count_sketch(sketch: Sketch, cap: int) -> Counted:
     entries, left_out, counted = sketch
     _prune(entries, cap)
     kept = [entries[key] for key in sorted(entries)]
-    occurrences = sum(entry[1] for entry in kept)
+    occurrences = 0
+    for _, times, _ in kept:
+        occurrences += times
     account = Account(kept=len(kept))
     for reason, count in left_out.items():
         account.leave_out(Reason.named(reason), count)
     account.leave_out(Reason.DUPLICATE_TEXT, occurrences - len(kept))
     account.leave_out(Reason.OVER_CAP, counted[_ADDED] - occurrences)
-    return Counted(entries=kept, account=account, annotations=counted[_ANNOTATIONS], tokens=counted[_TOKENS])
+    return Counted(kept, account, counted[_ANNOTATIONS], counted[_TOKENS])

@@ -13,9 +13,10 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 
 from pipeline import storage
+from pipeline.batches import Alone, Each, batched
 from pipeline.catalogue import CATALOGUE
 from pipeline.exchange import Exchange, Meet, Spill, WriteSegments
-from pipeline.gathered import known_of, row_of
+from pipeline.gathered import known_of, rows_of
 from pipeline.progress.counters import count_left_out_row
 from pipeline.run_folder.suppression import read_suppression
 from pipeline.table_steps import REJECTS, ROWS, Attempt, ReadKnown, ReadTables, WriteLines, WriteTotals, within_limit
@@ -79,14 +80,14 @@ def survey(
     _ = cutoff | "write cutoff" >> beam.Map(_write_cutoff, attempt.totals_path(CUTOFF))
     earlier = begin | "known" >> ReadKnown(attempt.run_dir, known)
     if exchange.folder is None:
-        candidates = tables[ROWS] | "candidates" >> beam.Map(_candidate)
+        candidates = tables[ROWS] | "candidates" >> Each(_candidates)
         parts = earlier | "earlier" >> beam.MapTuple(lambda recording_id, part: (recording_id, ([], 0, part)))
-        met = (candidates, parts) | beam.Flatten() | beam.CombinePerKey(ChooseRow())
+        met = (candidates, parts) | beam.Flatten() | beam.CombinePerKey(ChooseRow()) | Alone()
     else:
         parts = earlier | "earlier" >> beam.MapTuple(known_of)
         spilled = (
-            tables[ROWS] | "spill rows" >> Spill(exchange, row_of),
-            parts | "spill parts" >> Spill(exchange),
+            tables[ROWS] | "spill rows" >> Spill(exchange, rows_of),
+            parts | Alone() | "spill parts" >> Spill(exchange),
         ) | beam.Flatten()
         _ = spilled | WriteSegments(attempt.totals_path(SEGMENTS))
         met = spilled | Meet(_choose)
@@ -116,24 +117,29 @@ class _Cutoff(beam.PTransform):
             return rows.pipeline | beam.Create([None])
         return (
             rows
-            | beam.Map(lambda row: hash64(row[2].recording_id) >> 1)
+            | beam.FlatMap(_halves)
             | beam.CombineGlobally(_SmallestDistinct(self._limit))
             | beam.Map(lambda cutoff: (cutoff << 1) | 1)
         )
+
+
+def _halves(rows: Iterable[tuple[str, int, Any]]) -> Iterator[int]:
+    """Of hashes, since Beam's coders write signed numbers."""
+    return (hash64(record.recording_id) >> 1 for _, _, record in rows)
 
 
 def _write_cutoff(cutoff: int | None, path: str) -> None:
     storage.write_json(path, {CUTOFF: cutoff})
 
 
-def _candidate(row: tuple[str, int, Any]) -> tuple[str, Choice]:
-    file, line, record = row
-    return record.recording_id, ([(record.digest(), file, line)], 1, None)
+def _candidates(rows: Iterable[tuple[str, int, Any]]) -> Iterator[tuple[str, Choice]]:
+    return ((record.recording_id, ([(record.digest(), file, line)], 1, None)) for file, line, record in rows)
 
 
-def _choose(recording_id: str, values: list[Any]) -> Iterator[tuple[str, Choice]]:
-    choices = [_choice(value) for value in values]
-    yield recording_id, choices[0] if len(choices) == 1 else ChooseRow().merge_accumulators(choices)
+def _choose(met: Iterable[tuple[str, list[Any]]]) -> Iterator[list[tuple[str, Choice]]]:
+    merge = ChooseRow().merge_accumulators
+    choices = ((recording_id, [_choice(value) for value in values]) for recording_id, values in met)
+    return batched((recording_id, found[0] if len(found) == 1 else merge(found)) for recording_id, found in choices)
 
 
 def _choice(value: Any) -> Choice:
@@ -180,8 +186,12 @@ class _Classify(beam.DoFn):
     def finish_bundle(self) -> Iterator[Any]:
         yield GlobalWindows.windowed_value(self._counts)
 
-    def process(self, element: tuple[str, Choice], cutoff: int | None) -> Iterator[Any]:
-        recording_id, (candidates, seen, known) = element
+    def process(self, batch: list[tuple[str, Choice]], cutoff: int | None) -> Iterator[Any]:
+        for recording_id, choice in batch:
+            yield from self._classify(recording_id, choice, cutoff)
+
+    def _classify(self, recording_id: str, choice: Choice, cutoff: int | None) -> Iterator[Any]:
+        candidates, seen, known = choice
         if candidates and not within_limit(recording_id, cutoff):
             count_left_out_row(CATALOGUE.kind, Reason.OVER_LIMIT, seen)
             add_counts(self._counts, {"rows": seen, f"reason:{Reason.OVER_LIMIT}": seen})

@@ -15,6 +15,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 
 from pipeline import storage, task_file
+from pipeline.batches import ROWS_AT_ONCE
 from pipeline.catalogue import CATALOGUE, Reject, Table, read_table, row_ends
 from pipeline.progress.counters import TableMeter
 from pipeline.run_folder import layout
@@ -29,10 +30,12 @@ from schemas.reasons import Reason
 ROWS, REJECTS = "rows", "rejects"
 LINES = "lines"  # folder of an attempt with the records of its files of lines
 SORTED_LINES = 100_000  # at a time, in memory
+BYTES_AT_ONCE = 1 << 20  # of a table, in a batch of rows
 
 
 class ReadTables(beam.PTransform):
-    """The rows of some files as (file, line, record) under ROWS, what cannot be used as plain values under REJECTS.
+    """The rows of some files, batches of (file, line, record), under ROWS; what cannot be used as plain values under
+    REJECTS.
 
     A large file is read in pieces, by several workers where there are (`pipeline.table_splits`).
     `suppressed_in` is a run folder: rows of recordings that were removed from it become rejects that say no more.
@@ -79,6 +82,8 @@ class _Read(beam.DoFn):
     def process(self, piece: Piece) -> Iterator[Any]:
         suppressed, path = self._suppressed, piece.path
         meter = TableMeter(self._table.kind, piece.size)
+        batch: list[tuple[str, int, Any]] = []
+        began = 0
         for item in read_table(self._table, piece, self._columns, self._tags_separator, meter.of):
             meter.count_row()
             if isinstance(item, Reject):
@@ -93,8 +98,14 @@ class _Read(beam.DoFn):
             if suppressed and self._table.kind == CATALOGUE.kind and record.recording_id in suppressed:
                 meter.count_left_out(Reason.REMOVED)
                 yield beam.pvalue.TaggedOutput(REJECTS, removed_reject(path, line))
-            else:
-                yield path, line, record
+                continue
+            batch.append((path, line, record))
+            # Rows may be as long as they please.
+            if len(batch) == ROWS_AT_ONCE or meter.position - began >= BYTES_AT_ONCE:
+                yield batch
+                batch, began = [], meter.position
+        if batch:
+            yield batch
         meter.finish()
 
 

@@ -17,8 +17,8 @@ from pipeline.sketch import Counted, Sketch, add_text, count_sketch, empty_sketc
 from schemas.accounting import Account
 from schemas.catalogue import CatalogueRow
 from schemas.reasons import Reason
-from schemas.shard import no_texts
-from schemas.sources import SOURCES, Source, TextSource
+from schemas.shard import COUNT_UNITS, no_texts
+from schemas.sources import COUNTED_TEXTS, SOURCES, Source, TextSource
 
 
 class Counter(Protocol):
@@ -98,11 +98,15 @@ def listed(source: Source, texts: Sequence[str], said: Said) -> SourceTexts:
     kept = list(texts[: said.config.cap(source)])
     account = Account(kept=len(kept))
     account.leave_out(Reason.OVER_CAP, len(texts) - len(kept))
-    return SourceTexts(columns={source.key: kept}, counts=said.counts(source.key, texts), account=account)
+    return SourceTexts({source.key: kept}, said.counts(source.key, texts), account)
 
 
-def _counts(column: str, annotations: int, tokens: int) -> dict[str, int]:
-    return {f"{column}_annotations": annotations, f"{column}_tokens": tokens}
+# Names of two counts, by column.
+_COUNT_NAMES = {column: tuple(f"{column}_{unit}" for unit in COUNT_UNITS) for column in COUNTED_TEXTS}
+
+
+def _counts(column: str, *numbers: int) -> dict[str, int]:
+    return dict(zip(_COUNT_NAMES[column], numbers, strict=True))
 
 
 def _short_forms(source: Source, said: Said) -> SourceTexts:
@@ -112,12 +116,9 @@ def _short_forms(source: Source, said: Said) -> SourceTexts:
     found = listed(source, short.kept, said)
     for reason, count in short.dropped.items():
         found.account.leave_out(reason, count)
-    return SourceTexts(
-        columns={**found.columns, twin: list(short.unfiltered[: said.config.cap(source)])},
-        counts={**found.counts, **said.counts(twin, short.unfiltered)},
-        account=found.account,
-        rule_hits=short.hits,
-    )
+    found.columns[twin] = list(short.unfiltered[: said.config.cap(source)])
+    found.counts.update(said.counts(twin, short.unfiltered))
+    return found._replace(rule_hits=short.hits)
 
 
 def _sentences(source: Source, said: Said) -> SourceTexts:
@@ -141,7 +142,7 @@ def _playlist_titles(source: Source, said: Said) -> SourceTexts:
 
 def _sketched(source: Source, found: Counted, kept: list[Any]) -> SourceTexts:
     counts = _counts(source.key, found.annotations, found.tokens)
-    return SourceTexts(columns={source.key: kept}, counts=counts, account=found.account)
+    return SourceTexts({source.key: kept}, counts, found.account)
 
 
 def _labels(source: Source, said: Said) -> SourceTexts:
@@ -156,6 +157,10 @@ READERS: dict[TextSource, Callable[[Source, Said], SourceTexts]] = {
 }
 
 
+# Once, since a member of an enum is slow to hash and to turn into a number.
+_IN_ORDER = tuple((source, int(source.bit), READERS[source.bit]) for source in SOURCES)
+
+
 class PlannedText(NamedTuple):
     """The text columns of a plan row, what became of its annotations by source, and which short-form rules fired."""
 
@@ -166,17 +171,19 @@ class PlannedText(NamedTuple):
 
 def plan_texts(row: CatalogueRow, sketches: Mapping[str, Sketch], counter: Counter, config: TextConfig) -> PlannedText:
     """Everything that is said of one recording; `sketches` has what the side tables say, by the key of the source."""
-    said = Said(row=row, sketches=sketches, counter=counter, config=config)
-    columns: dict[str, Any] = {**no_texts(), "licence": row.licence, "source": row.source}
+    said = Said(row, sketches, counter, config)
+    columns = no_texts()
+    columns.update(licence=row.licence, source=row.source)
+    counts = columns["counts"]
     accounts: dict[str, Account] = {}
     hits: dict[str, int] = {}
-    for source in SOURCES:
-        found = READERS[source.bit](source, said)
+    for source, bit, read in _IN_ORDER:
+        found = read(source, said)
         columns.update(found.columns)
-        columns["counts"].update(found.counts)
+        counts.update(found.counts)
         accounts[source.key] = found.account
         hits.update(found.rule_hits)
         # For SF what there was before the rules counts, for LF whatever the score.
         if any(map(columns.get, source.columns)):
-            columns["text_sources"] |= int(source.bit)
-    return PlannedText(columns=columns, accounts=accounts, rule_hits=hits)
+            columns["text_sources"] |= bit
+    return PlannedText(columns, accounts, hits)

@@ -88,7 +88,8 @@ class CatalogueRow:
 
     def text(self, name: str) -> str | None:
         """Of a field that has one at most."""
-        return next(iter(self.texts.get(name, ())), None)
+        texts = self.texts.get(name)
+        return texts[0] if texts else None
 
     def texts_of(self, source: Source) -> list[str]:
         """All that the fields of a source say, in their order."""

@@ -19,6 +19,7 @@ PLAN_SCHEMA = pa.schema(
     ]
 )
 
-# A row on its way to its part: by source what `Account.counts` says of its annotations, and the hits of short-form
-# rules, come with it.
-PlannedRow = tuple[dict[str, Any], dict[str, dict[str, int]], dict[str, int]]
+# On the way to a part, whose number in digits is the key: a row; and of some rows by source what `Account.counts` says
+# of their annotations, with the hits of short-form rules.
+PlannedRow = tuple[str, dict[str, Any]]
+PlannedCounts = tuple[dict[str, dict[str, int]], dict[str, int]]

@@ -83,7 +83,8 @@ SHARD_SCHEMA = pa.schema(
 def no_texts() -> dict[str, Any]:
     """The text columns of a row of which nothing is said."""
     said: dict[str, Any] = {name: [] for name in _TEXT_COLUMNS}
-    return {**said, **_NO_SCORES, "text_sources": 0, "counts": dict.fromkeys(_COUNTS, 0)}
+    said.update(_NO_SCORES, text_sources=0, counts=dict.fromkeys(_COUNTS, 0))
+    return said
 
 
 def shard_of(recording_id: str, shards: int) -> int:

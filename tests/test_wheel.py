@@ -115,7 +115,7 @@ def test_every_step_is_set_up_where_there_is_only_the_wheel(wheel: Path, tmp_pat
     binaries = install(wheel, tmp_path / "environment", packages=None)
     loaded = run([binaries / "python", ROOT / "tests" / "load_setups.py", *write_graphs(tmp_path)], cwd=tmp_path)
     assert loaded.returncode == 0, loaded.stderr
-    expected = {"pipeline.table_steps._Read", "pipeline.plan._PlanRow", "pipeline.build._BuildShard"}
+    expected = {"pipeline.table_steps._Read", "pipeline.plan._PlanRows", "pipeline.build._BuildShard"}
     assert expected <= set(loaded.stdout.split())
 
 

@@ -44,9 +44,9 @@ def note_seconds(stage: str, seconds: float) -> None:
     _distribution(f"{stage}_ms").update(round(1000 * seconds))
 
 
-def count_planned() -> None:
-    HEARTBEAT.count(PLAN, RECORDINGS)
-    _counter(f"{PLAN}.{RECORDINGS}").inc()
+def count_planned(count: int) -> None:
+    HEARTBEAT.count(PLAN, RECORDINGS, count)
+    _counter(f"{PLAN}.{RECORDINGS}").inc(count)
 
 
 def count_annotations(accounts: Mapping[str, Account]) -> None:
@@ -79,7 +79,11 @@ class TableMeter:
     def count_row(self) -> None:
         self._rows += 1
         if self._rows == ROWS_AT_ONCE:
-            self._tell(self._within(self._stream.position if self._stream is not None else 0))
+            self._tell(self._within(self.position))
+
+    @property
+    def position(self) -> int:
+        return self._stream.position if self._stream is not None else 0
 
     def count_left_out(self, reason: Reason) -> None:
         count_left_out_row(self._table, reason)

@@ -13,6 +13,7 @@ import pytest
 from pipeline import exchange as exchange_module
 from pipeline import mine as mine_module
 from pipeline import table_splits
+from pipeline.batches import as_it_is
 from pipeline.exchange import Exchange
 from tests.pipeline.mining import mine
 
@@ -84,13 +85,13 @@ def test_values_come_back_as_they_went(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(exchange_module, "BUFFER_BYTES", 100)
     keys = ["", "\0", "\ud800", "é", unicodedata.normalize("NFD", "é"), "k" * 3_000]
     values = [["\udfff", None, 0.1, 2**63], {"-1": ["\0"]}, "", [], [-(2**70)]]
-    spill = exchange_module._Spill(Exchange(folder=str(tmp_path / "exchange"), partitions=3), tuple)
+    spill = exchange_module._Spill(Exchange(folder=str(tmp_path / "exchange"), partitions=3), as_it_is)
     spill.setup()
     spill.start_bundle()
-    segments = [segment for value in values for key in keys for segment in spill.process((key, value))]
+    segments = [segment for value in values for key in keys for segment in spill.process([(key, value)])]
     segments += [windowed.value for windowed in spill.finish_bundle()]
     assert len({path for _, (path, *_) in segments}) > 3
-    meet = exchange_module._Meet(lambda key, found: [(key, found)])
+    meet = exchange_module._Meet(list)
     partitions = {partition: [at for to, at in segments if to == partition] for partition, _ in segments}
     met = [found for group in partitions.items() for found in meet.process(group)]
     assert len(partitions) > 1

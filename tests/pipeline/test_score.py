@@ -18,6 +18,7 @@ from filters.long_form.model_files import ModelError
 from filters.long_form.scorer import ScorerEntry, describe_scorer, load_scorer
 from pipeline.report import UNFILTERED_NOTE
 from pipeline.score import ScoreSentences, SentenceModelHandler, with_scores
+from schemas.plan import PlannedRow
 from schemas.run import Run
 from tests.filters.long_form.tiny_bert import make_checkpoint
 from tests.pipeline.mining import manifest, mine, report, row, shard_hashes, write_catalogue
@@ -37,18 +38,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "one", folder / "two"
 
 
-def planned(number: int, texts: list[str]) -> tuple[dict[str, Any], dict[str, Any], dict[str, int]]:
+def planned(number: int, texts: list[str]) -> PlannedRow:
     sentences = [{"text": text, "score": None, "tokens": 1, "occurrences": 1} for text in texts]
-    return {"recording_id": f"r{number}", "lf": sentences, "max_lf_score": None}, {}, {}
+    return "0", {"recording_id": f"r{number}", "lf": sentences, "max_lf_score": None}
 
 
 def test_with_scores_leaves_the_row_alone() -> None:
-    row, _, _ = planned(1, ["a", "b"])
+    _, row = planned(1, ["a", "b"])
     scored = with_scores(row, [0.25, 0.75])
     assert [sentence["score"] for sentence in scored["lf"]] == [0.25, 0.75]
     assert scored["max_lf_score"] == 0.75
     assert row["lf"][0]["score"] is None
-    assert with_scores(planned(1, [])[0], [])["max_lf_score"] is None
+    assert with_scores(planned(1, [])[1], [])["max_lf_score"] is None
 
 
 def test_stage_gives_the_scores_of_the_bare_scorer(models: tuple[Path, Path]) -> None:
@@ -56,12 +57,12 @@ def test_stage_gives_the_scores_of_the_bare_scorer(models: tuple[Path, Path]) ->
     rows = [planned(i, [f"take {i} has a warm bass", "check my channel"][: i % 3]) for i in range(40)]
     scorer = load_scorer(folder)
     expected = {
-        row["recording_id"]: scorer.score([sentence["text"] for sentence in row["lf"]]).tolist() for row, _, _ in rows
+        row["recording_id"]: scorer.score([sentence["text"] for sentence in row["lf"]]).tolist() for _, row in rows
     }
 
     def check(found: list[Any]) -> None:
-        assert {r["recording_id"]: [s["score"] for s in r["lf"]] for r, _, _ in found} == expected
-        assert all(r["max_lf_score"] == max(expected[r["recording_id"]], default=None) for r, _, _ in found)
+        assert {r["recording_id"]: [s["score"] for s in r["lf"]] for _, r in found} == expected
+        assert all(r["max_lf_score"] == max(expected[r["recording_id"]], default=None) for _, r in found)
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         assert_that(pipeline | beam.Create(rows) | ScoreSentences(folder), check)
@@ -81,7 +82,7 @@ def test_a_classifier_of_ones_own() -> None:
     assert describe_scorer(spec) == ScorerEntry(model="length", digest="1", threshold=0.5)
 
     def check(found: list[Any]) -> None:
-        assert [s["score"] for row, _, _ in found for s in row["lf"]] == [0.5, 0.25]
+        assert [s["score"] for _, row in found for s in row["lf"]] == [0.5, 0.25]
 
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         rows = pipeline | beam.Create([planned(1, ["a" * 16, "b" * 8])])
