@@ -17,7 +17,7 @@ from pipeline.sketch import Counted, Sketch, add_text, count_sketch, empty_sketc
 from schemas.accounting import Account
 from schemas.catalogue import CatalogueRow
 from schemas.reasons import Reason
-from schemas.shard import COUNT_UNITS, no_texts
+from schemas.shard import no_texts
 from schemas.sources import COUNTED_TEXTS, SOURCES, Source, TextSource
 
 
@@ -77,6 +77,9 @@ class Said(NamedTuple):
     counter: Counter
     config: TextConfig
 
+    def anything_of(self, source: Source) -> bool:
+        return source.key in self.sketches or any(field.name in self.row.texts for field in source.fields)
+
     def sketch(self, source: Source) -> Sketch:
         return self.sketches.get(source.key) or empty_sketch()
 
@@ -101,12 +104,13 @@ def listed(source: Source, texts: Sequence[str], said: Said) -> SourceTexts:
     return SourceTexts({source.key: kept}, said.counts(source.key, texts), account)
 
 
-# Names of two counts, by column.
-_COUNT_NAMES = {column: tuple(f"{column}_{unit}" for unit in COUNT_UNITS) for column in COUNTED_TEXTS}
+# Once for each column, not once a recording.
+_COUNT_NAMES = {column: (f"{column}_annotations", f"{column}_tokens") for column in COUNTED_TEXTS}
 
 
-def _counts(column: str, *numbers: int) -> dict[str, int]:
-    return dict(zip(_COUNT_NAMES[column], numbers, strict=True))
+def _counts(column: str, annotations: int, tokens: int) -> dict[str, int]:
+    of_annotations, of_tokens = _COUNT_NAMES[column]
+    return {of_annotations: annotations, of_tokens: tokens}
 
 
 def _short_forms(source: Source, said: Said) -> SourceTexts:
@@ -178,6 +182,9 @@ def plan_texts(row: CatalogueRow, sketches: Mapping[str, Sketch], counter: Count
     accounts: dict[str, Account] = {}
     hits: dict[str, int] = {}
     for source, bit, read in _IN_ORDER:
+        if not said.anything_of(source):
+            accounts[source.key] = Account()
+            continue
         found = read(source, said)
         columns.update(found.columns)
         counts.update(found.counts)

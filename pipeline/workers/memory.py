@@ -9,6 +9,7 @@ from schemas.allocation import keep_freed_memory
 
 LARGE_BLOCK_BYTES = 8 << 20
 KEPT_BYTES = 32 << 20  # that may be free at the end of a heap
+OBJECTS_BETWEEN_LOOKS = 20_000
 
 
 def give_back_large_blocks() -> None:
@@ -22,9 +23,11 @@ def give_back_large_blocks() -> None:
 
 @functools.cache  # once a process
 def spare_what_stays() -> None:
-    """Keep the collector from looking through all that is imported, again and again, while work makes many objects."""
+    """Keep the collector from looking through all that is imported, again and again, while work makes many objects, and
+    from looking after every few rows."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_LOOKS)
 
 
 def give_back_freed() -> None:
