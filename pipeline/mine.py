@@ -69,6 +69,8 @@ Inputs = dict[str, list[list[Any]]]
 
 # Less text than this is joined sooner than a worker process has started.
 SMALL_BYTES = 64 << 20
+# At least so many where there is more: Beam gives each worker as many of them, and of three one would have two.
+SHARED_PARTITIONS = 64
 
 log = logging.getLogger(__name__)
 
@@ -507,7 +509,8 @@ def _exchange(job: JobSettings, attempt: Attempt, text_bytes: int) -> Iterator[E
             if layout.ATTEMPT_NAME.fullmatch(other) and other != name:
                 storage.delete_folder(storage.join(plan_dir, other, layout.EXCHANGE))
     try:
-        yield Exchange(folder=folder, partitions=max(1, -(-text_bytes // job.pass_bytes)))
+        fewest = 1 if text_bytes < SMALL_BYTES else SHARED_PARTITIONS
+        yield Exchange(folder=folder, partitions=max(fewest, -(-text_bytes // job.pass_bytes)))
     finally:
         storage.delete_folder(folder)
 

@@ -20,7 +20,7 @@ from pipeline import storage
 from pipeline.batches import Alone, Each, as_it_is, batched
 from pipeline.catalogue import CATALOGUE, COMMENTS, PLAYLISTS
 from pipeline.exchange import Exchange, Meet, Spill, read_segments
-from pipeline.gathered import Gather, Gathered, gathered_of, known_of, read_row, rows_of, said_of
+from pipeline.gathered import Gather, Gathered, Row, gathered_of, known_of, read_row, rows_of, said_of
 from pipeline.progress.counters import count_annotations, count_planned
 from pipeline.run_folder import exclusions, layout
 from pipeline.run_folder.suppression import read_suppression
@@ -270,7 +270,10 @@ class _PlanRows(_TextStage):
     def process(self, batch: list[tuple[str, Gathered]]) -> Iterator[Any]:
         rows: list[PlannedRow] = []
         for recording_id, gathered in batch:
-            yield from self._plan(recording_id, gathered, rows)
+            chosen, known, sketches = gathered
+            yield from self._aside(recording_id, gathered)
+            if chosen is not None and (known is None or chosen[0] != known[0]):
+                rows.append(self._planned(recording_id, chosen, sketches))
         if rows:
             count_planned(len(rows))
             yield rows
@@ -278,25 +281,25 @@ class _PlanRows(_TextStage):
             for counts in self._flush():
                 yield beam.pvalue.TaggedOutput(COUNTS, counts)
 
-    def _plan(self, recording_id: str, gathered: Gathered, rows: list[PlannedRow]) -> Iterator[Any]:
+    def _aside(self, recording_id: str, gathered: Gathered) -> Iterator[Any]:
+        """The row of an earlier generation that no longer holds; texts of what no catalogue has."""
         chosen, known, sketches = gathered
         is_suppressed = self._suppressed is not None and recording_id in self._suppressed
         is_gone = chosen is None and (is_suppressed or not self._keep_gone)
         if known is not None and (is_gone or (chosen is not None and chosen[0] != known[0])):
             yield beam.pvalue.TaggedOutput(REMOVED, removed_line(recording_id, known[1], gone=is_gone))
-        if chosen is None:
-            if known is None:
-                seen = {f"{key}_annotations": annotations_in(sketch) for key, sketch in sketches.items()}
-                yield beam.pvalue.TaggedOutput(ORPHANS, {**seen, "recordings": 1})
-            return
-        row_digest = chosen[0]
-        if known is not None and row_digest == known[0]:
-            return
+        if chosen is None and known is None:
+            seen = {f"{key}_annotations": annotations_in(sketch) for key, sketch in sketches.items()}
+            yield beam.pvalue.TaggedOutput(ORPHANS, {**seen, "recordings": 1})
+
+    def _planned(self, recording_id: str, chosen: Row, sketches: dict[str, Sketch]) -> PlannedRow:
         row, base_uri = read_row(chosen)
         texts = plan_texts(row, sketches, self._counter, self._text)
-        plan_row = {
+        part = str(shard_of(recording_id, self._shards))
+        self._count(part, texts)
+        return part, {
             "recording_id": recording_id,
-            "row_digest": row_digest,
+            "row_digest": chosen[0],
             "audio_uri": row.audio_uri,
             "base_uri": base_uri,
             "start_s": row.start_s,
@@ -304,9 +307,6 @@ class _PlanRows(_TextStage):
             "music_gate": str(row.music_gate),
             **texts.columns,
         }
-        part = str(shard_of(recording_id, self._shards))
-        rows.append((part, plan_row))
-        self._count(part, texts)
 
     def _count(self, part: str, texts: PlannedText) -> None:
         if part not in self._accounts:

@@ -15,6 +15,8 @@ from pipeline import mine as mine_module
 from pipeline import table_splits
 from pipeline.batches import as_it_is
 from pipeline.exchange import Exchange
+from pipeline.settings import JobSettings
+from pipeline.table_steps import Attempt
 from tests.pipeline.mining import mine
 
 pytestmark = pytest.mark.slow
@@ -98,3 +100,11 @@ def test_values_come_back_as_they_went(tmp_path: Path, monkeypatch: pytest.Monke
     assert sorted((key, sorted(found, key=repr)) for key, found in met) == sorted(
         (key, sorted(values, key=repr)) for key in keys
     )
+
+
+@pytest.mark.parametrize(("text_bytes", "partitions"), [(1 << 20, 1), (80 << 20, 64), (10 << 30, 320)])
+def test_partitions_are_small_enough_and_enough_to_share(tmp_path: Path, text_bytes: int, partitions: int) -> None:
+    job = JobSettings(output=str(tmp_path), catalogues=(), pass_bytes=32 << 20)
+    attempt = Attempt(run_dir=str(tmp_path), generation=1, name="attempt-0001-00000000")
+    with mine_module._exchange(job, attempt, text_bytes) as exchange:
+        assert exchange.partitions == partitions
