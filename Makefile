@@ -106,10 +106,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Tests of what is learnt by torch, in processes of their own: beside the native libraries of all the others it has
-# ended a process twice. A test of the others that loads it fails.
-TORCH_TESTS := tests/trainer tests/filters/long_form tests/extending tests/schemas/test_hub.py tests/pipeline/demo tests/test_paper_page.py
-WITHOUT_TORCH := --without-torch $(addprefix --ignore ,$(TORCH_TESTS) tests/object_stores)
+# Tests that load models of torch, in processes of their own: beside the native libraries of all the others, TensorFlow's
+# among them, that has ended a process twice. A test of the others that loads one fails.
+TORCH_TESTS := tests/trainer tests/filters/long_form tests/extending tests/schemas/test_hub.py tests/pipeline/demo \
+    tests/pipeline/test_score.py tests/test_paper_page.py
+WITHOUT_TORCH := --without-models $(addprefix --ignore ,$(TORCH_TESTS) tests/object_stores)
 
 test: lint
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(WITHOUT_TORCH)

@@ -28,22 +28,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.name, len(LONGEST)))
 
 
+# What every model of transformers is made of, and what brings most of torch.
+MODELS = "transformers.modeling_utils"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--without-torch", action="store_true", help="a test that loads torch into its process fails")
+    parser.addoption("--without-models", action="store_true", help=f"a test that loads {MODELS} into its process fails")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if session.config.getoption("--without-torch") and "torch" in sys.modules:
-        raise pytest.UsageError("a module of these tests loads torch: name it in TORCH_TESTS of the Makefile")
+    if session.config.getoption("--without-models") and MODELS in sys.modules:
+        raise pytest.UsageError(f"a module of these tests loads {MODELS}: name it in TORCH_TESTS of the Makefile")
 
 
 @pytest.fixture(autouse=True)
-def loads_no_torch(request: pytest.FixtureRequest) -> Iterator[None]:
+def loads_no_models(request: pytest.FixtureRequest) -> Iterator[None]:
     """Where it was asked for; tests that do are TORCH_TESTS in the Makefile."""
-    had = "torch" in sys.modules
+    had = MODELS in sys.modules
     yield
-    if request.config.getoption("--without-torch") and not had and "torch" in sys.modules:
-        pytest.fail("loads torch: name its file in TORCH_TESTS of the Makefile")
+    if request.config.getoption("--without-models") and not had and MODELS in sys.modules:
+        pytest.fail(f"loads {MODELS}: name its file in TORCH_TESTS of the Makefile")
 
 
 @pytest.fixture(scope="session")
