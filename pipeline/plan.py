@@ -252,19 +252,17 @@ class _PlanRows(_TextStage):
         self._suppressed = read_suppression(self._run_dir)
 
     def start_bundle(self) -> None:
-        self._accounts: dict[str, dict[str, Account]] = {}
-        self._hits: dict[str, dict[str, int]] = {}
+        self._counts: dict[str, tuple[dict[str, Account], dict[str, int]]] = {}
 
     def finish_bundle(self) -> Iterator[Any]:
         for batch in self._flush():
             yield beam.pvalue.TaggedOutput(COUNTS, GlobalWindows.windowed_value(batch))
 
     def _flush(self) -> Iterator[list[tuple[str, PlannedCounts]]]:
-        accounts, hits = self._accounts, self._hits
-        self.start_bundle()
+        counts, self._counts = self._counts, {}
         return batched(
-            (part, ({source: account.counts() for source, account in of_part.items()}, hits[part]))
-            for part, of_part in accounts.items()
+            (part, ({source: account.counts() for source, account in accounts.items()}, hits))
+            for part, (accounts, hits) in counts.items()
         )
 
     def process(self, batch: list[tuple[str, Gathered]]) -> Iterator[Any]:
@@ -277,7 +275,7 @@ class _PlanRows(_TextStage):
         if rows:
             count_planned(len(rows))
             yield rows
-        if len(self._accounts) >= MAX_HELD_PARTS:
+        if len(self._counts) >= MAX_HELD_PARTS:
             for counts in self._flush():
                 yield beam.pvalue.TaggedOutput(COUNTS, counts)
 
@@ -309,13 +307,12 @@ class _PlanRows(_TextStage):
         }
 
     def _count(self, part: str, texts: PlannedText) -> None:
-        if part not in self._accounts:
-            self._accounts[part] = {source: Account() for source in texts.accounts}
-            self._hits[part] = {}
-        accounts = self._accounts[part]
+        if part not in self._counts:
+            self._counts[part] = ({source: Account() for source in texts.accounts}, {})
+        accounts, hits = self._counts[part]
         for source, account in texts.accounts.items():
             accounts[source].add(account)
-        add_counts(self._hits[part], texts.rule_hits)
+        add_counts(hits, texts.rule_hits)
 
 
 class _WritePart(beam.DoFn):

@@ -35,11 +35,7 @@ def add_text(sketch: Sketch, key: int, text: str, tokens: int, cap: int) -> None
     counted[_ANNOTATIONS] += 1
     counted[_TOKENS] += tokens
     counted[_ADDED] += 1
-    entry = (text, 1, tokens)
-    if key in entries:
-        _merge_entry(entries, key, entry)
-    else:
-        entries[key] = entry
+    _merge_entry(entries, key, (text, 1, tokens))
     if len(entries) >= 2 * cap:
         _prune(entries, cap)
 
@@ -99,9 +95,7 @@ def count_sketch(sketch: Sketch, cap: int) -> Counted:
     entries, left_out, counted = sketch
     _prune(entries, cap)
     kept = [entries[key] for key in sorted(entries)]
-    occurrences = 0
-    for _, times, _ in kept:
-        occurrences += times
+    occurrences = sum(entry[1] for entry in kept)
     account = Account(kept=len(kept))
     for reason, count in left_out.items():
         account.leave_out(Reason.named(reason), count)

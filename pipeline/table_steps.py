@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import heapq
 import io
-import itertools
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 
 from pipeline import storage, task_file
-from pipeline.batches import ROWS_AT_ONCE
+from pipeline.batches import ROWS_AT_ONCE, batched
 from pipeline.catalogue import CATALOGUE, Reject, Table, read_table, row_ends
 from pipeline.progress.counters import TableMeter
 from pipeline.run_folder import layout
@@ -194,8 +193,7 @@ def _in_order(lines: Iterable[str]) -> Iterator[str]:
     """Lines sorted, whatever the order in which a runner brings them, without holding them all."""
     with contextlib.ExitStack() as files:
         runs: list[Iterable[str]] = []
-        source = iter(lines)
-        while some := list(itertools.islice(source, SORTED_LINES)):
+        for some in batched(lines, SORTED_LINES):
             run = files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))
             run.writelines(f"{line}\n" for line in sorted(some))
             run.seek(0)

@@ -18,7 +18,7 @@ from schemas.accounting import Account
 from schemas.catalogue import CatalogueRow
 from schemas.reasons import Reason
 from schemas.shard import no_texts
-from schemas.sources import COUNTED_TEXTS, SOURCES, Source, TextSource
+from schemas.sources import SOURCES, Source, TextSource
 
 
 class Counter(Protocol):
@@ -104,13 +104,8 @@ def listed(source: Source, texts: Sequence[str], said: Said) -> SourceTexts:
     return SourceTexts({source.key: kept}, said.counts(source.key, texts), account)
 
 
-# Once for each column, not once a recording.
-_COUNT_NAMES = {column: (f"{column}_annotations", f"{column}_tokens") for column in COUNTED_TEXTS}
-
-
 def _counts(column: str, annotations: int, tokens: int) -> dict[str, int]:
-    of_annotations, of_tokens = _COUNT_NAMES[column]
-    return {of_annotations: annotations, of_tokens: tokens}
+    return {f"{column}_annotations": annotations, f"{column}_tokens": tokens}
 
 
 def _short_forms(source: Source, said: Said) -> SourceTexts:
@@ -161,10 +156,6 @@ READERS: dict[TextSource, Callable[[Source, Said], SourceTexts]] = {
 }
 
 
-# Once, since a member of an enum is slow to hash and to turn into a number.
-_IN_ORDER = tuple((source, int(source.bit), READERS[source.bit]) for source in SOURCES)
-
-
 class PlannedText(NamedTuple):
     """The text columns of a plan row, what became of its annotations by source, and which short-form rules fired."""
 
@@ -181,16 +172,16 @@ def plan_texts(row: CatalogueRow, sketches: Mapping[str, Sketch], counter: Count
     counts = columns["counts"]
     accounts: dict[str, Account] = {}
     hits: dict[str, int] = {}
-    for source, bit, read in _IN_ORDER:
+    for source in SOURCES:
         if not said.anything_of(source):
             accounts[source.key] = Account()
             continue
-        found = read(source, said)
+        found = READERS[source.bit](source, said)
         columns.update(found.columns)
         counts.update(found.counts)
         accounts[source.key] = found.account
         hits.update(found.rule_hits)
         # For SF what there was before the rules counts, for LF whatever the score.
         if any(map(columns.get, source.columns)):
-            columns["text_sources"] |= bit
+            columns["text_sources"] |= int(source.bit)
     return PlannedText(columns, accounts, hits)
