@@ -18,9 +18,10 @@ where a bar is missed: 1.15 between the sizes of a pair, 1.5 over the filters al
 """
 
 import argparse
+import contextlib
+import glob
 import itertools
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -66,9 +67,9 @@ def plan(
 
 def _temporary_bytes(output: Path) -> int:
     total = 0
-    for folder in output.glob("plans/*/attempt-*/exchange"):
-        for entry in os.scandir(folder):
-            total += entry.stat().st_size
+    for name in glob.glob("plans/*/attempt-*/exchange/*", root_dir=output):
+        with contextlib.suppress(FileNotFoundError):  # the plan has just taken it away
+            total += (output / name).stat().st_size
     return total
 
 

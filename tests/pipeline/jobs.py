@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 
 from pipeline.workers.heartbeat import Sign
+from tests.moving_files import paths_now
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0  # machines that run tests are busy; nothing here takes long by itself
@@ -53,7 +54,7 @@ class Job:
 
     def signs(self) -> list[Sign]:
         """Of the worker processes, as far as they have begun."""
-        return [sign for path in self.tmp.rglob("*.beat") if (sign := Sign.read(path)) is not None]
+        return [sign for path in paths_now(self.tmp, "**/*.beat") if (sign := Sign.read(path)) is not None]
 
     def worker_with(self, recording_id: str) -> int:
         """The worker process that has the recording in hand, once one has."""
@@ -88,7 +89,7 @@ class Job:
     def assert_nothing_left(self) -> None:
         """No process of it, and none of its own temporary folders."""
         wait_until(lambda: not [one for one in self._family.values() if _lives(one)], f"still there: {self._family}")
-        wait_until(lambda: not list(self.tmp.rglob("mulan-workers-*")), "its temporary folder is left")
+        wait_until(lambda: not paths_now(self.tmp, "**/mulan-workers-*"), "its temporary folder is left")
 
 
 def _lives(process: psutil.Process) -> bool:

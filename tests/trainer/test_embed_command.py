@@ -14,6 +14,7 @@ import pytest
 import soundfile
 
 import openmulan
+from tests.moving_files import made_ns
 from tests.trainer.fixture_runs import tone_rows, write_run
 from tests.trainer.test_recordings import FOLDER, RATE_HZ, chord
 from trainer import embed
@@ -141,7 +142,7 @@ def test_ended_in_the_middle_it_embeds_nothing_twice_but_a_part(tmp_path: Path) 
     before: dict[str, int] = {}
 
     def parts() -> dict[str, int]:
-        return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("v.parquet.parts/part-*.parquet")}
+        return made_ns(tmp_path, "v.parquet.parts/part-*.parquet")
 
     for number in (signal.SIGTERM, signal.SIGKILL, None):
         process = subprocess.Popen(
@@ -164,6 +165,7 @@ def test_ended_in_the_middle_it_embeds_nothing_twice_but_a_part(tmp_path: Path) 
             assert not output.exists()
             before = parts()
             assert 2 <= len(before) < 15
+    assert not parts()
     assert "60 read = 60 embedded + 0 failed" in said
     assert [row["path"] for row in vectors(output)] == [str(path) for path in paths]
 
