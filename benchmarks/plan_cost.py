@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS, children_cpu_s, watched, write_result
+from benchmarks.machine import RESULTS, children_cpu_s, machine, watched, write_result
 from benchmarks.plan_text import PAPER, TENTH, Texts, Volume, catalogue, identifier, write_lines, write_tables
 from filters.long_form.gates import judge
 from filters.long_form.sentences import duplicate_key, sentences
@@ -40,6 +40,7 @@ from pipeline.mine import SMALL_BYTES
 ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_S = 2.0
 START_ROWS = 64
+PARTS = ("paper", "tenth", "skew")
 # How often the bare loop runs, how many texts it filters each time (a second or so), of how many, and which part of
 # them comes first and does not count: a core that has slept, or done something else, begins slowly.
 FILTERED_EVERY_S, FILTERED_AT_ONCE, FILTERED_TEXTS, WARMING = 10.0, 16_000, 150_000, 0.25
@@ -238,23 +239,28 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--skew", type=int, default=1_000_000, metavar="N", help="rows of a key (default: %(default)s)")
     parser.add_argument("--titles", type=int, default=100_000, metavar="N", help="playlists (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes (default: %(default)s)")
-    parser.add_argument("--only", choices=("paper", "tenth", "skew"), action="append", help="a part; may be repeated")
-    parser.add_argument("--resume", action="store_true", help="keep what the result file has already")
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part, others stay; may be repeated")
+    parser.add_argument("--resume", action="store_true", help="measure only what the result file lacks")
     parser.add_argument("--result", default="plan_cost", help="name of the result (default: %(default)s)")
     arguments = parser.parse_args(argv)
     kept = RESULTS / f"{arguments.result}.json"
     result: dict[str, Any] = {"workers": arguments.workers}
-    if arguments.resume and kept.exists():
+    asked = arguments.only or PARTS
+    stay = PARTS if arguments.resume else tuple(part for part in PARTS if part not in asked)
+    if stay and kept.exists():
         before = json.loads(kept.read_text(encoding="utf-8"))
-        if before["workers"] != arguments.workers:
-            parser.error(f"{kept.name} is of {before['workers']} workers; measure it anew, or under another --result")
-        result |= {part: before[part] for part in ("paper", "tenth", "skew") if part in before}
+        here, there = ((of["cpu"], of["instructions"]) for of in (machine(()), before["machine"]))
+        if (before["workers"], there) != (arguments.workers, here):
+            parser.error(
+                f"{kept.name} is of {before['workers']} workers on {there}; take another --result for this one"
+            )
+        result |= {part: before[part] for part in stay if part in before}
 
     def finished() -> None:
         command = " ".join(["python -m benchmarks.plan_cost", *argv])
         write_result(arguments.result, result, packages=("apache-beam", "pyarrow"), command=command)
 
-    for part in arguments.only or ("paper", "tenth", "skew"):
+    for part in asked:
         found = result.setdefault(part, {})
         if part == "skew":
             measure_skew(arguments.skew, arguments.titles, arguments.workers, found, finished)
