@@ -14,7 +14,8 @@ bytes of temporary files.
 
 Skew: a million comments of one recording, a playlist of a million recordings, one title in 100,000 playlists, each
 beside the same rows spread evenly. Ratios are of CPU time, which another job on the machine changes least. Exit code 1
-where a bar is missed: 1.15 between the sizes of a pair, 1.5 over the filters alone and over even rows.
+where a bar is missed: 1.15 between the sizes of a pair, 1.5 over the filters alone and over even rows, and the memory
+that docs/running-at-scale.md tells its readers to count.
 """
 
 import argparse
@@ -41,10 +42,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SAMPLE_S = 2.0
 START_ROWS = 64
 PARTS = ("paper", "tenth", "skew")
+CASES = ("hot", "even")
 # How often the bare loop runs, how many texts it filters each time (a second or so), of how many, and which part of
 # them comes first and does not count: a core that has slept, or done something else, begins slowly.
 FILTERED_EVERY_S, FILTERED_AT_ONCE, FILTERED_TEXTS, WARMING = 10.0, 16_000, 150_000, 0.25
 MAX_GROWTH, MAX_OVER_FILTERS, MAX_SKEW = 1.15, 1.5, 1.5
+MAX_PROCESS_MIB = 350  # of the launcher, and of each worker
 
 Lines = Iterator[dict[str, Any]]
 
@@ -217,7 +220,7 @@ def measure_skew(count: int, titles: int, workers: int, found: dict[str, Any], f
         if name in found:
             continue
         costs = []
-        for kind, tables in zip(("hot", "even"), cases, strict=True):
+        for kind, tables in zip(CASES, cases, strict=True):
             with tempfile.TemporaryDirectory() as folder:
                 paths = {table: write_lines(Path(folder) / f"{table}.jsonl", rows) for table, rows in tables.items()}
                 costs.append(plan(paths, Path(folder) / "run", workers))
@@ -267,9 +270,18 @@ def main(argv: list[str]) -> int:
         else:
             sizes, volume = (arguments.paper, PAPER) if part == "paper" else (arguments.tenth, TENTH)
             measure_pair(sizes, volume, arguments.workers, found, finished)
+    return 0 if meets_its_bars(result) else 1
+
+
+def meets_its_bars(result: dict[str, Any]) -> bool:
     pairs = [result[name] for name in ("paper", "tenth") if name in result]
-    flat = all(pair.get("growth", 1) <= MAX_GROWTH and pair["over_filters"] <= MAX_OVER_FILTERS for pair in pairs)
-    return 0 if flat and all(case["cpu_s_ratio"] <= MAX_SKEW for case in result.get("skew", {}).values()) else 1
+    skew = result.get("skew", {}).values()
+    plans = [size for pair in pairs for size in pair["sizes"].values()] + [case[of] for case in skew for of in CASES]
+    return (
+        all(pair.get("growth", 1) <= MAX_GROWTH and pair["over_filters"] <= MAX_OVER_FILTERS for pair in pairs)
+        and all(case["cpu_s_ratio"] <= MAX_SKEW for case in skew)
+        and all(plan["peak_pss_mib"] <= (1 + result["workers"]) * MAX_PROCESS_MIB for plan in plans)
+    )
 
 
 if __name__ == "__main__":
