@@ -19,8 +19,6 @@ that docs/running-at-scale.md tells its readers to count.
 """
 
 import argparse
-import contextlib
-import glob
 import itertools
 import json
 import subprocess
@@ -36,6 +34,7 @@ from benchmarks.plan_text import PAPER, TENTH, Texts, Volume, catalogue, identif
 from filters.long_form.gates import judge
 from filters.long_form.sentences import duplicate_key, sentences
 from filters.short_form.rules import clean_recording
+from pipeline import storage
 from pipeline.mine import SMALL_BYTES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -70,11 +69,7 @@ def plan(
 
 
 def _temporary_bytes(output: Path) -> int:
-    total = 0
-    for name in glob.glob("plans/*/attempt-*/exchange/*", root_dir=output):
-        with contextlib.suppress(FileNotFoundError):  # the plan has just taken it away
-            total += (output / name).stat().st_size
-    return total
+    return sum(file.size for file in storage.find(str(output / "plans/*/attempt-*/exchange/*")))
 
 
 class Filters:

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import openmulan
+from pipeline import storage
 from pipeline.run_folder import layout
 from schemas.signals import held_back, interruptible
-from tests.moving_files import paths_now
 from tests.pipeline.jobs import wait_until
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -89,7 +89,7 @@ def test_the_demo_ends_with_its_terminal(tmp_path: Path) -> None:
     """While it makes its corpus."""
     with start(tmp_path, "demo", "--recordings", "5000", "--output", "demo") as process:
         try:
-            wait_until(lambda: paths_now(tmp_path, "demo/**/*.*"), "it makes nothing")
+            wait_until(lambda: storage.find(f"{tmp_path}/demo/**/*.*"), "it makes nothing")
             process.send_signal(signal.SIGHUP)
             assert_interrupted("demo", process)
         finally:

@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 
+from pipeline import storage
 from pipeline.workers.heartbeat import Sign
-from tests.moving_files import paths_now
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120.0  # machines that run tests are busy; nothing here takes long by itself
@@ -54,7 +54,8 @@ class Job:
 
     def signs(self) -> list[Sign]:
         """Of the worker processes, as far as they have begun."""
-        return [sign for path in paths_now(self.tmp, "**/*.beat") if (sign := Sign.read(path)) is not None]
+        files = storage.find(f"{self.tmp}/**/*.beat")
+        return [sign for file in files if (sign := Sign.read(Path(file.path))) is not None]
 
     def worker_with(self, recording_id: str) -> int:
         """The worker process that has the recording in hand, once one has."""
@@ -88,11 +89,12 @@ class Job:
 
     def assert_nothing_left(self) -> None:
         """No process of it, and none of its own temporary folders."""
-        wait_until(lambda: not [one for one in self._family.values() if _lives(one)], f"still there: {self._family}")
-        wait_until(lambda: not paths_now(self.tmp, "**/mulan-workers-*"), "its temporary folder is left")
+        wait_until(lambda: not [one for one in self._family.values() if lives(one)], f"still there: {self._family}")
+        wait_until(lambda: not storage.find_folders(f"{self.tmp}/**/mulan-workers-*"), "its temporary folder is left")
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process) -> bool:
+    """And is no zombie, which only waits to be asked for its exit code."""
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
@@ -117,6 +119,6 @@ def running(folder: Path, catalogue: Path, output: Path, *options: str, **enviro
             job.process.kill()
         job.process.wait()
         for one in family.values():
-            if _lives(one):
+            if lives(one):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()

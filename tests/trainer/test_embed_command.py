@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 import openmulan
-from tests.moving_files import made_ns
+from pipeline import storage
 from tests.trainer.fixture_runs import tone_rows, write_run
 from tests.trainer.test_recordings import FOLDER, RATE_HZ, chord
 from trainer import embed
@@ -139,10 +139,10 @@ def test_ended_in_the_middle_it_embeds_nothing_twice_but_a_part(tmp_path: Path) 
     output, log = tmp_path / "v.parquet", tmp_path / "log.txt"
     script = "import sys, openmulan; from trainer import embed; embed._PART_FILES = 4; openmulan.main()"
     words = [sys.executable, "-c", script, "embed", str(tmp_path / "music"), "--model", str(FOLDER), "--device", "cpu"]
-    before: dict[str, int] = {}
+    before: dict[str, float | None] = {}
 
-    def parts() -> dict[str, int]:
-        return made_ns(tmp_path, "v.parquet.parts/part-*.parquet")
+    def parts() -> dict[str, float | None]:
+        return {file.path: file.modified_s for file in storage.find(f"{tmp_path}/v.parquet.parts/part-*.parquet")}
 
     for number in (signal.SIGTERM, signal.SIGKILL, None):
         process = subprocess.Popen(

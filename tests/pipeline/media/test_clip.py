@@ -26,6 +26,7 @@ from pipeline.media.protocol import CLIP_RATE_HZ, MIB
 from pipeline.media.sniff import Sniffed, sniff
 from schemas.reasons import Reason
 from tests.media import DECLARED_PRIMING, KINDS, RECORDING_S, clicks_CT, encoded, made, music_CT, remuxed, wav
+from tests.pipeline.jobs import lives
 
 pytestmark = pytest.mark.slow
 
@@ -546,13 +547,6 @@ def test_many_items_do_not_grow_the_helper() -> None:
         assert own_bytes(decoder.helper_pid) - before < 8 * MIB
 
 
-def _gone(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 @pytest.mark.parametrize("act", ["while True: pass", "time.sleep(600)"])
 def test_helper_ends_with_its_parent(act: str) -> None:
     """The parent is killed in the middle of an item that would last for ever."""
@@ -572,23 +566,23 @@ def test_helper_ends_with_its_parent(act: str) -> None:
     root = Path(clip_module.__file__).parents[2]
     with subprocess.Popen([sys.executable, "-c", code, bootstrap], cwd=root, stdout=subprocess.PIPE) as parent:
         assert parent.stdout is not None
-        helper = int(parent.stdout.readline())
-        assert not _gone(helper)
+        helper = psutil.Process(int(parent.stdout.readline()))
+        assert lives(helper)
         parent.kill()
     deadline = time.monotonic() + 60
-    while not _gone(helper) and time.monotonic() < deadline:
+    while lives(helper) and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert _gone(helper)
+    assert not lives(helper)
 
 
 def test_idle_helper_ends_when_the_decoder_closes() -> None:
     decoder = ClipDecoder()
     decoder.cut(made("flac"), ClipSpec(start_s=1, duration_s=1))
-    pid = decoder.helper_pid
-    assert pid is not None
+    assert decoder.helper_pid is not None
+    helper = psutil.Process(decoder.helper_pid)
     decoder.close()
     assert decoder.helper_pid is None
-    assert _gone(pid)
+    assert not lives(helper)
     decoder.close()
 
 

@@ -31,7 +31,6 @@ QUICK = FetchConfig(
     longest_rest_s=0.05,
 )
 LIMIT = 1 << 20
-SOON_S = 15.0  # on a busy machine; without a limit it would be half a minute or without an end
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +139,7 @@ def test_what_goes_wrong_has_its_reason(server: Misbehaving, tmp_path: Path, pat
     start = time.monotonic()
     error = failure(server, tmp_path, path)
     assert error.reason == reason, error
-    assert time.monotonic() - start < SOON_S
+    assert time.monotonic() - start < QUICK.deadline_s + 1.5
     assert "hunter2" not in str(error)
 
 
@@ -149,7 +148,7 @@ def test_a_body_without_an_end_is_cut_at_the_deadline(server: Misbehaving, tmp_p
     start = time.monotonic()
     error = failure(server, tmp_path, "/dribblenolength", min_bytes_per_s=0, deadline_s=1.0)
     assert error.reason == Reason.FETCH_TIMEOUT
-    assert time.monotonic() - start < SOON_S
+    assert time.monotonic() - start < 2
 
 
 def test_more_than_was_announced_is_not_read(server: Misbehaving, tmp_path: Path) -> None:
@@ -181,10 +180,10 @@ def test_retry_after_is_kept_within_the_deadline(server: Misbehaving, tmp_path: 
         assert made.fetch(server.url("/once/wait?429&Retry-After=1"), base_uri="/") == GOOD
     assert time.monotonic() - start >= 1
     start = time.monotonic()
-    error = failure(server, tmp_path, "/status/later?429&Retry-After=3600", attempts=3, deadline_s=60.0)
+    error = failure(server, tmp_path, "/status/later?429&Retry-After=3600", attempts=3)
     assert error.retry_after_s == 3600
     assert server.requests["/status/later"] == 1
-    assert time.monotonic() - start < SOON_S
+    assert time.monotonic() - start < 1
 
 
 def test_only_allowed_hosts_may_be_private_and_redirects_are_no_way_around(server: Misbehaving, tmp_path: Path) -> None:
@@ -290,7 +289,7 @@ def test_a_tls_handshake_that_dribbles_is_cut_at_the_deadline(tmp_path: Path) ->
         made.fetch(f"https://127.0.0.1:{port}/x", base_uri="/")
     listener.close()
     assert caught.value.reason == Reason.FETCH_TIMEOUT
-    assert time.monotonic() - start < SOON_S
+    assert time.monotonic() - start < 2
 
 
 ASK_SOME = """
@@ -325,7 +324,7 @@ def test_a_lane_that_was_asked_to_come_back_later_rests(tmp_path: Path) -> None:
         start = time.monotonic()
         with fetcher(server, tmp_path, **changes) as made:
             made.fetch(server.url("/good"), base_uri="/")
-        assert 0.8 <= time.monotonic() - start < SOON_S
+        assert 0.8 <= time.monotonic() - start < 2.5
 
 
 def test_the_cache_answers_for_the_network(tmp_path: Path) -> None:

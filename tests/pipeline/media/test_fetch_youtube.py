@@ -18,7 +18,7 @@ from pipeline.media.fetching.youtube import YouTubeFetcher
 from pipeline.media.fetching.youtube_worker import reason_of
 from schemas.reasons import Outcome, Reason
 from schemas.youtube_address import is_youtube, video_id
-from tests.pipeline.jobs import wait_until
+from tests.pipeline.jobs import lives, wait_until
 from tests.pipeline.misbehaving import Misbehaving
 
 MEDIA = b"OggS" + bytes(range(256)) * 100
@@ -172,7 +172,7 @@ def test_a_killed_worker_leaves_neither_the_process_nor_its_folder(server: Misbe
             assert list(tmp_path.glob("mulan-youtube-*"))
         finally:
             worker.kill()
-    wait_until(lambda: not helper.is_running() or helper.status() == psutil.STATUS_ZOMBIE, "the process is left")
+    wait_until(lambda: not lives(helper), "the process is left")
     assert not list(tmp_path.glob("mulan-youtube-*"))
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.moving_files import paths_now
+from pipeline import storage
 from tests.pipeline.jobs import Job, hook, running, wait_until
 from tests.pipeline.mining import mine, report, row, shard_hashes, write_catalogue
 from tests.pipeline.misbehaving import Misbehaving
@@ -191,7 +191,7 @@ def test_a_recording_past_its_deadline_ends_the_job(tmp_path: Path) -> None:
 def test_a_recording_just_under_its_deadline_goes_on_whatever_the_time_it_was_suspended(tmp_path: Path) -> None:
     catalogue, environment = one_recording(tmp_path, seconds=12, limit_s=10)
     with running(tmp_path, catalogue, tmp_path / "run", **environment) as job:
-        wait_until(lambda: paths_now(tmp_path, "run/plans/*/plan.json"), "there is no plan")
+        wait_until(lambda: storage.find(f"{tmp_path}/run/plans/*/plan.json"), "there is no plan")
         wait_until(lambda: len(decoders(job)) == 1, "nothing is decoded")
         time.sleep(2)
         os.kill(job.process.pid, signal.SIGSTOP)
